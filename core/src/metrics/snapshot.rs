@@ -1,0 +1,174 @@
+//! A topology's numbers at one moment: plain data for the page, the metrics endpoint and the tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// What kind of component a snapshot speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ComponentKind {
+    /// A source of tuples.
+    Spout,
+    /// A step.
+    Bolt,
+}
+
+/// Whether a topology takes in tuples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopologyStatus {
+    /// Spouts emit.
+    Active,
+    /// Spouts are paused; what is in flight goes on.
+    Inactive,
+    /// The topology drains before it stops.
+    Killed,
+}
+
+/// A whole topology at one moment. Counters are exact since the start; each task's are consistent to its last batch.
+#[derive(Debug, Clone)]
+pub struct TopologySnapshot {
+    /// The topology's name.
+    pub name: Arc<str>,
+    /// Its id: the name and when it started.
+    pub id: Arc<str>,
+    /// Whether spouts emit.
+    pub status: TopologyStatus,
+    /// How long it has run.
+    pub uptime: Duration,
+    /// Whether trees are tracked (any delivery but at most once).
+    pub acked_delivery: bool,
+    /// Components in the order they were added.
+    pub components: Vec<ComponentSnapshot>,
+    /// Who reads whom.
+    pub edges: Vec<EdgeSnapshot>,
+}
+
+/// One subscription: a component's stream read by another with a grouping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeSnapshot {
+    /// The emitting component.
+    pub from: Arc<str>,
+    /// Its stream's name.
+    pub stream: Arc<str>,
+    /// The subscribing component.
+    pub to: Arc<str>,
+    /// The grouping's name: `shuffle`, `fields`, …
+    pub grouping: Arc<str>,
+}
+
+/// A component: its tasks' numbers.
+#[derive(Debug, Clone)]
+pub struct ComponentSnapshot {
+    /// The component's name.
+    pub name: Arc<str>,
+    /// Spout or bolt.
+    pub kind: ComponentKind,
+    /// One entry per task.
+    pub tasks: Vec<TaskSnapshot>,
+}
+
+/// One task's numbers.
+#[derive(Debug, Clone)]
+pub struct TaskSnapshot {
+    /// The task's number within its component, from 0.
+    pub task: u32,
+    /// Tuples emitted by the component's code.
+    pub emitted: u64,
+    /// Tuples sent on: emitted times their subscribers (and copies).
+    pub transferred: u64,
+    /// Inputs executed (bolts).
+    pub executed: u64,
+    /// Inputs acknowledged (bolts), or trees completed (spouts).
+    pub acked: u64,
+    /// Inputs failed (bolts), or trees failed (spouts).
+    pub failed: u64,
+    /// Of the failed, those refused for good.
+    pub rejected: u64,
+    /// Trees opened and not yet completed or failed (spouts).
+    pub pending: u64,
+    /// How many times the instance was replaced after a panic or an error.
+    pub restarted: u64,
+    /// Share of its time since the start that the task spent executing, 0 to 1.
+    pub busy: f64,
+    /// What waits in its queue (bolts).
+    pub queue: QueueSnapshot,
+    /// Time spent in execute, per input (bolts).
+    pub execute: Latency,
+    /// Time an input waited in the queue, per batch (bolts).
+    pub queue_wait: Latency,
+    /// Time from emit to the tree's completion (spouts).
+    pub complete: Latency,
+    /// The newest error or panic, if any.
+    pub last_error: Option<TaskError>,
+}
+
+/// An error or panic that a task reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskError {
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// What it said.
+    pub message: Arc<str>,
+}
+
+/// A queue's fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueSnapshot {
+    /// Tuples waiting.
+    pub tuples: u64,
+    /// Their size in bytes, as sampled.
+    pub bytes: u64,
+    /// How many tuples may wait before senders do.
+    pub capacity_tuples: u64,
+    /// How many bytes may wait before senders do.
+    pub capacity_bytes: u64,
+}
+
+/// A distribution of times, to about 1%.
+#[derive(Debug, Clone)]
+pub struct Latency(pub(crate) Histogram<u64>);
+
+impl Latency {
+    /// How many times were recorded.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time below which the share `quantile` (0 to 1) of all lie; `None` where none was recorded.
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.value_at_quantile(quantile)))
+    }
+
+    /// The mean; `None` where nothing was recorded.
+    pub fn mean(&self) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.mean() as u64))
+    }
+
+    /// The longest; `None` where nothing was recorded.
+    pub fn max(&self) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.max()))
+    }
+
+    /// Joins the distributions of several tasks.
+    pub fn merge<'a>(all: impl IntoIterator<Item = &'a Latency>) -> Latency {
+        let mut merged = super::histogram();
+        for one in all {
+            // Every histogram here is made by the same function, so the bounds agree.
+            let _ = merged.add(&one.0);
+        }
+        Latency(merged)
+    }
+}
+
+impl ComponentSnapshot {
+    /// Adds up one counter over the tasks.
+    pub fn total(&self, counter: impl Fn(&TaskSnapshot) -> u64) -> u64 {
+        self.tasks.iter().map(counter).sum()
+    }
+
+    /// Joins one distribution over the tasks.
+    pub fn latency(&self, which: impl Fn(&TaskSnapshot) -> &Latency) -> Latency {
+        Latency::merge(self.tasks.iter().map(which))
+    }
+}

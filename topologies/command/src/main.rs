@@ -1,0 +1,3 @@
+//! The `topo` command.
+
+fn main() {}
