@@ -1,1 +1,16 @@
-//! topo-protocol.
+//! Kafka's record batches and partitioner, without any I/O.
+//!
+//! A batch is stored and sent verbatim: it is checked once where it enters ([`check`]), placed in its partition by
+//! patching the two fields its checksum does not cover ([`place`]), and decoded only where records are wanted
+//! ([`records`]). Nothing here trusts a length, a count or a codec: every number is bounded by the bytes that remain
+//! before anything is reserved for it.
+
+pub mod batch;
+mod partitioner;
+mod varint;
+
+pub use batch::{
+    Attributes, BatchBuilder, BatchError, BatchHeader, Compression, DecodedRecord, HEADER_BYTES, NewHeader,
+    NewRecord, RecordHeader, Records, Room, TimestampType, check, place, records,
+};
+pub use partitioner::partition_for_key;
