@@ -150,6 +150,17 @@ impl Latency {
         (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.max()))
     }
 
+    /// All times added up, to about 1%.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos((self.0.mean() * self.0.len() as f64) as u64)
+    }
+
+    /// How many times were at most `limit`; exact where `limit` is one nanosecond short of a power of two, else to
+    /// about 1% of `limit`.
+    pub fn count_at_most(&self, limit: Duration) -> u64 {
+        self.0.count_between(0, u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// Joins the distributions of several tasks.
     pub fn merge<'a>(all: impl IntoIterator<Item = &'a Latency>) -> Latency {
         let mut merged = super::histogram();
@@ -158,6 +169,17 @@ impl Latency {
             let _ = merged.add(&one.0);
         }
         Latency(merged)
+    }
+}
+
+/// The distribution of the given times, each at least one nanosecond and at most an hour.
+impl FromIterator<Duration> for Latency {
+    fn from_iter<I: IntoIterator<Item = Duration>>(times: I) -> Self {
+        let mut histogram = super::histogram();
+        for time in times {
+            histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
+        }
+        Latency(histogram)
     }
 }
 
@@ -170,5 +192,33 @@ impl ComponentSnapshot {
     /// Joins one distribution over the tasks.
     pub fn latency(&self, which: impl Fn(&TaskSnapshot) -> &Latency) -> Latency {
         Latency::merge(self.tasks.iter().map(which))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_below_a_power_of_two_are_exact() {
+        for exponent in 8..35 {
+            let edge = 1_u64 << exponent;
+            let latency: Latency = [edge - 1, edge, edge + 1].map(Duration::from_nanos).into_iter().collect();
+            assert_eq!(latency.count_at_most(Duration::from_nanos(edge - 1)), 1, "2^{exponent}");
+        }
+    }
+
+    #[test]
+    fn a_sum_is_within_one_percent() {
+        let times: Vec<Duration> = (1..=10_000_u64).map(|n| Duration::from_nanos(n * 37)).collect();
+        let exact: Duration = times.iter().sum();
+        let sum = times.into_iter().collect::<Latency>().sum();
+        assert!(sum.abs_diff(exact) * 100 < exact, "{sum:?} for {exact:?}");
+    }
+
+    #[test]
+    fn nothing_recorded_has_no_quantiles() {
+        let empty = Latency::merge([]);
+        assert_eq!((empty.count(), empty.sum(), empty.quantile(0.5)), (0, Duration::ZERO, None));
     }
 }
