@@ -3,6 +3,7 @@
 mod fail;
 mod tuple;
 
+pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod schedule;
