@@ -22,6 +22,8 @@ mod codec;
 mod error;
 mod header;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 pub use attributes::{Attributes, Compression, TimestampType};
 pub use builder::{BatchBuilder, NewHeader, NewRecord, Room};
