@@ -11,6 +11,6 @@ mod varint;
 
 pub use batch::{
     Attributes, BatchBuilder, BatchError, BatchHeader, Compression, DecodedRecord, HEADER_BYTES, NewHeader,
-    NewRecord, RecordHeader, Records, Room, TimestampType, check, place, records,
+    NewRecord, RecordHeader, Records, Room, TimestampType, check, place, recompress, records,
 };
 pub use partitioner::partition_for_key;

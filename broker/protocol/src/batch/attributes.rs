@@ -40,6 +40,11 @@ impl Attributes {
         }
     }
 
+    /// The same flags with another codec.
+    pub const fn with_compression(self, compression: Compression) -> Self {
+        Self(self.0 & !Self::CODEC_MASK | compression as i16)
+    }
+
     /// Whose clock the timestamps are from.
     pub const fn timestamp_type(self) -> TimestampType {
         if self.0 & Self::LOG_APPEND_TIME == 0 {
@@ -62,7 +67,7 @@ impl Attributes {
 
 impl From<Compression> for Attributes {
     fn from(compression: Compression) -> Self {
-        Self(compression as i16)
+        Self::default().with_compression(compression)
     }
 }
 

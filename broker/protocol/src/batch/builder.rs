@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use super::attributes::{Attributes, Compression};
 use super::codec;
 use super::error::BatchError;
-use super::header::{CRC, CRC_FROM, HEADER_BYTES, LENGTH_END, MAGIC};
+use super::header::{HEADER_BYTES, LENGTH_END, MAGIC, seal};
 use crate::varint;
 
 /// A record to be appended.
@@ -117,8 +117,7 @@ impl BatchBuilder {
         let header = self.header(compression, batch.len());
         self.record_count = 0;
         batch[..HEADER_BYTES].copy_from_slice(&header?);
-        let crc = crc32c::crc32c(&batch[CRC_FROM..]);
-        batch[CRC].copy_from_slice(&crc.to_be_bytes());
+        seal(&mut batch);
         Ok(batch)
     }
 

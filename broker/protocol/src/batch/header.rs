@@ -13,11 +13,15 @@ pub const HEADER_BYTES: usize = 61;
 pub(super) const MAGIC: i8 = 2;
 /// Bytes before the part that `batch_length` counts: the base offset and the length itself.
 pub(super) const LENGTH_END: usize = 12;
+/// Where the length stands.
+pub(super) const LENGTH: std::ops::Range<usize> = 8..LENGTH_END;
 /// Where the leader epoch stands: behind the length, before the checksum.
 const LEADER_EPOCH: std::ops::Range<usize> = 12..16;
-pub(super) const CRC: std::ops::Range<usize> = 17..21;
+const CRC: std::ops::Range<usize> = 17..21;
+/// Where codec and flags stand.
+pub(super) const ATTRIBUTES: std::ops::Range<usize> = 21..23;
 /// The checksum covers everything from here to the batch's end.
-pub(super) const CRC_FROM: usize = 21;
+const CRC_FROM: usize = 21;
 
 /// A batch's header, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +68,11 @@ impl BatchHeader {
         };
         let header = Self {
             base_offset: i64::from_be_bytes(field(header, 0)),
-            batch_length: i32::from_be_bytes(field(header, 8)),
+            batch_length: i32::from_be_bytes(field(header, LENGTH.start)),
             partition_leader_epoch: i32::from_be_bytes(field(header, LEADER_EPOCH.start)),
             magic: i8::from_be_bytes(field(header, 16)),
             crc: u32::from_be_bytes(field(header, CRC.start)),
-            attributes: Attributes::from_bits(i16::from_be_bytes(field(header, 21))),
+            attributes: Attributes::from_bits(i16::from_be_bytes(field(header, ATTRIBUTES.start))),
             last_offset_delta: i32::from_be_bytes(field(header, 23)),
             base_timestamp: i64::from_be_bytes(field(header, 27)),
             max_timestamp: i64::from_be_bytes(field(header, 35)),
@@ -156,4 +160,10 @@ pub fn place(batch: &mut [u8], base_offset: i64, leader_epoch: i32) -> Result<()
     batch[..8].copy_from_slice(&base_offset.to_be_bytes());
     batch[LEADER_EPOCH].copy_from_slice(&leader_epoch.to_be_bytes());
     Ok(())
+}
+
+/// Writes the checksum of a batch that is complete otherwise.
+pub(super) fn seal(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
+    batch[CRC].copy_from_slice(&crc.to_be_bytes());
 }

@@ -22,6 +22,7 @@ mod codec;
 mod error;
 mod header;
 mod reader;
+mod recompress;
 #[cfg(test)]
 mod tests;
 
@@ -30,3 +31,4 @@ pub use builder::{BatchBuilder, NewHeader, NewRecord, Room};
 pub use error::BatchError;
 pub use header::{BatchHeader, HEADER_BYTES, check, place};
 pub use reader::{DecodedRecord, RecordHeader, Records, records};
+pub use recompress::recompress;

@@ -2,7 +2,7 @@
 
 use super::{
     BatchBuilder, BatchError, BatchHeader, Compression, DecodedRecord, HEADER_BYTES, NewHeader, NewRecord,
-    Room, TimestampType, check, place, records,
+    Room, TimestampType, check, place, recompress, records,
 };
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
@@ -121,6 +121,9 @@ fn every_truncation_is_refused() {
     assert_eq!(BatchHeader::parse(&longer), check(&GOLDEN));
 }
 
+/// The base offset's sign: the one bit outside the checksum that no batch may have.
+const SIGN: usize = 7;
+
 #[test]
 fn every_flipped_bit_is_found_or_lies_outside_the_checksum() {
     for compression in CODECS {
@@ -132,7 +135,7 @@ fn every_flipped_bit_is_found_or_lies_outside_the_checksum() {
             // Base offset and leader epoch are the log's own, patched without touching the checksum.
             let outside = matches!(bit / 8, 0..8 | 12..16);
             match check(&batch) {
-                Err(_) => assert!(!outside || bit == 7 /* the sign */, "{compression}: bit {bit}"),
+                Err(_) => assert!(!outside || bit == SIGN, "{compression}: bit {bit}"),
                 Ok(header) => {
                     assert!(outside, "{compression}: bit {bit}");
                     let read = decode(batch.clone()).unwrap();
@@ -223,6 +226,23 @@ fn codecs_without_a_decoder_pass_the_check_and_are_refused_on_reading() {
         assert_eq!(decode(batch), Err(BatchError::CodecUnavailable(compression)));
     }
     assert_eq!(decode(sealed(7, 1, b"anything")), Err(BatchError::UnknownCodec(7)));
+}
+
+#[test]
+fn recompressing_keeps_records_and_header() {
+    for from in CODECS {
+        for to in CODECS {
+            let mut batch = build(from, &golden_records());
+            place(&mut batch, 7, 0).unwrap();
+            let before = check(&batch).unwrap();
+            let rebuilt = recompress(&batch.clone().freeze(), to, ENOUGH).unwrap();
+            let after = check(&rebuilt).unwrap();
+            assert_eq!(after.attributes.compression(), Ok(to));
+            let BatchHeader { batch_length, crc, attributes, .. } = after;
+            assert_eq!(after, BatchHeader { batch_length, crc, attributes, ..before });
+            assert_eq!(decode(rebuilt), decode(batch));
+        }
+    }
 }
 
 #[test]
