@@ -1,1 +1,3 @@
-//! topo.
+//! topo: stream processing on a log that speaks Kafka, with topologies of spouts and bolts in one process.
+
+pub mod status;

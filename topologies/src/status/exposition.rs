@@ -1,0 +1,183 @@
+//! All numbers per task in the OpenMetrics text format, which Prometheus scrapes.
+//!
+//! Invariant: a bucket's count is exact. Buckets end one nanosecond short of a power of two, where the recorded
+//! histograms have an edge too.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use topo_core::metrics::{
+    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
+};
+
+/// The format's media type.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Buckets end just short of 2^10 ns (1 µs) to 2^35 ns (34 s).
+const BUCKET_EXPONENTS: std::ops::RangeInclusive<u32> = 10..=35;
+
+/// Writes all of `snapshots`.
+///
+/// # Errors
+/// Those of the encoder, which writes to memory.
+pub(super) fn render(snapshots: Vec<TopologySnapshot>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("topo");
+    registry.register_collector(Box::new(Exposition { snapshots }));
+    let mut written = String::new();
+    text::encode(&mut written, &registry)?;
+    Ok(written)
+}
+
+#[derive(Debug)]
+struct Exposition {
+    snapshots: Vec<TopologySnapshot>,
+}
+
+/// Which components a metric speaks of.
+#[derive(Clone, Copy)]
+enum Of {
+    All,
+    Spouts,
+    Bolts,
+}
+
+type Counter = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> u64);
+type Distribution = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> &Latency);
+
+const COUNTERS: [Counter; 7] = [
+    ("emitted", "Tuples emitted by the component's code", Of::All, |task| task.emitted),
+    ("transferred", "Tuples sent on: emitted times subscribers and copies", Of::All, |task| task.transferred),
+    ("executed", "Inputs executed", Of::Bolts, |task| task.executed),
+    ("acked", "Inputs acknowledged (bolts) or trees completed (spouts)", Of::All, |task| task.acked),
+    ("failed", "Inputs failed (bolts) or trees failed (spouts)", Of::All, |task| task.failed),
+    ("rejected", "Of the failed, those refused for good", Of::All, |task| task.rejected),
+    ("restarted", "Times the instance was replaced after a panic or an error", Of::All, |task| {
+        task.restarted
+    }),
+];
+
+const LEVELS: [Counter; 5] = [
+    ("pending", "Trees opened and neither completed nor failed", Of::Spouts, |task| task.pending),
+    ("queue_tuples", "Tuples waiting in the task's queue", Of::Bolts, |task| task.queue.tuples),
+    ("queue_bytes", "Bytes waiting in the task's queue, as sampled", Of::Bolts, |task| task.queue.bytes),
+    ("queue_capacity_tuples", "Tuples that may wait", Of::Bolts, |task| task.queue.capacity_tuples),
+    ("queue_capacity_bytes", "Bytes that may wait", Of::Bolts, |task| task.queue.capacity_bytes),
+];
+
+const LATENCIES: [Distribution; 3] = [
+    ("execute_latency", "Time spent in execute, per input", Of::Bolts, |task| &task.execute),
+    ("queue_wait", "Time an input waited in the queue, per batch", Of::Bolts, |task| &task.queue_wait),
+    ("complete_latency", "Time from emit to the tree's completion", Of::Spouts, |task| &task.complete),
+];
+
+impl Collector for Exposition {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.topologies(&mut encoder)?;
+        for (name, help, of, counter) in COUNTERS {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            self.each_task(family, of, |task, mut metric| {
+                metric.encode_counter::<NoLabelSet, _, f64>(&counter(task), None)
+            })?;
+        }
+        for (name, help, of, level) in LEVELS {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            self.each_task(family, of, |task, mut metric| metric.encode_gauge(&level(task)))?;
+        }
+        let ratio = Unit::Other("ratio".into());
+        let family = encoder.encode_descriptor(
+            "busy",
+            "Share of its time since the start that the task spent executing",
+            Some(&ratio),
+            MetricType::Gauge,
+        )?;
+        self.each_task(family, Of::All, |task, mut metric| metric.encode_gauge(&task.busy))?;
+        for (name, help, of, latency) in LATENCIES {
+            let family =
+                encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+            self.each_task(family, of, |task, metric| histogram(latency(task), metric))?;
+        }
+        Ok(())
+    }
+}
+
+impl Exposition {
+    fn topologies(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "How long the topology has run";
+        let mut family =
+            encoder.encode_descriptor("uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for snapshot in &self.snapshots {
+            let labels = [("topology", &*snapshot.name)];
+            family.encode_family(&labels)?.encode_gauge(&snapshot.uptime.as_secs_f64())?;
+        }
+        let help = "1 while spouts emit, else 0";
+        let mut family = encoder.encode_descriptor("active", help, None, MetricType::Gauge)?;
+        for snapshot in &self.snapshots {
+            let labels = [("topology", &*snapshot.name)];
+            let active = u64::from(snapshot.status == TopologyStatus::Active);
+            family.encode_family(&labels)?.encode_gauge(&active)?;
+        }
+        Ok(())
+    }
+
+    fn each_task(
+        &self,
+        mut family: MetricEncoder<'_>,
+        of: Of,
+        mut write: impl FnMut(&TaskSnapshot, MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        for snapshot in &self.snapshots {
+            for component in snapshot.components.iter().filter(|component| of.includes(component)) {
+                for task in &component.tasks {
+                    let number = task.task.to_string();
+                    let labels = [
+                        ("topology", &*snapshot.name),
+                        ("component", &*component.name),
+                        ("kind", kind(component.kind)),
+                        ("task", &*number),
+                    ];
+                    write(task, family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Of {
+    fn includes(self, component: &ComponentSnapshot) -> bool {
+        match self {
+            Of::All => true,
+            Of::Spouts => component.kind == ComponentKind::Spout,
+            Of::Bolts => component.kind == ComponentKind::Bolt,
+        }
+    }
+}
+
+fn kind(kind: ComponentKind) -> &'static str {
+    match kind {
+        ComponentKind::Spout => "spout",
+        ComponentKind::Bolt => "bolt",
+    }
+}
+
+/// Writes `latency` as a histogram; the encoder wants the count of each bucket alone and adds them up itself.
+fn histogram(latency: &Latency, mut metric: MetricEncoder<'_>) -> fmt::Result {
+    let mut below = 0;
+    let mut bucket = |end: f64, at_most: u64| {
+        let alone = at_most.saturating_sub(below);
+        below = at_most;
+        (end, alone)
+    };
+    let mut buckets: Vec<(f64, u64)> = BUCKET_EXPONENTS
+        .map(|exponent| {
+            let end = Duration::from_nanos((1 << exponent) - 1);
+            bucket(end.as_secs_f64(), latency.count_at_most(end))
+        })
+        .collect();
+    buckets.push(bucket(f64::INFINITY, latency.count()));
+    metric.encode_histogram::<NoLabelSet>(latency.sum().as_secs_f64(), latency.count(), &buckets, None)
+}

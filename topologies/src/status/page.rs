@@ -1,0 +1,210 @@
+//! The page: every topology with a row per component, rendered on the server.
+//!
+//! Invariant: whatever a topology brings along (names, error messages) is written as text, never as markup.
+
+use maud::{DOCTYPE, Markup, html};
+use topo_core::metrics::{
+    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
+};
+
+use super::{api, spell};
+
+/// A share of time or of a queue's room from which on the page points at it.
+const HIGH: f64 = 0.8;
+
+/// What stands where a number does not apply.
+const NONE: &str = "–";
+
+/// The whole page, as of `now_ms` (milliseconds since 1970).
+pub(super) fn whole(snapshots: &[TopologySnapshot], now_ms: i64) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "topo" }
+                link rel="stylesheet" href="/page.css";
+                script src="/page.js" defer {}
+                noscript { meta http-equiv="refresh" content="5"; }
+            }
+            body {
+                header {
+                    h1 { "topo" }
+                    p #connection role="status" {}
+                    nav aria-label="The same as data" {
+                        a href="/api/v1/topology/summary" { "JSON" }
+                        a href="/metrics" { "Metrics" }
+                    }
+                }
+                main #topologies { (topologies(snapshots, now_ms)) }
+            }
+        }
+    }
+}
+
+/// The part of the page that the script renews.
+pub(super) fn topologies(snapshots: &[TopologySnapshot], now_ms: i64) -> Markup {
+    html! {
+        @if snapshots.is_empty() {
+            p { "No topology runs in this process." }
+        }
+        @for (index, snapshot) in snapshots.iter().enumerate() {
+            (topology(index, snapshot, now_ms))
+        }
+    }
+}
+
+fn topology(index: usize, snapshot: &TopologySnapshot, now_ms: i64) -> Markup {
+    let heading = format!("topology-{index}");
+    html! {
+        section aria-labelledby=(heading) {
+            h2 id=(heading) {
+                (snapshot.name) " "
+                span .status .active[snapshot.status == TopologyStatus::Active] { (api::status(snapshot.status)) }
+            }
+            (overview(snapshot))
+            div .scroll role="region" tabindex="0" aria-label={ "Components of " (snapshot.name) } {
+                table {
+                    thead { (head()) }
+                    tbody {
+                        @for component in &snapshot.components { (row(snapshot, component)) }
+                    }
+                }
+            }
+            (last_errors(snapshot, now_ms))
+        }
+    }
+}
+
+fn overview(snapshot: &TopologySnapshot) -> Markup {
+    let spouts = || snapshot.components.iter().filter(|component| component.kind == ComponentKind::Spout);
+    let roots =
+        |counter: fn(&TaskSnapshot) -> u64| spell::count(spouts().map(|spout| spout.total(counter)).sum());
+    let complete = Latency::merge(spouts().flat_map(|spout| &spout.tasks).map(|task| &task.complete));
+    html! {
+        dl {
+            (figure("Uptime", &spell::uptime(snapshot.uptime)))
+            (figure("Delivery", if snapshot.acked_delivery { "acked" } else { "at most once" }))
+            (figure("Acked", &roots(|task| task.acked)))
+            (figure("Failed", &roots(|task| task.failed)))
+            (figure("Pending", &roots(|task| task.pending)))
+            (figure("Complete p50", &quantile(&complete, 0.5)))
+            (figure("Complete p99", &quantile(&complete, 0.99)))
+        }
+    }
+}
+
+fn figure(term: &str, value: &str) -> Markup {
+    html! { div { dt { (term) } dd { (value) } } }
+}
+
+fn head() -> Markup {
+    let columns = [
+        ("Tasks", ""),
+        ("Emitted", "Tuples emitted by the component's code"),
+        ("Transferred", "Tuples sent on: emitted times subscribers"),
+        ("Executed", "Inputs executed"),
+        ("Acked", "Inputs acknowledged, or trees completed"),
+        ("Failed", "Inputs failed, or trees failed"),
+        ("Rejected", "Of the failed, those refused for good"),
+        ("Pending", "Trees neither completed nor failed"),
+        ("Restarted", "Tasks replaced after a panic or an error"),
+        ("Capacity", "Share of time that the busiest task spent executing"),
+        ("Execute p50", "Time spent in execute"),
+        ("Execute p99", "Time spent in execute"),
+        ("Complete p50", "Time from emit to the tree's completion"),
+        ("Complete p99", "Time from emit to the tree's completion"),
+        ("Queue", "Room taken in the fullest task's queue, and tuples waiting"),
+    ];
+    html! {
+        tr {
+            th scope="col" { "Component" }
+            @for (name, meaning) in columns { th scope="col" title=(meaning) { (name) } }
+        }
+    }
+}
+
+fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
+    let spout = component.kind == ComponentKind::Spout;
+    let total = |counter: fn(&TaskSnapshot) -> u64| spell::count(component.total(counter));
+    let execute = component.latency(|task| &task.execute);
+    let complete = component.latency(|task| &task.complete);
+    html! {
+        tr {
+            th scope="row" {
+                (component.name) " " small { (if spout { "spout" } else { "bolt" }) }
+                @for edge in snapshot.edges.iter().filter(|edge| edge.to == component.name) {
+                    small .reads { "reads " (edge.from) "/" (edge.stream) " (" (edge.grouping) ")" }
+                }
+            }
+            td { (component.tasks.len()) }
+            td { (total(|task| task.emitted)) }
+            td { (total(|task| task.transferred)) }
+            td { @if spout { (NONE) } @else { (total(|task| task.executed)) } }
+            td { (total(|task| task.acked)) }
+            td .bad[component.total(|task| task.failed) > 0] { (total(|task| task.failed)) }
+            td .bad[component.total(|task| task.rejected) > 0] { (total(|task| task.rejected)) }
+            td { @if spout { (total(|task| task.pending)) } @else { (NONE) } }
+            td .bad[component.total(|task| task.restarted) > 0] { (total(|task| task.restarted)) }
+            td { (share(api::capacity(component))) }
+            td { (quantile(&execute, 0.5)) }
+            td { (quantile(&execute, 0.99)) }
+            td { (quantile(&complete, 0.5)) }
+            td { (quantile(&complete, 0.99)) }
+            td { @if spout { (NONE) } @else { (share(queue_fill(component))) " " (total(|task| task.queue.tuples)) } }
+        }
+    }
+}
+
+fn share(share: f64) -> Markup {
+    let percent = format!("{:.1}%", share * 100.0);
+    html! {
+        meter min="0" max="1" high=(HIGH) value=(format!("{share:.3}")) aria-hidden="true" {}
+        span .full[share >= HIGH] { (percent) }
+    }
+}
+
+/// The fill of the fullest task's queue, 0 to 1, in tuples or bytes, whichever is nearer to its limit.
+fn queue_fill(component: &ComponentSnapshot) -> f64 {
+    let fill =
+        |waiting: u64, capacity: u64| if capacity == 0 { 0.0 } else { waiting as f64 / capacity as f64 };
+    component
+        .tasks
+        .iter()
+        .map(|task| &task.queue)
+        .map(|queue| fill(queue.tuples, queue.capacity_tuples).max(fill(queue.bytes, queue.capacity_bytes)))
+        .fold(0.0, f64::max)
+}
+
+fn last_errors(snapshot: &TopologySnapshot, now_ms: i64) -> Markup {
+    let mut errors: Vec<_> = (snapshot.components.iter())
+        .flat_map(|component| component.tasks.iter().map(move |task| (component, task)))
+        .filter_map(|(component, task)| task.last_error.as_ref().map(|error| (component, task.task, error)))
+        .collect();
+    errors.sort_by_key(|(_, _, error)| std::cmp::Reverse(error.at_ms));
+    html! {
+        @if !errors.is_empty() {
+            h3 { "Last error of each task" }
+            ul .errors {
+                @for (component, task, error) in errors {
+                    li {
+                        strong { (component.name) " task " (task) } " "
+                        small { (ago(error.at_ms, now_ms)) }
+                        pre { (error.message) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ago(at_ms: i64, now_ms: i64) -> String {
+    let lapsed = u64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(0);
+    format!("{} ago", spell::uptime(std::time::Duration::from_millis(lapsed)))
+}
+
+fn quantile(latency: &Latency, quantile: f64) -> String {
+    latency.quantile(quantile).map_or_else(|| NONE.into(), spell::latency)
+}

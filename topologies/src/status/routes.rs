@@ -1,0 +1,71 @@
+//! The routes: each takes one round of snapshots and renders it.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+
+use super::guard::{self, AllowedHosts};
+use super::{Snapshots, api, exposition, page};
+
+const STYLE: &str = include_str!("assets/page.css");
+const SCRIPT: &str = include_str!("assets/page.js");
+
+type Source = State<Arc<dyn Snapshots>>;
+
+/// All routes behind the guard.
+pub(super) fn router(snapshots: Arc<dyn Snapshots>, hosts: AllowedHosts) -> Router {
+    Router::new()
+        .route("/", get(whole_page))
+        .route("/topologies", get(topologies))
+        .route("/page.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
+        .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+        .route("/api/v1/topology/summary", get(summary))
+        .route("/api/v1/topology/{id}", get(topology))
+        .route("/metrics", get(metrics))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; begin at /\n"))
+        .with_state(snapshots)
+        .layer(middleware::from_fn_with_state(Arc::new(hosts), guard::admit))
+}
+
+async fn whole_page(State(source): Source) -> Html<String> {
+    Html(page::whole(&source.snapshots(), now_ms()).into_string())
+}
+
+async fn topologies(State(source): Source) -> Html<String> {
+    Html(page::topologies(&source.snapshots(), now_ms()).into_string())
+}
+
+async fn summary(State(source): Source) -> Json<api::Summaries> {
+    Json(api::Summaries::of(&source.snapshots()))
+}
+
+async fn topology(State(source): Source, Path(id): Path<String>) -> Response {
+    match source.snapshots().iter().find(|snapshot| *snapshot.id == *id) {
+        Some(snapshot) => Json(api::TopologyPage::of(snapshot, now_ms())).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(api::Unknown::topology(&id))).into_response(),
+    }
+}
+
+async fn metrics(State(source): Source) -> Response {
+    match exposition::render(source.snapshots()) {
+        Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written; see the log\n")
+                .into_response()
+        }
+    }
+}
+
+/// Milliseconds since 1970, to say how long ago an error was; 0 on a clock set before that.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,381 @@
+//! The server over real loopback sockets, asked by a client that writes its requests byte by byte.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use topo_core::metrics::TopologySnapshot;
+
+use super::{Snapshots, StatusError, StatusServer, fixture};
+
+struct Fixture(Vec<TopologySnapshot>);
+
+impl Snapshots for Fixture {
+    fn snapshots(&self) -> Vec<TopologySnapshot> {
+        self.0.clone()
+    }
+}
+
+fn serve(snapshots: Vec<TopologySnapshot>) -> StatusServer {
+    StatusServer::bind("127.0.0.1:0".parse().unwrap(), Arc::new(Fixture(snapshots))).unwrap()
+}
+
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+/// Sends `request` as it stands and reads until the server closes.
+fn send(to: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    Answer { status, headers, body: body.to_owned() }
+}
+
+fn ask(to: SocketAddr, method: &str, path: &str, host: &str) -> Answer {
+    send(to, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+}
+
+fn get(to: SocketAddr, path: &str) -> Answer {
+    ask(to, "GET", path, &to.to_string())
+}
+
+fn get_json(to: SocketAddr, path: &str) -> Value {
+    let answer = get(to, path);
+    assert_eq!((answer.status, &*answer.headers["content-type"]), (200, "application/json"), "{path}");
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+const PATHS: [&str; 8] = [
+    "/",
+    "/topologies",
+    "/page.css",
+    "/page.js",
+    "/api/v1/topology/summary",
+    "/api/v1/topology/words-1",
+    "/metrics",
+    "/nothing",
+];
+
+#[test]
+fn only_its_own_host_is_answered_on_every_path() {
+    let server = serve(vec![fixture::topology()]);
+    let addr = server.local_addr();
+    let port = addr.port();
+    for path in PATHS {
+        let known = if path == "/nothing" { 404 } else { 200 };
+        for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")] {
+            assert_eq!(ask(addr, "GET", path, &host).status, known, "{path} of {host}");
+        }
+        let wrong_port = if port == 65_535 { 1 } else { port + 1 };
+        for host in [
+            "evil.com",
+            &format!("127.0.0.1.evil.com:{port}"),
+            &format!("127.0.0.1:{wrong_port}"),
+            "127.0.0.1",
+        ] {
+            let answer = ask(addr, "GET", path, host);
+            assert_eq!(answer.status, 403, "{path} of {host}");
+            assert_eq!(answer.body, format!("this server answers at http://{addr}/ only\n"));
+        }
+        let without = send(addr, &format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n"));
+        assert_eq!(without.status, 400, "{path} without a host");
+        let in_line =
+            format!("GET http://evil.com{path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        assert_eq!(send(addr, &in_line).status, 403, "{path} of a host in the request line");
+    }
+}
+
+#[test]
+fn nothing_but_reading_is_allowed() {
+    let server = serve(Vec::new());
+    for path in PATHS {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let answer = ask(server.local_addr(), method, path, &server.local_addr().to_string());
+            assert_eq!((answer.status, &*answer.headers["allow"]), (405, "GET, HEAD"), "{method} {path}");
+        }
+    }
+    let head = ask(server.local_addr(), "HEAD", "/", &server.local_addr().to_string());
+    assert_eq!((head.status, &*head.body), (200, ""));
+}
+
+#[test]
+fn every_answer_keeps_browsers_strict() {
+    let server = serve(Vec::new());
+    let addr = server.local_addr();
+    let answers = PATHS.map(|path| get(addr, path)).into_iter();
+    for answer in
+        answers.chain([ask(addr, "GET", "/", "evil.com"), ask(addr, "POST", "/", &addr.to_string())])
+    {
+        assert!(
+            answer.headers["content-security-policy"].starts_with("default-src 'none'; script-src 'self'; ")
+        );
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+        assert_eq!(answer.headers["cross-origin-resource-policy"], "same-origin");
+        assert!(!answer.headers.keys().any(|name| name.starts_with("access-control-")));
+    }
+}
+
+#[test]
+fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() {
+    let server = serve(vec![fixture::topology()]);
+    let page = get(server.local_addr(), "/").body;
+    assert!(page.contains(r#"<script src="/page.js" defer></script>"#));
+    assert_eq!(page.matches("<script").count(), 1);
+    for tag in page.split('<').filter_map(|tag| tag.split('>').next()) {
+        assert!(!tag.contains("http://") && !tag.contains("https://"), "{tag}");
+        for word in tag.split_whitespace().filter(|word| word.contains('=')) {
+            assert!(!word.starts_with("on") && !word.starts_with("style="), "{tag}");
+        }
+    }
+}
+
+#[test]
+fn the_page_shows_the_snapshots_numbers() {
+    let server = serve(vec![fixture::topology()]);
+    let page = get(server.local_addr(), "/topologies").body;
+    let text = |cell: &str| -> String {
+        let inside = cell.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+        inside.collect::<String>().trim().to_owned()
+    };
+    let rows: Vec<Vec<String>> = page
+        .split("<tr>")
+        .skip(2)
+        .map(|row| row.split("</td>").map(text).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    let spout = [
+        "lines spout2",
+        "1,000,042",
+        "1,000,044",
+        "–",
+        "900,046",
+        "17",
+        "5",
+        "99,984",
+        "0",
+        "25.0%",
+        "–",
+        "–",
+        "50.1 ms",
+        "99.1 ms",
+    ];
+    let bolt = [
+        "split boltreads lines/default (shuffle)2",
+        "7,000,003",
+        "7,000,004",
+        "1,000,001",
+        "999,999",
+        "3",
+        "0",
+        "–",
+        "2",
+        "93.8%",
+        "2.01 ms",
+        "4.01 ms",
+        "–",
+        "–",
+        "50.0% 524",
+    ];
+    assert_eq!(rows[0][..spout.len()], spout);
+    assert_eq!(rows[1][..bolt.len()], bolt);
+    assert!(page.contains("<dt>Uptime</dt><dd>6m 5s</dd>"));
+}
+
+#[test]
+fn markup_in_names_and_errors_stays_text() {
+    let server = serve(vec![fixture::topology()]);
+    for path in ["/", "/topologies"] {
+        let page = get(server.local_addr(), path).body;
+        assert!(
+            page.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; &lt;b&gt;bold&lt;/b&gt;")
+        );
+        assert!(page.contains("words &amp; &lt;more&gt;"));
+        assert!(!page.contains("<b>") && !page.contains("alert(\""), "{path}");
+    }
+}
+
+#[test]
+fn the_summary_has_storms_shape() {
+    let server = serve(vec![fixture::topology()]);
+    assert_eq!(
+        get_json(server.local_addr(), "/api/v1/topology/summary"),
+        json!({ "topologies": [{
+            "id": "words-1",
+            "name": "words & <more>",
+            "status": "ACTIVE",
+            "uptime": "6m 5s",
+            "uptimeSeconds": 365,
+            "tasksTotal": 4,
+            "workersTotal": 1,
+            "executorsTotal": 4,
+        }] })
+    );
+    let none = serve(Vec::new());
+    assert_eq!(get_json(none.local_addr(), "/api/v1/topology/summary"), json!({ "topologies": [] }));
+}
+
+/// Asserts that `actual` has every field of `expected`, at every depth.
+fn assert_includes(actual: &Value, expected: &Value) {
+    match expected {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| assert_includes(&actual[name], value))
+        }
+        Value::Array(items) => {
+            assert_eq!(actual.as_array().map(Vec::len), Some(items.len()), "{actual}");
+            items.iter().enumerate().for_each(|(index, item)| assert_includes(&actual[index], item));
+        }
+        _ => assert_eq!(actual, expected),
+    }
+}
+
+#[test]
+fn a_topology_has_storms_shape_and_the_snapshots_numbers() {
+    let server = serve(vec![fixture::topology()]);
+    let page = get_json(server.local_addr(), "/api/v1/topology/words-1");
+    assert_includes(
+        &page,
+        &json!({
+            "id": "words-1", "status": "ACTIVE", "tasksTotal": 4, "window": ":all-time", "windowHint": "All time",
+            "topologyStats": [{
+                "window": ":all-time", "windowPretty": "All time", "emitted": 8_000_045, "transferred": 8_000_048,
+                "acked": 900_046, "failed": 17, "rejected": 5, "pending": 99_984,
+            }],
+            "spouts": [{
+                "spoutId": "lines", "executors": 2, "tasks": 2, "emitted": 1_000_042, "transferred": 1_000_044,
+                "acked": 900_046, "failed": 17, "pending": 99_984, "lastError": "", "errorTime": null,
+                "taskStats": [{ "task": 0, "emitted": 1_000_001 }, { "task": 1, "emitted": 41, "pending": 3 }],
+            }],
+            "bolts": [{
+                "boltId": "split", "executors": 2, "tasks": 2, "emitted": 7_000_003, "executed": 1_000_001,
+                "acked": 999_999, "failed": 3, "restarted": 2, "capacity": "0.938", "lastError": fixture::MARKUP,
+                "errorTime": fixture::NOW_MS / 1_000 - 65,
+                "queue": { "tuples": 524, "bytes": 8_340, "capacityTuples": 2_048, "capacityBytes": 131_072 },
+                "taskStats": [{ "executed": 600_001, "busy": 0.5 }, { "executed": 400_000, "busy": 0.9375 }],
+            }],
+            "edges": [{ "from": "lines", "stream": "default", "to": "split", "grouping": "shuffle" }],
+        }),
+    );
+    let bolt = &fixture::topology().components[1];
+    let execute = bolt.latency(|task| &task.execute);
+    let micros = |quantile| execute.quantile(quantile).unwrap().as_nanos() as f64 / 1e3;
+    let told = &page["bolts"][0];
+    assert_eq!(told["executeLatencyMicros"]["count"], 20);
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
+        assert_eq!(told["executeLatencyMicros"][name], micros(quantile), "{name}");
+    }
+    let mean: f64 = told["executeLatency"].as_str().unwrap().parse().unwrap();
+    assert!((mean - 3.0).abs() < 0.03, "{mean} ms");
+    assert_eq!(page["spouts"][0]["taskStats"][1]["completeLatencyMicros"]["p50"], Value::Null);
+}
+
+#[test]
+fn an_unknown_topology_is_404_in_json() {
+    let server = serve(vec![fixture::topology()]);
+    for id in ["words", "words-2", "..", "%2e%2e%2f", "%3Cb%3E"] {
+        let answer = get(server.local_addr(), &format!("/api/v1/topology/{id}"));
+        assert_eq!((answer.status, &*answer.headers["content-type"]), (404, "application/json"), "{id}");
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(body["error"], "Not Found");
+    }
+}
+
+/// The samples of an exposition by name and labels, as written.
+fn samples(text: &str) -> BTreeMap<&str, f64> {
+    assert!(text.ends_with("# EOF\n"));
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(series, value)| (series, value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn metrics_give_every_tasks_numbers() {
+    let server = serve(vec![fixture::topology()]);
+    let answer = get(server.local_addr(), "/metrics");
+    assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let samples = samples(&answer.body);
+    let of =
+        |name: &str, labels: &str| samples[&*format!("topo_{name}{{topology=\"words & <more>\"{labels}}}")];
+    let spout =
+        |name: &str, task: u32| of(name, &format!(",component=\"lines\",kind=\"spout\",task=\"{task}\""));
+    let bolt =
+        |name: &str, task: u32| of(name, &format!(",component=\"split\",kind=\"bolt\",task=\"{task}\""));
+    assert_eq!(of("uptime_seconds", ""), 365.25);
+    assert_eq!(of("active", ""), 1.0);
+    assert_eq!(spout("emitted_total", 0), 1_000_001.0);
+    assert_eq!(spout("acked_total", 1), 43.0);
+    assert_eq!(spout("pending", 0), 99_981.0);
+    assert_eq!(bolt("executed_total", 1), 400_000.0);
+    assert_eq!(bolt("restarted_total", 1), 2.0);
+    assert_eq!(bolt("queue_tuples", 1), 512.0);
+    assert_eq!(bolt("busy_ratio", 1), 0.9375);
+    assert_eq!(bolt("execute_latency_seconds_count", 0), 10.0);
+    assert!((bolt("execute_latency_seconds_sum", 0) - 0.02).abs() < 0.000_2);
+    assert!(!samples.keys().any(|series| series.starts_with("topo_executed") && series.contains("spout")));
+}
+
+#[test]
+fn histogram_buckets_count_exactly_and_never_fall() {
+    let server = serve(vec![fixture::topology()]);
+    let answer = get(server.local_addr(), "/metrics");
+    let series = "topo_complete_latency_seconds_bucket{le=\"";
+    let buckets: Vec<(f64, u64)> = (answer.body.lines())
+        .filter(|line| line.starts_with(series) && line.contains("task=\"0\""))
+        .map(|line| (line[series.len()..].split('"').next().unwrap(), line.rsplit(' ').next().unwrap()))
+        .map(|(end, count)| (end.parse().unwrap(), count.parse().unwrap()))
+        .collect();
+    assert_eq!(buckets.len(), 27);
+    assert_eq!(buckets.last(), Some(&(f64::INFINITY, 100)));
+    for (end, count) in buckets {
+        let exact = (1..=100_u64).filter(|millis| *millis as f64 / 1e3 <= end).count() as u64;
+        assert_eq!(count, exact, "at most {end} s");
+    }
+}
+
+#[test]
+fn addresses_that_others_reach_are_refused() {
+    for addr in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080", "[::ffff:192.0.2.1]:8080"] {
+        let refused = StatusServer::bind(addr.parse().unwrap(), Arc::new(Fixture(Vec::new()))).unwrap_err();
+        assert!(matches!(refused, StatusError::NotLoopback(_)), "{addr}: {refused}");
+        assert!(
+            refused.to_string().starts_with("the status page listens on loopback addresses only, not on ")
+        );
+    }
+}
+
+#[test]
+fn a_busy_port_is_named_in_one_sentence() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = holder.local_addr().unwrap();
+    let refused = StatusServer::bind(addr, Arc::new(Fixture(Vec::new()))).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!("{addr} is in use; choose another with --status ADDR or switch it off with --status off")
+    );
+}
+
+#[tokio::test]
+async fn shutdown_frees_the_port_though_a_client_holds_on() {
+    let server = serve(Vec::new());
+    let addr = server.local_addr();
+    let mut idle = TcpStream::connect(addr).unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    server.shutdown().await;
+    let again = StatusServer::bind(addr, Arc::new(Fixture(Vec::new()))).unwrap();
+    assert_eq!(again.local_addr(), addr);
+}
