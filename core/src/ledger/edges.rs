@@ -38,7 +38,10 @@ impl EdgeIds {
     }
 
     /// The next edge; never 0.
-    #[expect(clippy::should_implement_trait, reason = "there always is a next one, so an Option would be noise")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "there always is a next one, so an Option would be noise"
+    )]
     #[inline]
     pub fn next(&mut self) -> u64 {
         loop {

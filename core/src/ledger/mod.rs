@@ -45,8 +45,15 @@ mod edges;
 mod handover;
 mod pending;
 mod root;
+mod shadow;
+
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod planted;
 
 pub use edges::EdgeIds;
 pub use handover::{Handover, LastEdge};
 pub use pending::{Closed, Ledger, OpenRoot, Update};
 pub use root::RootId;
+pub use shadow::{Disagreement, Shadow};

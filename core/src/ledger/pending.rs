@@ -29,7 +29,6 @@ const TRACE_EVERY: u32 = 1_024;
 pub struct Ledger<M> {
     task: u16,
     max_pending: usize,
-    pending: usize,
     /// Openings so far, wrapping; picks which roots are traced.
     opens: u32,
     slots: Vec<Slot<M>>,
@@ -47,6 +46,21 @@ struct Slot<M> {
     attempt: u32,
     /// Invariant: `Some` exactly while the root is open.
     id: Option<M>,
+}
+
+impl<M> Slot<M> {
+    /// Whether `root` is open here. One comparison covers task, generation and trace bit; a slot that was never opened
+    /// has the root 0, which anybody may ask for, but no id.
+    #[inline]
+    fn holds(&self, root: RootId) -> bool {
+        self.root == root && self.id.is_some()
+    }
+
+    #[inline]
+    fn close(&mut self) -> Option<Closed<M>> {
+        let id = self.id.take()?;
+        Some(Closed { id, root: self.root, attempt: self.attempt, opened: self.opened })
+    }
 }
 
 /// What an update did.
@@ -97,7 +111,7 @@ impl<M> Ledger<M> {
     pub fn new(task: u16, max_pending: usize) -> Self {
         assert!(usize::from(task) < RootId::MAX_TASKS, "task {task} cannot own a ledger");
         let max_pending = max_pending.min(RootId::MAX_SLOTS);
-        Self { task, max_pending, pending: 0, opens: 0, slots: Vec::new(), free: Vec::new() }
+        Self { task, max_pending, opens: 0, slots: Vec::new(), free: Vec::new() }
     }
 
     /// Opens a root for message `id`, whose one tuple has the edge `edge` (not 0). `attempt` counts from 1.
@@ -105,7 +119,7 @@ impl<M> Ledger<M> {
     /// `None`, and `id` is gone, where the ledger is full: ask [`capacity_left`](Self::capacity_left) first.
     #[inline]
     pub fn open(&mut self, id: M, edge: u64, attempt: u32, now: Moment) -> Option<RootId> {
-        if self.pending >= self.max_pending {
+        if self.pending() >= self.max_pending {
             return None;
         }
         let index = self.free.pop().unwrap_or_else(|| self.grow());
@@ -116,14 +130,13 @@ impl<M> Ledger<M> {
         let root = RootId::new(self.task, index, generation, traced);
         *slot = Slot { root, value: edge, opened: now, attempt, id: Some(id) };
         self.opens = self.opens.wrapping_add(1);
-        self.pending += 1;
         Some(root)
     }
 
     /// Adds a slot, and room for it on the free list, so that closing never allocates.
     #[cold]
     fn grow(&mut self) -> u32 {
-        // Below MAX_SLOTS: every slot is open, and `pending` is below `max_pending`.
+        // Below MAX_SLOTS: every slot is open, and fewer than `max_pending` are.
         let index = self.slots.len();
         let root = RootId::UNTRACKED;
         self.slots.push(Slot { root, value: 0, opened: Moment::default(), attempt: 0, id: None });
@@ -134,36 +147,23 @@ impl<M> Ledger<M> {
     /// XORs the delta `xor` into `root` and closes it where that leaves zero.
     #[inline]
     pub fn update(&mut self, root: RootId, xor: u64) -> Update<M> {
-        match self.slot_of(root) {
-            None => Update::Late,
-            Some(slot) => {
-                slot.value ^= xor;
-                if slot.value != 0 {
-                    return Update::Pending;
-                }
-                self.close(root).map_or(Update::Late, Update::Acked)
-            }
+        let Some(slot) = self.slots.get_mut(root.slot()).filter(|slot| slot.holds(root)) else {
+            return Update::Late;
+        };
+        slot.value ^= xor;
+        if slot.value != 0 {
+            return Update::Pending;
         }
+        slot.close().map_or(Update::Late, |closed| {
+            self.free.push(root.slot() as u32);
+            Update::Acked(closed)
+        })
     }
 
     /// Closes `root` as failed; `None` where it is not open. Its later updates are late, its later fails `None`.
     pub fn fail(&mut self, root: RootId) -> Option<Closed<M>> {
-        self.close(root)
-    }
-
-    /// The slot in which `root` is open.
-    #[inline]
-    fn slot_of(&mut self, root: RootId) -> Option<&mut Slot<M>> {
-        // One comparison covers task, generation and trace bit; a slot never opened has the root 0 and no id.
-        self.slots.get_mut(root.slot()).filter(|slot| slot.root == root && slot.id.is_some())
-    }
-
-    #[inline]
-    fn close(&mut self, root: RootId) -> Option<Closed<M>> {
-        let slot = self.slot_of(root)?;
-        let id = slot.id.take()?;
-        let closed = Closed { id, root, attempt: slot.attempt, opened: slot.opened };
-        self.pending -= 1;
+        let slot = self.slots.get_mut(root.slot()).filter(|slot| slot.holds(root))?;
+        let closed = slot.close()?;
         self.free.push(root.slot() as u32);
         Some(closed)
     }
@@ -171,7 +171,7 @@ impl<M> Ledger<M> {
     /// Closes every open root without an ack, in no particular order: the topology stops.
     pub fn drain_all(&mut self) -> Vec<Closed<M>> {
         let open: Vec<RootId> = self.iter().map(|open| open.root).collect();
-        open.into_iter().filter_map(|root| self.close(root)).collect()
+        open.into_iter().filter_map(|root| self.fail(root)).collect()
     }
 
     /// The task that owns this ledger.
@@ -182,7 +182,7 @@ impl<M> Ledger<M> {
     /// How many roots are open.
     #[inline]
     pub fn pending(&self) -> usize {
-        self.pending
+        self.slots.len() - self.free.len()
     }
 
     /// How many roots may be open.
@@ -193,7 +193,7 @@ impl<M> Ledger<M> {
     /// How many more roots can be opened now.
     #[inline]
     pub fn capacity_left(&self) -> usize {
-        self.max_pending.saturating_sub(self.pending)
+        self.max_pending.saturating_sub(self.pending())
     }
 
     /// Changes how many roots may be open, up to [`RootId::MAX_SLOTS`]. What is open stays open, even above it.
@@ -203,8 +203,7 @@ impl<M> Ledger<M> {
 
     /// The value of `root`, where it is open: the XOR of its live edges and of the deltas still under way.
     pub fn value(&self, root: RootId) -> Option<u64> {
-        let slot = self.slots.get(root.slot())?;
-        (slot.root == root && slot.id.is_some()).then_some(slot.value)
+        self.slots.get(root.slot()).filter(|slot| slot.holds(root)).map(|slot| slot.value)
     }
 
     /// The open roots, in no particular order. Takes time by the most roots that were ever open at once.
@@ -273,7 +272,8 @@ mod tests {
     #[test]
     fn nothing_untracked_closes_a_slot_that_was_never_opened() {
         let mut ledger = ledger(4);
-        ledger.grow();
+        let never_opened = ledger.grow();
+        ledger.free.push(never_opened);
         assert_eq!(ledger.update(RootId::UNTRACKED, 0), Update::Late);
         assert_eq!(ledger.fail(RootId::UNTRACKED), None);
     }
@@ -348,11 +348,10 @@ mod tests {
         let roots: Vec<RootId> =
             (0..4).map(|id| ledger.open(id, 6, 1, Moment::from_nanos(10 - id)).unwrap()).collect();
         ledger.fail(roots[3]).unwrap();
-        assert_eq!(ledger.iter().map(|open| (*open.id, open.root)).collect::<Vec<_>>(), [
-            (0, roots[0]),
-            (1, roots[1]),
-            (2, roots[2])
-        ]);
+        assert_eq!(
+            ledger.iter().map(|open| (*open.id, open.root)).collect::<Vec<_>>(),
+            [(0, roots[0]), (1, roots[1]), (2, roots[2])]
+        );
         assert_eq!(ledger.oldest(), Some(Moment::from_nanos(8)));
         assert_eq!(ledger.drain_all().iter().map(|closed| closed.id).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!((ledger.pending(), ledger.drain_all()), (0, vec![]));
