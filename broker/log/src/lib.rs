@@ -1,1 +1,32 @@
-//! topo-log.
+//! One partition on disk, synchronous: record batches stored verbatim in segments, read from any offset, made durable
+//! in groups, and recovered after a crash.
+//!
+//! ```text
+//! DATA-DIR/format, lock, clean            one DataDirectory, held by one process
+//! DATA-DIR/TOPIC-N/00000000000000000000.log      batches, verbatim
+//!                  00000000000000000000.index    where some of them start; derived
+//!                  checkpoint                    the recovery point
+//! ```
+//!
+//! A [`Partition`] owns its segments; each is a file of batches and an index of it. All bytes go through
+//! [`storage::Storage`], so that a simulated disk can stand in. The log is the only truth: the index is derived from
+//! it, and the checkpoint only says where checking has to start.
+
+mod checkpoint;
+mod config;
+mod cursor;
+mod directory;
+mod error;
+mod index;
+mod partition;
+mod recovery;
+mod segment;
+pub mod storage;
+mod sync;
+
+pub use config::PartitionConfig;
+pub use directory::{DataDirectory, DirectoryError};
+pub use error::LogError;
+pub use partition::{Appended, Partition};
+pub use recovery::Recovery;
+pub use sync::SyncTicket;

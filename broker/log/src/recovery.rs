@@ -1,0 +1,296 @@
+//! Opening a partition: believe the log alone, from the recovery point on.
+//!
+//! Below the recovery point everything was synced once, so what is wrong there is corruption and refused. From it on,
+//! every batch is checked; the first that is not whole ends the log, and whatever follows is removed, for none of it
+//! was ever acknowledged. What is kept is durable before anything of it is served.
+//!
+//! Invariant: recovery only ever removes bytes at or above the recovery point, and raises the recovery point last, so
+//! it may be interrupted anywhere and starts over with the same outcome.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::checkpoint::{self, Checkpoint, RecoveryPoint};
+use crate::config::PartitionConfig;
+use crate::cursor::{Checked, Cursor, Flaw, Place, Stop};
+use crate::error::LogError;
+use crate::index::Index;
+use crate::partition::Partition;
+use crate::segment::{SCAN_CHUNK, Segment, base_offset_in, index_path, log_path};
+use crate::storage::{Storage, create_dirs, parent_of};
+use crate::sync::Durability;
+
+/// What opening a partition found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The offset below which everything was known to be durable; `None` where no checkpoint could be read.
+    pub recovery_point: Option<i64>,
+    /// Bytes of batches that were checked.
+    pub scanned_bytes: u64,
+    /// Bytes removed from the log's end, whole segments included: torn, or behind something torn.
+    pub truncated_bytes: u64,
+    /// Segments removed, which followed something torn.
+    pub removed_segments: usize,
+    /// Indexes that were missing or damaged and were built again from the log.
+    pub rebuilt_indexes: usize,
+}
+
+impl Partition {
+    /// Opens the partition in `dir`, which is created where it is missing, and recovers what was not closed.
+    ///
+    /// Takes time in proportion to the last segment at most, unless the checkpoint is gone.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] where bytes that were durable are not what was written, or [`LogError::Storage`].
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        config: PartitionConfig,
+    ) -> Result<(Self, Recovery), LogError> {
+        create_dirs(&*storage, dir).map_err(LogError::storage("create", dir))?;
+        let (checkpoint, point) = Checkpoint::open(&*storage, dir)?;
+        if point == RecoveryPoint::Missing {
+            // Whoever created the directory may not have come to sync its name.
+            let parent = parent_of(dir);
+            storage.sync_dir(&parent).map_err(LogError::storage("sync", &parent))?;
+        }
+        let names = storage.list(dir).map_err(LogError::storage("list", dir))?;
+        let bases: Vec<i64> = names.iter().filter_map(|name| base_offset_in(name)).collect();
+        let config = config.bounded();
+        let mut opening = Opening { storage, dir, config, point, report: Recovery::default() };
+        let mut segments = opening.segments(&bases)?;
+        let active = match segments.pop() {
+            Some(active) => active,
+            None => Segment::create(&*opening.storage, dir, 0)?,
+        };
+        let Opening { storage, config, report, .. } = opening;
+        storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
+        let end = active.next_offset;
+        let checkpoint = match checkpoint {
+            Some(mut checkpoint) => {
+                checkpoint.anchor(end).map_err(LogError::storage("write", &checkpoint::path(dir)))?;
+                checkpoint
+            }
+            None => Checkpoint::create(&*storage, dir, end)?,
+        };
+        let partition = Self {
+            storage,
+            dir: dir.to_owned(),
+            config,
+            sealed: segments,
+            durable_end: end,
+            durable_segment: active.base_offset,
+            active,
+            shared: Arc::new(Durability::new(checkpoint)),
+        };
+        Ok((partition, report))
+    }
+}
+
+struct Opening<'a> {
+    storage: Arc<dyn Storage>,
+    dir: &'a Path,
+    config: PartitionConfig,
+    point: RecoveryPoint,
+    report: Recovery,
+}
+
+impl Opening<'_> {
+    /// Opens the segments with these base offsets, the scanned ones synced, nothing torn left behind them.
+    fn segments(&mut self, bases: &[i64]) -> Result<Vec<Segment>, LogError> {
+        let first = bases.first().copied().unwrap_or(0);
+        // From where to scan, and below what a flaw is corruption.
+        let (scan_from, durable) = match self.point {
+            RecoveryPoint::At(offset) => (offset, offset),
+            RecoveryPoint::Missing => (first, first),
+            RecoveryPoint::Damaged => (first, i64::MAX),
+        };
+        if let RecoveryPoint::At(offset) = self.point {
+            self.report.recovery_point = Some(offset);
+            if bases.is_empty() && offset > 0 || first > offset {
+                return Err(self.missing(first, offset));
+            }
+        }
+        let scanned = bases.partition_point(|base| *base <= scan_from).saturating_sub(1);
+        let mut segments = Vec::with_capacity(bases.len());
+        for pair in bases[..(scanned + 1).min(bases.len())].windows(2) {
+            segments.push(self.open_sealed(pair[0], pair[1])?);
+        }
+        for (at, &base) in bases.iter().enumerate().skip(scanned) {
+            let (segment, flaw) = self.scan(base, scan_from)?;
+            let next = bases.get(at + 1);
+            let flaw = flaw.or_else(|| gap(&segment, next.copied()));
+            let missing = flaw.is_none() && next.is_none() && segment.next_offset < durable;
+            if flaw.as_ref().is_some_and(|flaw| flaw.at.offset < durable) || missing && durable < i64::MAX {
+                let at = Place { position: segment.bytes, offset: segment.next_offset };
+                let reason =
+                    format!("the file ends before offset {durable}, below which everything was durable");
+                return Err(segment.corrupt(flaw.unwrap_or(Flaw { at, reason })));
+            }
+            if flaw.is_some() {
+                self.remove(&bases[at + 1..])?;
+            }
+            self.settle(&segment, durable)?;
+            segments.push(segment);
+            if flaw.is_some() {
+                break;
+            }
+        }
+        // Their last pages may have been in memory when the process died.
+        let newest = segments.len().saturating_sub(1);
+        segments[scanned.min(newest)..newest].iter().for_each(|segment| segment.index.seal());
+        Ok(segments)
+    }
+
+    /// The error for a log that starts above its recovery point.
+    fn missing(&self, first: i64, point: i64) -> LogError {
+        LogError::Corrupt {
+            file: log_path(self.dir, first),
+            position: 0,
+            offset: point,
+            reason: format!("the segment that held offset {point} is missing"),
+            checkpoint: checkpoint::path(self.dir),
+        }
+    }
+
+    /// Opens a segment that lies wholly below the recovery point, without reading it.
+    fn open_sealed(&mut self, base: i64, next: i64) -> Result<Segment, LogError> {
+        let path = log_path(self.dir, base);
+        let log = self.storage.open(&path).map_err(LogError::storage("open", &path))?;
+        let bytes = log.length().map_err(LogError::storage("read", &path))?;
+        let index_path = index_path(self.dir, base);
+        if let Some(index) = Index::open_sealed(&*self.storage, &index_path) {
+            let mut segment = Segment::unread(path, log, index, base);
+            (segment.bytes, segment.next_offset) = (bytes, next);
+            return Ok(segment);
+        }
+        self.report.rebuilt_indexes += 1;
+        let index =
+            Index::create(&*self.storage, &index_path).map_err(LogError::storage("create", &index_path))?;
+        let mut segment = Segment::unread(path, log, index, base);
+        let file = segment.log.clone();
+        let mut cursor = Cursor::new(&*file, segment.start(), bytes, self.config.leader_epoch, SCAN_CHUNK);
+        while segment.next_offset < next {
+            // A flaw here is met again, and reported, by whoever reads there.
+            match cursor.next_header() {
+                Ok(Some((_, header))) => segment.note(&header, self.config.index_interval_bytes),
+                Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
+                Ok(None) | Err(Stop::Flaw(_)) => break,
+            }
+        }
+        segment.index.seal();
+        (segment.bytes, segment.next_offset) = (bytes, next);
+        Ok(segment)
+    }
+
+    /// Checks a segment's batches from the last index entry at or below `from` on, to the end or the first flaw.
+    fn scan(&mut self, base: i64, from: i64) -> Result<(Segment, Option<Flaw>), LogError> {
+        let path = log_path(self.dir, base);
+        let log = self.storage.open(&path).map_err(LogError::storage("open", &path))?;
+        let index_path = index_path(self.dir, base);
+        let limit = u32::try_from((from - base).max(0)).unwrap_or(u32::MAX);
+        let opened = Index::open_for_recovery(&*self.storage, &index_path, limit);
+        let (index, damaged) = match opened.map_err(LogError::storage("read", &index_path))? {
+            Some(found) => found,
+            None => {
+                let created = Index::create(&*self.storage, &index_path);
+                (created.map_err(LogError::storage("create", &index_path))?, true)
+            }
+        };
+        self.report.rebuilt_indexes += usize::from(damaged);
+        let mut segment = Segment::unread(path, log, index, base);
+        if let Some(entry) = segment.index.last() {
+            let entry = segment.place_of(entry);
+            if self.is_batch(&segment, entry)? {
+                segment.rewind(entry);
+            } else {
+                self.report.rebuilt_indexes += usize::from(!damaged);
+                segment.index.clear().map_err(LogError::storage("write", &index_path))?;
+            }
+        }
+        let flaw = self.walk(&mut segment)?;
+        Ok((segment, flaw))
+    }
+
+    /// Whether a sound batch starts at a place that an index names.
+    fn is_batch(&self, segment: &Segment, at: Place) -> Result<bool, LogError> {
+        let end = segment.log.length().map_err(LogError::storage("read", &segment.path))?;
+        if at.position >= end {
+            return Ok(false);
+        }
+        match Cursor::new(&*segment.log, at, end, self.config.leader_epoch, 0).next_batch() {
+            Ok(found) => Ok(found.is_some()),
+            Err(Stop::Flaw(_)) => Ok(false),
+            Err(Stop::Io(error)) => Err(LogError::storage("read", &segment.path)(error)),
+        }
+    }
+
+    /// Notes the sound batches from where the segment stands on.
+    fn walk(&mut self, segment: &mut Segment) -> Result<Option<Flaw>, LogError> {
+        let log = segment.log.clone();
+        let end = log.length().map_err(LogError::storage("read", &segment.path))?;
+        let from = Place { position: segment.bytes, offset: segment.next_offset };
+        let mut cursor = Cursor::new(&*log, from, end, self.config.leader_epoch, SCAN_CHUNK);
+        let flaw = loop {
+            match cursor.next_batch() {
+                Ok(Some(Checked { position, header, bytes })) => {
+                    if let RecoveryPoint::At(point) = self.point
+                        && header.next_offset() > point
+                    {
+                        // A sync that failed in an earlier life has left pages that call themselves clean and are
+                        // on no disk: only written again are they synced. The bytes are verified, and the same.
+                        log.write_all_at(bytes, position)
+                            .map_err(LogError::storage("write", &segment.path))?;
+                    }
+                    segment.note(&header, self.config.index_interval_bytes);
+                }
+                Ok(None) => break None,
+                Err(Stop::Flaw(flaw)) => break Some(flaw),
+                Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
+            }
+        };
+        self.report.scanned_bytes += segment.bytes - from.position;
+        Ok(flaw)
+    }
+
+    /// Removes segments that follow a flaw, the newest first, so that what is left never has a hole.
+    fn remove(&mut self, bases: &[i64]) -> Result<(), LogError> {
+        for &base in bases.iter().rev() {
+            let path = log_path(self.dir, base);
+            let length = self.storage.open(&path).and_then(|log| log.length());
+            self.report.truncated_bytes += length.map_err(LogError::storage("read", &path))?;
+            self.report.removed_segments += 1;
+            self.storage.remove(&path).map_err(LogError::storage("remove", &path))?;
+            let index = index_path(self.dir, base);
+            match self.storage.remove(&index) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::storage("remove", &index)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts what follows the last sound batch and syncs what is not known to be durable.
+    fn settle(&mut self, segment: &Segment, durable: i64) -> Result<(), LogError> {
+        let end = segment.log.length().map_err(LogError::storage("read", &segment.path))?;
+        if end > segment.bytes {
+            self.report.truncated_bytes += end - segment.bytes;
+            segment.log.truncate(segment.bytes).map_err(LogError::storage("truncate", &segment.path))?;
+        }
+        if end > segment.bytes || segment.next_offset > durable || self.point == RecoveryPoint::Damaged {
+            segment.log.sync().map_err(LogError::storage("sync", &segment.path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The flaw where a segment does not end where the next one starts.
+fn gap(segment: &Segment, next: Option<i64>) -> Option<Flaw> {
+    let next = next.filter(|next| *next != segment.next_offset)?;
+    let at = Place { position: segment.bytes, offset: segment.next_offset };
+    Some(Flaw { at, reason: format!("the file ends there, the next segment starts at offset {next}") })
+}

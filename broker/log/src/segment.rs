@@ -1,0 +1,203 @@
+//! A segment: the batches from one base offset on, verbatim in a file, and the offset index beside it.
+//!
+//! Invariant: the file holds whole batches up to `bytes`, each following the one before without a gap. What the file
+//! has beyond was never part of the log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use topo_protocol::{BatchHeader, HEADER_BYTES, check};
+
+use crate::checkpoint;
+use crate::config::PartitionConfig;
+use crate::cursor::{Cursor, Flaw, Place, Stop, header_at};
+use crate::error::LogError;
+use crate::index::{Entry, Index};
+use crate::storage::{Storage, StorageFile};
+
+/// Bytes to read at a time while looking for a batch between two index entries.
+const SEEK_CHUNK: usize = 8 << 10;
+/// Bytes to read at a time where a whole file is walked.
+pub(crate) const SCAN_CHUNK: usize = 256 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// The offset in the file's name: that of the first record.
+    pub(crate) base_offset: i64,
+    /// One past the last record.
+    pub(crate) next_offset: i64,
+    /// Bytes of whole batches.
+    pub(crate) bytes: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) log: Arc<dyn StorageFile>,
+    pub(crate) index: Index,
+    /// Bytes of batches since the last index entry.
+    since_entry: u64,
+}
+
+impl Segment {
+    /// Creates an empty segment; its name is durable once the directory is synced.
+    pub(crate) fn create(storage: &dyn Storage, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+        // The index first: a leftover one is harmless, a leftover log would be in the way of the next attempt.
+        let index_path = index_path(dir, base_offset);
+        let index = Index::create(storage, &index_path).map_err(LogError::storage("create", &index_path))?;
+        let path = log_path(dir, base_offset);
+        let log = storage.create(&path).map_err(LogError::storage("create", &path))?;
+        Ok(Self { base_offset, next_offset: base_offset, bytes: 0, path, log, index, since_entry: 0 })
+    }
+
+    /// A segment of which nothing beyond its base offset is known yet.
+    pub(crate) fn unread(path: PathBuf, log: Arc<dyn StorageFile>, index: Index, base_offset: i64) -> Self {
+        Self { base_offset, next_offset: base_offset, bytes: 0, path, log, index, since_entry: 0 }
+    }
+
+    /// Writes a placed batch behind the last one.
+    pub(crate) fn append(&mut self, batch: &[u8], header: &BatchHeader, interval: u32) -> io::Result<()> {
+        self.log.write_all_at(batch, self.bytes)?;
+        self.note(header, interval);
+        Ok(())
+    }
+
+    /// Takes a batch that is in the file behind the last one into account.
+    pub(crate) fn note(&mut self, header: &BatchHeader, interval: u32) {
+        if self.since_entry >= u64::from(interval.max(1)) {
+            // Rolling keeps both within 31 bits; a file that nobody rolled is walked from its last entry.
+            let relative = u32::try_from(header.base_offset - self.base_offset);
+            if let (Ok(relative_offset), Ok(position)) = (relative, u32::try_from(self.bytes)) {
+                self.index.push(Entry { relative_offset, position });
+                self.since_entry = 0;
+            }
+        }
+        self.since_entry += header.total_bytes() as u64;
+        self.bytes += header.total_bytes() as u64;
+        self.next_offset = header.next_offset();
+    }
+
+    /// Goes back to an index entry, or to the start, from where the rest is to be noted anew.
+    pub(crate) fn rewind(&mut self, to: Place) {
+        (self.bytes, self.next_offset, self.since_entry) = (to.position, to.offset, 0);
+        // The batch at an entry is noted again, without a second entry.
+    }
+
+    /// Whether a batch of `bytes` bytes that ends before `next_offset` belongs in a new segment.
+    pub(crate) fn is_full(&self, bytes: usize, next_offset: i64, config: &PartitionConfig) -> bool {
+        let too_long = self.bytes + bytes as u64 > u64::from(config.segment_bytes);
+        let too_far = next_offset - self.base_offset > i64::from(i32::MAX);
+        self.bytes > 0 && (too_long || too_far)
+    }
+
+    /// Where the segment starts.
+    pub(crate) fn start(&self) -> Place {
+        Place { position: 0, offset: self.base_offset }
+    }
+
+    /// Where the batch of an index entry should start.
+    pub(crate) fn place_of(&self, entry: Entry) -> Place {
+        let offset = self.base_offset + i64::from(entry.relative_offset);
+        Place { position: u64::from(entry.position), offset }
+    }
+
+    /// Whole batches from the one that holds `offset` on, up to about `max_bytes` and all below `up_to`.
+    pub(crate) fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        up_to: i64,
+        leader_epoch: i32,
+    ) -> Result<Bytes, LogError> {
+        let (place, first) = self.find(offset, leader_epoch)?;
+        if first.next_offset() > up_to {
+            return Ok(Bytes::new());
+        }
+        let left = usize::try_from(self.bytes - place.position).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; max_bytes.min(left).max(first.total_bytes())];
+        self.log.read_exact_at(&mut buffer, place.position).map_err(LogError::storage("read", &self.path))?;
+        let whole = sound_prefix(&buffer, place, up_to, leader_epoch).map_err(|flaw| self.corrupt(flaw))?;
+        buffer.truncate(whole);
+        Ok(buffer.into())
+    }
+
+    /// The batch that holds `offset`.
+    fn find(&self, offset: i64, leader_epoch: i32) -> Result<(Place, BatchHeader), LogError> {
+        let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
+        let near = self.index.floor(relative).map_or(self.start(), |entry| self.place_of(entry));
+        // The index is never believed over the log: a walk that fails from one of its entries starts over.
+        let found = match self.walk_to(offset, near, leader_epoch) {
+            Err(Stop::Flaw(_)) if near.position > 0 => self.walk_to(offset, self.start(), leader_epoch),
+            found => found,
+        };
+        found.map_err(|stop| match stop {
+            Stop::Flaw(flaw) => self.corrupt(flaw),
+            Stop::Io(error) => LogError::storage("read", &self.path)(error),
+        })
+    }
+
+    fn walk_to(&self, offset: i64, from: Place, leader_epoch: i32) -> Result<(Place, BatchHeader), Stop> {
+        if from.position > self.bytes {
+            return Err(Stop::Flaw(Flaw { at: from, reason: "the file ends before".into() }));
+        }
+        let mut cursor = Cursor::new(&*self.log, from, self.bytes, leader_epoch, SEEK_CHUNK);
+        while let Some((place, header)) = cursor.next_header()? {
+            if header.next_offset() > offset {
+                return Ok((place, header));
+            }
+        }
+        Err(Stop::Flaw(Flaw { at: cursor.place(), reason: format!("the file ends before offset {offset}") }))
+    }
+
+    /// The error for a flaw in this segment.
+    pub(crate) fn corrupt(&self, flaw: Flaw) -> LogError {
+        LogError::Corrupt {
+            file: self.path.clone(),
+            position: flaw.at.position,
+            offset: flaw.at.offset,
+            reason: flaw.reason,
+            checkpoint: checkpoint::path(self.path.parent().unwrap_or(Path::new(""))),
+        }
+    }
+}
+
+/// Bytes of the whole, sound batches below `up_to` at the front of `buffer`, whose first batch is at `at`.
+///
+/// Only a flaw in the first one is an error: what is sound is served, and the next read meets the flaw.
+fn sound_prefix(buffer: &[u8], mut at: Place, up_to: i64, leader_epoch: i32) -> Result<usize, Flaw> {
+    let mut whole = 0;
+    while buffer.len() - whole >= HEADER_BYTES {
+        let rest = &buffer[whole..];
+        let batch = header_at(at, rest, leader_epoch).and_then(|header| {
+            let Some(batch) = rest.get(..header.total_bytes()) else { return Ok(None) };
+            check(batch).map(Some).map_err(|error| Flaw { at, reason: error.to_string() })
+        });
+        match batch {
+            Ok(Some(header)) if header.next_offset() <= up_to => {
+                whole += header.total_bytes();
+                at = Place {
+                    position: at.position + header.total_bytes() as u64,
+                    offset: header.next_offset(),
+                };
+            }
+            Err(flaw) if whole == 0 => return Err(flaw),
+            _ => break,
+        }
+    }
+    Ok(whole)
+}
+
+/// `DIR/00000000000000000042.log`.
+pub(crate) fn log_path(dir: &Path, base_offset: i64) -> PathBuf {
+    dir.join(format!("{base_offset:020}.log"))
+}
+
+/// `DIR/00000000000000000042.index`.
+pub(crate) fn index_path(dir: &Path, base_offset: i64) -> PathBuf {
+    dir.join(format!("{base_offset:020}.index"))
+}
+
+/// The base offset in a segment's file name; `None` for any other file.
+pub(crate) fn base_offset_in(name: &str) -> Option<i64> {
+    let digits = name.strip_suffix(".log")?;
+    let is_offset = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_offset { digits.parse().ok() } else { None }
+}
