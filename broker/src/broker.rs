@@ -1,0 +1,316 @@
+//! The broker: one data directory, its topics, and what groups have committed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::BytesMut;
+use topo_log::DataDirectory;
+use topo_log::storage::{FileStorage, Storage};
+use topo_protocol::{check, recompress};
+
+use crate::config::BrokerConfig;
+use crate::error::BrokerError;
+use crate::offsets::{CommittedOffset, CommittedOffsets};
+use crate::partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
+use crate::topic::{CompressionType, OFFSETS_TOPIC, Registry, Topic, TopicPartition, is_internal};
+
+/// A log of topics in one data directory, durable before it acknowledges.
+///
+/// Clones share it. Its methods need a tokio runtime: syncs and reads run on blocking threads. A broker that is dropped
+/// without [`Broker::close`] has lost nothing that it acknowledged; the next open has more to check.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{collections::BTreeMap, time::Duration};
+/// use topo_broker::{Broker, BrokerConfig, FetchLimit, TopicPartition};
+/// use topo_protocol::{BatchBuilder, Compression, NewRecord, Room};
+///
+/// let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path(), BrokerConfig::default())?;
+/// broker.create_topic("lines", 1, BTreeMap::new()).await?;
+///
+/// let mut builder = BatchBuilder::new(16 << 10);
+/// let record = NewRecord { timestamp_ms: 0, key: None, value: Some(b"a line"), headers: &[] };
+/// assert_eq!(builder.append(&record)?, Room::Taken);
+/// let lines = TopicPartition::new("lines", 0);
+/// broker.append(&lines, vec![builder.finish(Compression::None)?]).await?;
+///
+/// let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+/// let fetched = broker.fetch(&lines, 0, limit).await?;
+/// assert_eq!(fetched.offsets.high_watermark, 1);
+/// broker.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: BrokerConfig,
+    registry: Registry,
+    committed: CommittedOffsets,
+    /// Empty until something is committed for the first time.
+    offsets_topic: OnceLock<Arc<Topic>>,
+    /// Keeps the directory locked; `None` once closed.
+    directory: Mutex<Option<DataDirectory>>,
+}
+
+impl Broker {
+    /// Opens, or creates, the data directory at `data_dir`, recovers its topics and reads what was committed. Blocks.
+    ///
+    /// # Errors
+    /// [`BrokerError::DataDirectory`] where another process has it open, or a newer version wrote it;
+    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`] for damage that recovery must not hide; [`BrokerError::Storage`].
+    pub fn open(data_dir: impl AsRef<Path>, config: BrokerConfig) -> Result<Self, BrokerError> {
+        Self::open_on(Arc::new(FileStorage), data_dir.as_ref(), config)
+    }
+
+    /// Opens on a storage of one's own: in memory, or simulated.
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        data_dir: &Path,
+        config: BrokerConfig,
+    ) -> Result<Self, BrokerError> {
+        let directory = DataDirectory::open(storage.clone(), data_dir).map_err(BrokerError::DataDirectory)?;
+        let registry = Registry::open(storage, data_dir, config)?;
+        let (committed, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
+            Ok(topic) => {
+                let partition = offsets_partition(&topic)?;
+                (CommittedOffsets::replay(partition, config.max_decompressed_bytes)?, topic.into())
+            }
+            Err(_) => (CommittedOffsets::default(), OnceLock::new()),
+        };
+        let directory = Mutex::new(Some(directory));
+        let shared = Shared { config, registry, committed, offsets_topic, directory };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Makes everything durable and lets go of the data directory. Appends and fetches under way, and all later calls,
+    /// end with [`BrokerError::Closed`]. Closing again does nothing.
+    ///
+    /// # Errors
+    /// The first partition's that could not be made durable; the others are closed all the same.
+    pub async fn close(&self) -> Result<(), BrokerError> {
+        let Some(directory) = self.shared.directory.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return Ok(());
+        };
+        let mut closed = self
+            .blocking(|shared| {
+                shared.registry.close();
+                Ok(())
+            })
+            .await;
+        for topic in self.shared.registry.all() {
+            for partition in topic.partitions() {
+                closed = closed.and(partition.close().await);
+            }
+        }
+        closed?;
+        self.blocking(|_| directory.close_clean().map_err(BrokerError::DataDirectory)).await
+    }
+
+    /// Creates a topic; it exists, durably, when this returns.
+    ///
+    /// `config` are Kafka's keys: `segment.bytes`, `max.message.bytes` and `compression.type`.
+    ///
+    /// # Errors
+    /// [`BrokerError::TopicExists`]; [`BrokerError::InvalidTopicName`], [`BrokerError::InternalTopic`],
+    /// [`BrokerError::InvalidPartitionCount`], [`BrokerError::UnknownConfig`] or [`BrokerError::InvalidConfig`];
+    /// [`BrokerError::Storage`] or [`BrokerError::Log`].
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: u32,
+        config: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, BrokerError> {
+        not_internal(name)?;
+        let name = name.to_owned();
+        self.blocking(move |shared| shared.registry.create(&name, partitions, config)).await
+    }
+
+    /// Deletes a topic, all that it holds, and what was committed for it.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`] or [`BrokerError::InternalTopic`]; [`BrokerError::Poisoned`] or
+    /// [`BrokerError::Log`] where committed offsets cannot be deleted, with which the topic stays;
+    /// [`BrokerError::Storage`], after which it takes no appends and may be there or not at the next start.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), BrokerError> {
+        not_internal(name)?;
+        let name = name.to_owned();
+        // On a thread of its own to the end, whether or not anybody waits for it.
+        self.blocking(move |shared| shared.registry.delete(&name, |topic| shared.forget_committed(topic)))
+            .await
+    }
+
+    /// The topic of that name.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`].
+    pub fn topic(&self, name: &str) -> Result<Arc<Topic>, BrokerError> {
+        self.shared.registry.get(name)
+    }
+
+    /// All topics by name, the broker's own among them.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.shared.registry.all()
+    }
+
+    /// Appends batches, as producers send them, behind each other, and returns once they are durable.
+    ///
+    /// Offsets are given at the first poll, so appends polled one after another keep that order. An append that is
+    /// dropped while it waits may or may not have happened.
+    ///
+    /// # Errors
+    /// [`BrokerError::BatchTooLarge`], [`BrokerError::InvalidBatch`], [`BrokerError::UnacceptableBatch`] or
+    /// [`BrokerError::InternalTopic`] with nothing appended. [`BrokerError::Log`] or [`BrokerError::Poisoned`] where the
+    /// storage failed: nothing is acknowledged, and the batches in front of the one that failed may be in the log.
+    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], [`BrokerError::Closed`].
+    pub async fn append(&self, to: &TopicPartition, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
+        not_internal(&to.topic)?;
+        let topic = self.topic(&to.topic)?;
+        let partition = topic.partition(to.partition)?;
+        let accept = |batch| self.accept(&topic, batch);
+        let batches = batches.into_iter().map(accept).collect::<Result<Vec<_>, _>>()?;
+        partition.append(batches).await
+    }
+
+    /// Whole batches, verbatim, from the one that holds `offset` on, up to the high watermark.
+    ///
+    /// # Errors
+    /// [`BrokerError::OffsetOutOfRange`], [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`],
+    /// [`BrokerError::Closed`], or [`BrokerError::Log`] for damage and storage errors.
+    pub async fn fetch(
+        &self,
+        from: &TopicPartition,
+        offset: i64,
+        limit: FetchLimit,
+    ) -> Result<Fetched, BrokerError> {
+        self.topic(&from.topic)?.partition(from.partition)?.fetch(offset, limit).await
+    }
+
+    /// The offsets that a partition holds now.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`] or [`BrokerError::Closed`].
+    pub fn offsets(&self, of: &TopicPartition) -> Result<Offsets, BrokerError> {
+        self.topic(&of.topic)?.partition(of.partition)?.offsets()
+    }
+
+    /// Commits, for `group`, what it goes on from in each partition: all of it or nothing, durably.
+    ///
+    /// # Errors
+    /// [`BrokerError::InvalidCommit`], [`BrokerError::UnknownTopic`] or [`BrokerError::UnknownPartition`] with nothing
+    /// committed; [`BrokerError::Log`], [`BrokerError::Poisoned`] or [`BrokerError::Storage`].
+    pub async fn commit(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, CommittedOffset)],
+    ) -> Result<(), BrokerError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let topic = self.offsets_topic().await?;
+        let partition = offsets_partition(&topic)?;
+        let check = |of: &TopicPartition| {
+            let topic = self.topic(&of.topic)?;
+            if topic.is_retiring() {
+                return Err(BrokerError::UnknownTopic(of.topic.clone()));
+            }
+            topic.partition(of.partition).map(drop)
+        };
+        let next_offset = self.shared.committed.write(partition, group, offsets, check)?;
+        partition.until_durable(next_offset).await
+    }
+
+    /// What `group` last committed for a partition, durably; `None` where it never did.
+    ///
+    /// # Errors
+    /// [`BrokerError::Closed`].
+    pub fn committed(
+        &self,
+        group: &str,
+        of: &TopicPartition,
+    ) -> Result<Option<CommittedOffset>, BrokerError> {
+        let Some(topic) = self.shared.offsets_topic.get() else { return Ok(None) };
+        let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
+        Ok(self.shared.committed.get(group, of, high_watermark))
+    }
+
+    /// Checks a batch for its topic, and compresses it the topic's way where that has one.
+    fn accept(&self, topic: &Topic, batch: BytesMut) -> Result<BytesMut, BrokerError> {
+        let max = topic.config().max_message_bytes;
+        if batch.len() > max as usize {
+            return Err(BrokerError::BatchTooLarge { topic: topic.name().clone(), bytes: batch.len(), max });
+        }
+        let header = check(&batch)?;
+        let compression = header.attributes.compression()?;
+        if !header.is_dense() {
+            return Err(BrokerError::UnacceptableBatch("it has fewer records than offsets"));
+        }
+        if header.attributes.is_control() {
+            return Err(BrokerError::UnacceptableBatch("only the broker writes control batches"));
+        }
+        match topic.config().compression_type {
+            CompressionType::As(wanted) if wanted != compression => {
+                Ok(recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?)
+            }
+            _ => Ok(batch),
+        }
+    }
+
+    /// The topic of committed offsets, created where it is missing.
+    async fn offsets_topic(&self) -> Result<Arc<Topic>, BrokerError> {
+        if let Some(topic) = self.shared.offsets_topic.get() {
+            return Ok(topic.clone());
+        }
+        self.blocking(|shared| {
+            // One partition: one sync serves the commits of all groups.
+            let topic = match shared.registry.create(OFFSETS_TOPIC, 1, BTreeMap::new()) {
+                Err(BrokerError::TopicExists(_)) => shared.registry.get(OFFSETS_TOPIC)?,
+                created => created?,
+            };
+            Ok(shared.offsets_topic.get_or_init(|| topic).clone())
+        })
+        .await
+    }
+
+    /// Runs what blocks on a thread for that; it runs to its end even where nobody waits for it any more.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, BrokerError> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let shared = self.shared.clone();
+        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
+        done.unwrap_or_else(|error| Err(BrokerError::Storage(format!("a storage task ended early: {error}"))))
+    }
+}
+
+impl Shared {
+    /// Deletes what was committed for a topic that is about to be deleted: one of the same name starts anew. Blocks.
+    fn forget_committed(&self, topic: &Arc<Topic>) -> Result<(), BrokerError> {
+        let partition = self.offsets_topic.get().map(|offsets| offsets_partition(offsets)).transpose()?;
+        let forgotten =
+            self.committed.retire(partition, topic).and_then(|next_offset| match (partition, next_offset) {
+                (Some(partition), Some(next_offset)) => {
+                    tokio::runtime::Handle::current().block_on(partition.until_durable(next_offset))
+                }
+                _ => Ok(()),
+            });
+        forgotten.inspect_err(|_| topic.set_retiring(false))
+    }
+}
+
+fn offsets_partition(topic: &Topic) -> Result<&Arc<Partition>, BrokerError> {
+    topic.partition(0)
+}
+
+fn not_internal(name: &str) -> Result<(), BrokerError> {
+    if is_internal(name) { Err(BrokerError::InternalTopic(name.into())) } else { Ok(()) }
+}

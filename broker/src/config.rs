@@ -1,0 +1,24 @@
+//! The broker's settings.
+
+use crate::topic::TopicConfig;
+
+/// How a broker stores; the defaults are Kafka's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// Settings of every topic that is created without its own.
+    pub topic_defaults: TopicConfig,
+    /// Bytes of batches between two entries of an offset index.
+    pub index_interval_bytes: u32,
+    /// The most that one batch may decompress to where the broker itself has to look inside.
+    pub max_decompressed_bytes: usize,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            topic_defaults: TopicConfig::default(),
+            index_interval_bytes: 4 << 10,
+            max_decompressed_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Committed offsets: what each group has read of each partition, kept in `__consumer_offsets` and in memory.
+//!
+//! Invariant: what [`CommittedOffsets::get`] returns is durable, and is what a replay of the topic would find. Every
+//! value is kept with the offset of the record that holds it and is seen once the high watermark has passed that record;
+//! so neither the order in which commits are woken nor a commit that stopped waiting can make memory and topic differ.
+
+mod record;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+use topo_protocol::{BatchBuilder, Compression, DecodedRecord, NewRecord, Records, Room, records};
+
+use crate::error::{BrokerError, shown};
+use crate::partition::Partition;
+use crate::topic::{Topic, TopicPartition};
+use record::OffsetKey;
+
+/// What a group committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// Offset of the next record to read.
+    pub offset: i64,
+    /// Epoch of the leader that the offset was read from; -1 where unknown.
+    pub leader_epoch: i32,
+    /// What the member adds for itself; at most 32,767 bytes.
+    pub metadata: String,
+    /// When it was committed, in milliseconds since 1970.
+    pub commit_timestamp_ms: i64,
+}
+
+/// All committed offsets.
+#[derive(Debug, Default)]
+pub(crate) struct CommittedOffsets {
+    groups: Mutex<Groups>,
+}
+
+type Groups = HashMap<Arc<str>, BTreeMap<TopicPartition, History>>;
+
+/// What was committed for one partition, oldest first, each with the offset of its record; `None` deletes.
+///
+/// Invariant: at most one entry is below the high watermark as of the last change.
+type History = Vec<(i64, Option<CommittedOffset>)>;
+
+impl CommittedOffsets {
+    /// Reads everything that the topic's partition holds. Blocks.
+    pub(crate) fn replay(partition: &Partition, max_decompressed: usize) -> Result<Self, BrokerError> {
+        let mut groups = Groups::new();
+        let held = partition.offsets()?;
+        let mut offset = held.log_start;
+        while offset < held.high_watermark {
+            let mut batches = partition.read(offset, REPLAY_BYTES)?.batches;
+            while !batches.is_empty() {
+                let header = topo_protocol::BatchHeader::parse(&batches)?;
+                let batch = batches.split_to(header.total_bytes().min(batches.len()));
+                replay_batch(&mut groups, records(batch, max_decompressed)?)?;
+                offset = header.next_offset();
+            }
+        }
+        for partitions in groups.values_mut() {
+            partitions.retain(|_, history| prune(history, held.high_watermark));
+        }
+        Ok(Self { groups: Mutex::new(groups) })
+    }
+
+    /// What `group` last committed for a partition, given how far the topic is durable.
+    pub(crate) fn get(
+        &self,
+        group: &str,
+        of: &TopicPartition,
+        high_watermark: i64,
+    ) -> Option<CommittedOffset> {
+        let groups = self.groups();
+        visible(groups.get(group)?.get(of)?, high_watermark).cloned()
+    }
+
+    /// Writes a commit to the topic's partition, where it is seen once everything below the returned offset is durable.
+    ///
+    /// `check` is asked, for every partition, whether it may be committed for; no topic starts to retire meanwhile.
+    pub(crate) fn write(
+        &self,
+        topic: &Arc<Partition>,
+        group: &str,
+        offsets: &[(TopicPartition, CommittedOffset)],
+        check: impl Fn(&TopicPartition) -> Result<(), BrokerError>,
+    ) -> Result<i64, BrokerError> {
+        validate(group, offsets)?;
+        let mut groups = self.groups();
+        offsets.iter().try_for_each(|(of, _)| check(of))?;
+        let changes: Vec<Change<'_>> = offsets.iter().map(|(of, to)| (group, of, Some(to))).collect();
+        apply(&mut groups, topic, &changes)
+    }
+
+    /// Marks a topic as being deleted and forgets what was committed for it, once everything below the returned offset
+    /// is durable; `None` where nothing was.
+    pub(crate) fn retire(
+        &self,
+        topic: Option<&Arc<Partition>>,
+        retired: &Topic,
+    ) -> Result<Option<i64>, BrokerError> {
+        let mut groups = self.groups();
+        retired.set_retiring(true);
+        let committed: Vec<(Arc<str>, TopicPartition)> = groups
+            .iter()
+            .flat_map(|(group, partitions)| partitions.keys().map(|of| (group.clone(), of.clone())))
+            .filter(|(_, of)| of.topic == *retired.name())
+            .collect();
+        match topic {
+            Some(topic) if !committed.is_empty() => {
+                let changes: Vec<Change<'_>> =
+                    committed.iter().map(|(group, of)| (&**group, of, None)).collect();
+                apply(&mut groups, topic, &changes).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    // Histories are changed only after their records were written, one push each: a panic leaves them whole.
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes to read at a time while replaying.
+const REPLAY_BYTES: usize = 1 << 20;
+
+/// A group, a partition, and what it commits for it; `None` deletes.
+type Change<'a> = (&'a str, &'a TopicPartition, Option<&'a CommittedOffset>);
+
+/// Writes `changes` as one batch, so that all of them survive or none, and notes them in memory.
+fn apply(groups: &mut Groups, topic: &Arc<Partition>, changes: &[Change<'_>]) -> Result<i64, BrokerError> {
+    let high_watermark = topic.offsets()?.high_watermark;
+    let appended = topic.write(vec![batch(changes)?])?;
+    // All become visible at once: when the last record is durable.
+    let at = appended.next_offset - 1;
+    for (group, of, to) in changes {
+        let partitions = match groups.get_mut(*group) {
+            Some(partitions) => partitions,
+            None => groups.entry((*group).into()).or_default(),
+        };
+        let history = partitions.entry((*of).clone()).or_default();
+        prune(history, high_watermark);
+        history.push((at, to.cloned()));
+    }
+    Ok(appended.next_offset)
+}
+
+fn batch(changes: &[Change<'_>]) -> Result<BytesMut, BrokerError> {
+    let mut builder = BatchBuilder::new(usize::MAX);
+    for (group, of, to) in changes {
+        let key = record::encode_key(group, of);
+        let value = to.map(record::encode_value);
+        let timestamp_ms = to.map_or(-1, |to| to.commit_timestamp_ms);
+        let record = NewRecord { timestamp_ms, key: Some(&key), value: value.as_deref(), headers: &[] };
+        if builder.append(&record)? == Room::Full {
+            return Err(BrokerError::InvalidCommit("too many offsets are committed at once".to_owned()));
+        }
+    }
+    Ok(builder.finish(Compression::None)?)
+}
+
+fn validate(group: &str, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<(), BrokerError> {
+    let invalid = |reason: String| Err(BrokerError::InvalidCommit(reason));
+    if group.is_empty() || !record::fits(group) {
+        return invalid(format!("`{}` is no group; use a name of 1 to 32767 bytes", shown(group)));
+    }
+    for (of, to) in offsets {
+        if to.offset < 0 {
+            return invalid(format!("offset {} cannot be committed for {of}: offsets start at 0", to.offset));
+        }
+        if !record::fits(&to.metadata) {
+            return invalid(format!("the metadata committed for {of} is longer than 32767 bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn replay_batch(groups: &mut Groups, records: Records) -> Result<(), BrokerError> {
+    // As when it was written: visible once the batch's last record is.
+    let at = records.header().last_offset();
+    for record in records {
+        let DecodedRecord { offset, key, value, .. } = record?;
+        let corrupt = |error| {
+            BrokerError::Corrupt(format!("offset {offset} of {}: {error}", crate::topic::OFFSETS_TOPIC))
+        };
+        let Some(OffsetKey { group, of }) = record::decode_key(key).map_err(corrupt)? else { continue };
+        let committed = value.map(record::decode_value).transpose().map_err(corrupt)?;
+        let history = groups.entry(group.into()).or_default().entry(of).or_default();
+        history.clear();
+        history.push((at, committed));
+    }
+    Ok(())
+}
+
+/// Drops what is superseded; whether anything is left.
+fn prune(history: &mut History, high_watermark: i64) -> bool {
+    let durable = history.partition_point(|(at, _)| *at < high_watermark);
+    history.drain(..durable.saturating_sub(1));
+    if durable > 0 && history[0].1.is_none() {
+        history.remove(0);
+    }
+    !history.is_empty()
+}
+
+fn visible(history: &History, high_watermark: i64) -> Option<&CommittedOffset> {
+    let durable = history.partition_point(|(at, _)| *at < high_watermark);
+    history[..durable].last()?.1.as_ref()
+}

@@ -1,0 +1,325 @@
+//! A partition as many tasks share it: appends, group-committed syncs, reads, and waiting for records.
+//!
+//! Invariants: the high watermark is the log's durable end, so nothing is read, or acknowledged, that a power loss could
+//! take back. At most one thread syncs a partition; it syncs outside the lock, and all that was appended meanwhile
+//! shares its next sync.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+use topo_log::{LogError, Partition as Log};
+
+use crate::error::BrokerError;
+use crate::topic::TopicPartition;
+
+/// Offsets given to the records of one append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// One past the offset of the last.
+    pub next_offset: i64,
+}
+
+/// The offsets that a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    /// The first offset still held.
+    pub log_start: i64,
+    /// One past the last record that may be read: the durable end.
+    pub high_watermark: i64,
+    /// One past the last record appended.
+    pub log_end: i64,
+}
+
+/// How much a fetch may return, and how long it may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchLimit {
+    /// Stop after about so many bytes; the first batch is returned whole even where it is larger.
+    pub max_bytes: usize,
+    /// Wait at most so long for a first record.
+    pub max_wait: Duration,
+}
+
+/// What a fetch found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Whole batches, verbatim; the first may begin below the offset asked for. Empty where there is none yet.
+    pub batches: Bytes,
+    /// The offsets held when it was read.
+    pub offsets: Offsets,
+}
+
+/// One partition of a topic.
+#[derive(Debug)]
+pub struct Partition {
+    at: TopicPartition,
+    state: RwLock<State>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` once closed or deleted.
+    log: Option<Log>,
+    /// Whether a thread is syncing; whoever finds `false` starts one.
+    syncing: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Progress {
+    high_watermark: i64,
+    standing: Standing,
+}
+
+/// What may be asked of a partition.
+#[derive(Debug, Clone)]
+enum Standing {
+    Open,
+    /// Reads go on; appends are refused.
+    Poisoned(Arc<str>),
+    /// No appends any more, while the last ones are made durable.
+    Closing,
+    Closed,
+    Deleted,
+}
+
+impl Partition {
+    /// Shares an open log, all of which is durable.
+    pub(crate) fn new(at: TopicPartition, log: Log) -> Self {
+        let progress = Progress { high_watermark: log.durable_end(), standing: Standing::Open };
+        Self {
+            at,
+            state: RwLock::new(State { log: Some(log), syncing: false }),
+            progress: watch::Sender::new(progress),
+        }
+    }
+
+    /// Which partition it is.
+    pub fn at(&self) -> &TopicPartition {
+        &self.at
+    }
+
+    /// The offsets held now.
+    ///
+    /// # Errors
+    /// [`BrokerError::Closed`], or [`BrokerError::UnknownTopic`] for a topic that was deleted.
+    pub fn offsets(&self) -> Result<Offsets, BrokerError> {
+        self.read_state().log.as_ref().map(offsets).ok_or_else(|| self.gone())
+    }
+
+    /// Appends sound batches behind each other and returns once they are durable.
+    ///
+    /// Offsets are given at the first poll, so appends polled one after another keep that order. An append that is
+    /// dropped while it waits may or may not have happened.
+    ///
+    /// # Errors
+    /// [`BrokerError::Log`] or [`BrokerError::Poisoned`]; where several batches were given, those in front of one that
+    /// failed may be in the log. [`BrokerError::Closed`] or [`BrokerError::UnknownTopic`].
+    pub(crate) async fn append(self: &Arc<Self>, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
+        let appended = self.write(batches)?;
+        self.until_durable(appended.next_offset).await?;
+        Ok(appended)
+    }
+
+    /// The first half of [`Partition::append`]: gives offsets, writes, and sees that a sync follows.
+    pub(crate) fn write(self: &Arc<Self>, mut batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
+        let mut state = self.write_state();
+        if let Some(refused) = self.refusal() {
+            return Err(refused);
+        }
+        let log = state.log.as_mut().ok_or_else(|| self.gone())?;
+        let base_offset = log.log_end();
+        let mut written = Ok(());
+        for batch in &mut batches {
+            written = log.append(batch).map(drop);
+            if written.is_err() {
+                break;
+            }
+        }
+        let next_offset = log.log_end();
+        // Also after an error: what was written before it must not keep the high watermark back.
+        if !state.syncing && (next_offset > base_offset || written.is_err()) {
+            state.syncing = true;
+            let this = self.clone();
+            tokio::task::spawn_blocking(move || this.sync_all());
+        }
+        match written {
+            Ok(()) => Ok(Appended { base_offset, next_offset }),
+            Err(error) => Err(self.log_error(error)),
+        }
+    }
+
+    /// The second half: waits until everything below `next_offset` is durable.
+    pub(crate) async fn until_durable(&self, next_offset: i64) -> Result<(), BrokerError> {
+        let mut progress = self.progress.subscribe();
+        let settled = |p: &Progress| {
+            p.high_watermark >= next_offset || !matches!(p.standing, Standing::Open | Standing::Closing)
+        };
+        // The sender is a field of `self`: it cannot be gone.
+        let durable = progress.wait_for(settled).await.is_ok_and(|p| p.high_watermark >= next_offset);
+        if durable { Ok(()) } else { Err(self.refusal().unwrap_or(BrokerError::Closed)) }
+    }
+
+    /// Syncs until nothing is left to sync.
+    fn sync_all(&self) {
+        loop {
+            let ticket = {
+                let mut state = self.write_state();
+                let poisoned = matches!(self.progress.borrow().standing, Standing::Poisoned(_));
+                match state.log.as_mut() {
+                    Some(log)
+                        if !poisoned && (log.log_end() > log.durable_end() || log.poisoned().is_some()) =>
+                    {
+                        log.begin_sync()
+                    }
+                    _ => {
+                        state.syncing = false;
+                        return;
+                    }
+                }
+            };
+            let result = ticket.run();
+            let mut state = self.write_state();
+            // Deleted meanwhile: nobody waits any more.
+            let Some(log) = state.log.as_mut() else { continue };
+            let outcome = log.finish_sync(ticket, result);
+            self.progress.send_modify(|progress| match outcome {
+                Ok(durable_end) => progress.high_watermark = durable_end,
+                Err(error) => progress.standing = Standing::Poisoned(error.to_string().into()),
+            });
+        }
+    }
+
+    /// Whole batches from the one that holds `offset` on, up to the high watermark; waits for a first one as long as
+    /// `limit` allows.
+    ///
+    /// # Errors
+    /// [`BrokerError::OffsetOutOfRange`], [`BrokerError::Log`], [`BrokerError::Closed`], or
+    /// [`BrokerError::UnknownTopic`] for a topic that is deleted before or while it waits.
+    pub async fn fetch(self: &Arc<Self>, offset: i64, limit: FetchLimit) -> Result<Fetched, BrokerError> {
+        let held = self.offsets()?;
+        self.check_range(offset, held)?;
+        if offset >= held.high_watermark && !limit.max_wait.is_zero() {
+            let mut progress = self.progress.subscribe();
+            let news = |p: &Progress| {
+                p.high_watermark > offset || matches!(p.standing, Standing::Closed | Standing::Deleted)
+            };
+            // Running out of time is no error: there is nothing to return, then.
+            let _ = tokio::time::timeout(limit.max_wait, progress.wait_for(news)).await;
+        }
+        if offset >= self.progress.borrow().high_watermark {
+            return Ok(Fetched { batches: Bytes::new(), offsets: self.offsets()? });
+        }
+        let this = self.clone();
+        let read = tokio::task::spawn_blocking(move || this.read(offset, limit.max_bytes));
+        read.await.unwrap_or(Err(BrokerError::Closed))
+    }
+
+    /// Reads without waiting.
+    pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> Result<Fetched, BrokerError> {
+        let state = self.read_state();
+        let log = state.log.as_ref().ok_or_else(|| self.gone())?;
+        let offsets = offsets(log);
+        let batches =
+            log.read(offset, max_bytes, offsets.high_watermark).map_err(|error| self.log_error(error))?;
+        Ok(Fetched { batches, offsets })
+    }
+
+    /// Refuses appends for good, as if the storage had failed; reads go on.
+    pub(crate) fn poison(&self, reason: &str) {
+        self.progress.send_modify(|progress| progress.standing = Standing::Poisoned(reason.into()));
+    }
+
+    /// Takes no more appends, makes everything durable, and closes the log.
+    ///
+    /// # Errors
+    /// [`BrokerError::Poisoned`] or [`BrokerError::Log`]: what was not acknowledged may be lost.
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<(), BrokerError> {
+        let log_end = {
+            // Under the lock, so that an append is either before it, and waited for, or refused.
+            let state = self.write_state();
+            let Some(log) = state.log.as_ref() else { return Ok(()) };
+            self.progress.send_if_modified(|progress| {
+                let open = matches!(progress.standing, Standing::Open);
+                if open {
+                    progress.standing = Standing::Closing;
+                }
+                open
+            });
+            log.log_end()
+        };
+        let durable = self.until_durable(log_end).await;
+        let log = self.write_state().log.take();
+        let this = self.clone();
+        let close = move || match log {
+            Some(log) => log.close().map_err(|error| this.log_error(error)),
+            None => Ok(()),
+        };
+        let closed = tokio::task::spawn_blocking(close).await.unwrap_or(Err(BrokerError::Closed));
+        self.progress.send_modify(|progress| progress.standing = Standing::Closed);
+        durable.and(closed)
+    }
+
+    /// Lets go of the log, whose files are about to be removed; waits for a read that is under way.
+    pub(crate) fn delete(&self) {
+        let log = self.write_state().log.take();
+        self.progress.send_modify(|progress| progress.standing = Standing::Deleted);
+        drop(log);
+    }
+
+    fn check_range(&self, asked: i64, held: Offsets) -> Result<(), BrokerError> {
+        let Offsets { log_start, log_end, .. } = held;
+        if (log_start..=log_end).contains(&asked) {
+            return Ok(());
+        }
+        Err(BrokerError::OffsetOutOfRange { at: self.at.clone(), asked, log_start, log_end })
+    }
+
+    /// Why no append is taken, where none is.
+    fn refusal(&self) -> Option<BrokerError> {
+        match &self.progress.borrow().standing {
+            Standing::Open => None,
+            Standing::Poisoned(reason) => {
+                Some(BrokerError::Poisoned { at: self.at.clone(), reason: reason.clone() })
+            }
+            Standing::Closing | Standing::Closed => Some(BrokerError::Closed),
+            Standing::Deleted => Some(BrokerError::UnknownTopic(self.at.topic.clone())),
+        }
+    }
+
+    /// Why there is no log any more.
+    fn gone(&self) -> BrokerError {
+        match self.progress.borrow().standing {
+            Standing::Deleted => BrokerError::UnknownTopic(self.at.topic.clone()),
+            _ => BrokerError::Closed,
+        }
+    }
+
+    fn log_error(&self, error: LogError) -> BrokerError {
+        let at = self.at.clone();
+        match error {
+            LogError::OffsetOutOfRange { asked, log_start, log_end } => {
+                BrokerError::OffsetOutOfRange { at, asked, log_start, log_end }
+            }
+            LogError::Poisoned { reason } => BrokerError::Poisoned { at, reason },
+            LogError::Batch(error) => BrokerError::InvalidBatch(error),
+            source => BrokerError::Log { at, source },
+        }
+    }
+
+    // The log poisons itself where a write may have been torn; a panic elsewhere leaves the state whole.
+    fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_state(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn offsets(log: &Log) -> Offsets {
+    Offsets { log_start: log.log_start(), high_watermark: log.durable_end(), log_end: log.log_end() }
+}

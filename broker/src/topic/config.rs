@@ -1,0 +1,151 @@
+//! A topic's configuration, by Kafka's keys and defaults.
+//!
+//! Invariant: a [`TopicConfig`] holds only values that were accepted; unknown keys are refused by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use topo_protocol::Compression;
+
+use crate::error::{BrokerError, shown};
+
+const COMPRESSION_TYPE: &str = "compression.type";
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+const SEGMENT_BYTES: &str = "segment.bytes";
+
+/// Below this a segment would hold hardly more than one batch header.
+const SEGMENT_BYTES_RANGE: RangeInclusive<u32> = 1024..=i32::MAX as u32;
+const MAX_MESSAGE_BYTES_RANGE: RangeInclusive<u32> = 0..=i32::MAX as u32;
+
+/// The settings of one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// `segment.bytes`: a segment that would outgrow this is closed and a new one begun. 1 GiB by default.
+    pub segment_bytes: u32,
+    /// `max.message.bytes`: the largest batch that is accepted, as sent. 1 MiB and 12 bytes by default.
+    pub max_message_bytes: u32,
+    /// `compression.type`: how batches are stored.
+    pub compression_type: CompressionType,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            max_message_bytes: (1 << 20) + 12,
+            compression_type: CompressionType::Producer,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// These settings, with those of `overrides` in their place.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownConfig`] or [`BrokerError::InvalidConfig`].
+    pub fn with_overrides(mut self, overrides: &BTreeMap<String, String>) -> Result<Self, BrokerError> {
+        for (key, value) in overrides {
+            match key.as_str() {
+                COMPRESSION_TYPE => self.compression_type = compression_type(value)?,
+                MAX_MESSAGE_BYTES => {
+                    self.max_message_bytes = bytes(MAX_MESSAGE_BYTES, value, MAX_MESSAGE_BYTES_RANGE)?;
+                }
+                SEGMENT_BYTES => self.segment_bytes = bytes(SEGMENT_BYTES, value, SEGMENT_BYTES_RANGE)?,
+                _ => return Err(BrokerError::UnknownConfig(shown(key))),
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn bytes(key: &'static str, value: &str, range: RangeInclusive<u32>) -> Result<u32, BrokerError> {
+    value.parse().ok().filter(|bytes| range.contains(bytes)).ok_or_else(|| BrokerError::InvalidConfig {
+        key,
+        value: shown(value),
+        expected: format!("a number of bytes from {} to {}", range.start(), range.end()),
+    })
+}
+
+fn compression_type(value: &str) -> Result<CompressionType, BrokerError> {
+    value.parse().map_err(|expected: &str| BrokerError::InvalidConfig {
+        key: COMPRESSION_TYPE,
+        value: shown(value),
+        expected: expected.to_owned(),
+    })
+}
+
+/// How a topic's batches are compressed where they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CompressionType {
+    /// As their producer compressed them.
+    #[default]
+    Producer,
+    /// With this codec, whatever their producer chose; `uncompressed` for none.
+    As(Compression),
+}
+
+impl fmt::Display for CompressionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Producer => f.write_str("producer"),
+            Self::As(Compression::None) => f.write_str("uncompressed"),
+            Self::As(codec) => codec.fmt(f),
+        }
+    }
+}
+
+impl FromStr for CompressionType {
+    /// What is accepted instead.
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let accepted = [Compression::None, Compression::Lz4, Compression::Zstd].map(Self::As);
+        let mut accepted = accepted.into_iter().chain([Self::Producer]);
+        accepted.find(|kind| kind.to_string() == name).ok_or("one of producer, uncompressed, lz4 and zstd")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(key: &str, value: &str) -> Result<TopicConfig, BrokerError> {
+        TopicConfig::default().with_overrides(&[(key.to_owned(), value.to_owned())].into())
+    }
+
+    #[test]
+    fn known_keys_are_taken() {
+        assert_eq!(with(SEGMENT_BYTES, "4096").unwrap().segment_bytes, 4096);
+        assert_eq!(with(MAX_MESSAGE_BYTES, "100").unwrap().max_message_bytes, 100);
+        for (value, kind) in [
+            ("producer", CompressionType::Producer),
+            ("uncompressed", CompressionType::As(Compression::None)),
+            ("lz4", CompressionType::As(Compression::Lz4)),
+            ("zstd", CompressionType::As(Compression::Zstd)),
+        ] {
+            assert_eq!(with(COMPRESSION_TYPE, value).unwrap().compression_type, kind);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_refused_in_a_sentence() {
+        let sentence = |key, value| with(key, value).unwrap_err().to_string();
+        assert_eq!(
+            sentence("segment.byte", "1"),
+            "`segment.byte` is no topic setting that topo has; it has compression.type, max.message.bytes and segment.bytes"
+        );
+        assert_eq!(
+            sentence(SEGMENT_BYTES, "1k"),
+            "`segment.bytes` cannot be `1k`; it takes a number of bytes from 1024 to 2147483647"
+        );
+        assert_eq!(
+            sentence(COMPRESSION_TYPE, "gzip"),
+            "`compression.type` cannot be `gzip`; it takes one of producer, uncompressed, lz4 and zstd"
+        );
+        for value in ["", "-1", "1023", "2147483648", "99999999999999999999"] {
+            assert!(with(SEGMENT_BYTES, value).is_err(), "{value}");
+        }
+    }
+}

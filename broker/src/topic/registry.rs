@@ -1,0 +1,265 @@
+//! All topics, in memory and in the data directory.
+//!
+//! ```text
+//! DATA-DIR/topics/NAME/metadata    makes the topic exist
+//!                      0/, 1/, …   its partitions
+//! ```
+//!
+//! Invariants: a topic exists exactly while its metadata file does. The file is created whole, after everything it
+//! speaks of, and removed before anything else is; a directory without it is what a crash left and is cleared away.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use topo_log::storage::{Storage, create_dirs};
+use topo_log::{Partition as Log, PartitionConfig};
+
+use super::metadata::TopicMetadata;
+use super::{Topic, TopicConfig, TopicId, TopicPartition, name};
+use crate::config::BrokerConfig;
+use crate::error::BrokerError;
+use crate::partition::Partition;
+
+const METADATA: &str = "metadata";
+const UNFINISHED: &str = "metadata.tmp";
+
+/// The topics of a data directory.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    config: BrokerConfig,
+    topics: DashMap<Arc<str>, Arc<Topic>>,
+    /// Held while a topic is created or deleted; `false` once no more may be.
+    open: Mutex<bool>,
+}
+
+impl Registry {
+    /// Opens every topic under `data_dir`, and clears away what unfinished creations and deletions left.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        data_dir: &Path,
+        config: BrokerConfig,
+    ) -> Result<Self, BrokerError> {
+        let dir = data_dir.join("topics");
+        create_dirs(&*storage, &dir).map_err(failed("create", &dir))?;
+        let registry = Self { storage, dir, config, topics: DashMap::new(), open: Mutex::new(true) };
+        for name in registry.storage.list(&registry.dir).map_err(failed("list", &registry.dir))? {
+            // Nothing else belongs here; whatever it is, it is not ours to touch.
+            if name::validate(&name).is_err() {
+                continue;
+            }
+            match registry.read_metadata(&name)? {
+                Some(metadata) => registry.load(metadata)?,
+                None => registry.clear(&name)?,
+            }
+        }
+        Ok(registry)
+    }
+
+    /// The topic of that name.
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Topic>, BrokerError> {
+        let topic = self.topics.get(name).map(|topic| topic.clone());
+        topic.ok_or_else(|| BrokerError::UnknownTopic(crate::error::shown(name).into()))
+    }
+
+    /// All topics by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        let mut topics: Vec<_> = self.topics.iter().map(|topic| topic.clone()).collect();
+        topics.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        topics
+    }
+
+    /// Creates a topic; it is durable when this returns. Blocks.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        partitions: u32,
+        config: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, BrokerError> {
+        name::validate(name)?;
+        name::validate_partitions(partitions)?;
+        self.config.topic_defaults.with_overrides(&config)?;
+        let _open = self.lock_changes()?;
+        let metadata = TopicMetadata { id: TopicId::random(), name: name.into(), partitions, config };
+        // A file system that knows no case may hold the directory under another name.
+        if self.topics.contains_key(name) || self.read_metadata(name)?.is_some() {
+            return Err(BrokerError::TopicExists(metadata.name));
+        }
+        self.clear(name)?;
+        let dir = self.dir.join(name);
+        self.storage.create_dir(&dir).map_err(failed("create", &dir))?;
+        self.storage.sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
+        let topic = self.open_partitions(metadata)?;
+        if let Err(error) = self.write_metadata(&topic.metadata) {
+            // It may stand already, and not be durable. What cannot be taken back now is seen at the next start.
+            drop(self.remove_metadata(name));
+            return Err(error);
+        }
+        self.topics.insert(topic.name().clone(), topic.clone());
+        Ok(topic)
+    }
+
+    /// Deletes a topic. Blocks.
+    ///
+    /// `retire` is called first, while the topic still exists; its error keeps the topic.
+    pub(crate) fn delete(
+        &self,
+        name: &str,
+        retire: impl FnOnce(&Arc<Topic>) -> Result<(), BrokerError>,
+    ) -> Result<(), BrokerError> {
+        let _open = self.lock_changes()?;
+        let topic = self.get(name)?;
+        retire(&topic)?;
+        if let Err(error) = self.remove_metadata(name) {
+            // Whether the topic exists after the next start is unknown: nothing more may be acknowledged to it.
+            topic.partitions().iter().for_each(|partition| partition.poison(&error.to_string()));
+            return Err(error);
+        }
+        self.topics.remove(name);
+        topic.partitions().iter().for_each(|partition| partition.delete());
+        if let Err(error) = self.clear(name) {
+            // The topic is gone all the same; who creates it anew, or starts again, tries once more.
+            tracing::warn!(topic = name, %error, "some files of a deleted topic are left");
+        }
+        Ok(())
+    }
+
+    /// Refuses all further creations and deletions, once those under way have ended. Blocks.
+    pub(crate) fn close(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    fn lock_changes(&self) -> Result<MutexGuard<'_, bool>, BrokerError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if *open { Ok(open) } else { Err(BrokerError::Closed) }
+    }
+
+    fn load(&self, metadata: TopicMetadata) -> Result<(), BrokerError> {
+        let topic = self.open_partitions(metadata)?;
+        self.topics.insert(topic.name().clone(), topic);
+        Ok(())
+    }
+
+    fn open_partitions(&self, metadata: TopicMetadata) -> Result<Arc<Topic>, BrokerError> {
+        let config = self.config.topic_defaults.with_overrides(&metadata.config)?;
+        let dir = self.dir.join(&*metadata.name);
+        let open = |index| {
+            let at = TopicPartition::new(metadata.name.clone(), index);
+            self.open_partition(at, &dir.join(index.to_string()), &config).map(Arc::new)
+        };
+        let partitions = (0..metadata.partitions).map(open).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Topic { metadata, config, partitions, retiring: false.into() }))
+    }
+
+    fn open_partition(
+        &self,
+        at: TopicPartition,
+        dir: &Path,
+        topic: &TopicConfig,
+    ) -> Result<Partition, BrokerError> {
+        let config = PartitionConfig {
+            segment_bytes: topic.segment_bytes,
+            index_interval_bytes: self.config.index_interval_bytes,
+            ..PartitionConfig::default()
+        };
+        let (log, recovery) = match Log::open(self.storage.clone(), dir, config) {
+            Ok(opened) => opened,
+            Err(source) => return Err(BrokerError::Log { at, source }),
+        };
+        tracing::debug!(partition = %at, ?recovery, "opened");
+        if recovery.truncated_bytes > 0 {
+            let bytes = recovery.truncated_bytes;
+            tracing::warn!(partition = %at, bytes, "cut off a torn end, which was never acknowledged");
+        }
+        Ok(Partition::new(at, log))
+    }
+
+    fn read_metadata(&self, name: &str) -> Result<Option<TopicMetadata>, BrokerError> {
+        let path = self.dir.join(name).join(METADATA);
+        let file = match self.storage.open(&path) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            file => file.map_err(failed("open", &path))?,
+        };
+        let length = file.length().map_err(failed("read", &path))?;
+        let corrupt = |reason: &str| {
+            BrokerError::Corrupt(format!(
+                "{} cannot be used: {reason}; restore it from a copy",
+                path.display()
+            ))
+        };
+        if length > MAX_METADATA_BYTES {
+            return Err(corrupt("it is too large to be a topic's metadata"));
+        }
+        let mut bytes = vec![0; length as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(failed("read", &path))?;
+        let metadata = TopicMetadata::decode(&bytes).map_err(|error| corrupt(&error.to_string()))?;
+        // Compared without case, for file systems that do so.
+        if !metadata.name.eq_ignore_ascii_case(name) {
+            return Err(corrupt(&format!("it is of the topic `{}`", metadata.name)));
+        }
+        Ok(Some(metadata))
+    }
+
+    fn write_metadata(&self, metadata: &TopicMetadata) -> Result<(), BrokerError> {
+        let dir = self.dir.join(&*metadata.name);
+        let (path, unfinished) = (dir.join(METADATA), dir.join(UNFINISHED));
+        let file = self.storage.create(&unfinished).map_err(failed("create", &unfinished))?;
+        file.write_all_at(metadata.encode().as_bytes(), 0).map_err(failed("write", &unfinished))?;
+        file.sync().map_err(failed("sync", &unfinished))?;
+        // The partitions' directories must not be missing where the metadata is found.
+        self.storage.sync_dir(&dir).map_err(failed("sync", &dir))?;
+        self.storage.rename(&unfinished, &path).map_err(failed("rename", &unfinished))?;
+        self.storage.sync_dir(&dir).map_err(failed("sync", &dir))
+    }
+
+    fn remove_metadata(&self, name: &str) -> Result<(), BrokerError> {
+        let dir = self.dir.join(name);
+        let path = dir.join(METADATA);
+        self.storage.remove(&path).map_err(failed("remove", &path))?;
+        self.storage.sync_dir(&dir).map_err(failed("sync", &dir))
+    }
+
+    /// Removes the directory of a topic that has no metadata, where there is one.
+    fn clear(&self, name: &str) -> Result<(), BrokerError> {
+        let dir = self.dir.join(name);
+        let names = match self.storage.list(&dir) {
+            Err(error) if is_absent(&error) => return Ok(()),
+            names => names.map_err(failed("list", &dir))?,
+        };
+        for name in names {
+            let path = dir.join(&name);
+            if name == UNFINISHED {
+                self.storage.remove(&path).map_err(failed("remove", &path))?;
+            } else {
+                self.clear_partition(&path)?;
+            }
+        }
+        self.storage.sync_dir(&dir).map_err(failed("sync", &dir))?;
+        self.storage.remove_dir(&dir).map_err(failed("remove", &dir))?;
+        self.storage.sync_dir(&self.dir).map_err(failed("sync", &self.dir))
+    }
+
+    fn clear_partition(&self, dir: &Path) -> Result<(), BrokerError> {
+        for name in self.storage.list(dir).map_err(failed("list", dir))? {
+            let path = dir.join(name);
+            self.storage.remove(&path).map_err(failed("remove", &path))?;
+        }
+        self.storage.remove_dir(dir).map_err(failed("remove", dir))
+    }
+}
+
+/// Far more than the longest name and configuration take.
+const MAX_METADATA_BYTES: u64 = 64 << 10;
+
+/// Nothing by that name, or something that is not a directory.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BrokerError {
+    move |error| BrokerError::Storage(format!("cannot {action} {}: {error}", path.display()))
+}
