@@ -102,7 +102,7 @@ fn figure(term: &str, value: &str) -> Markup {
 
 fn head() -> Markup {
     let columns = [
-        ("Tasks", ""),
+        ("Tasks", "Instances of the component"),
         ("Emitted", "Tuples emitted by the component's code"),
         ("Transferred", "Tuples sent on: emitted times subscribers"),
         ("Executed", "Inputs executed"),
