@@ -116,6 +116,10 @@ impl DataDirectory {
             removed => removed.map(|()| true).map_err(storage_error("remove", &clean))?,
         };
         storage.sync_dir(path).map_err(storage_error("sync", path))?;
+        if !was_clean {
+            // Whoever created the directory may have died before its name was durable.
+            sync_parent(&*storage, path)?;
+        }
         Ok(Self { storage, path: path.to_owned(), was_clean, _lock: lock })
     }
 
@@ -205,9 +209,16 @@ fn create_format(storage: &dyn Storage, dir: &Path, path: &Path) -> Result<(), D
     let written = file.write_all_at(text.as_bytes(), 0).and_then(|()| file.sync());
     written.map_err(storage_error("write", &unfinished))?;
     storage.rename(&unfinished, path).map_err(storage_error("rename", &unfinished))?;
-    storage.sync_dir(dir).map_err(storage_error("sync", dir))?;
+    storage.sync_dir(dir).map_err(storage_error("sync", dir))
+}
+
+fn sync_parent(storage: &dyn Storage, dir: &Path) -> Result<(), DirectoryError> {
     let parent = parent_of(dir);
-    storage.sync_dir(&parent).map_err(storage_error("sync", &parent))
+    match storage.sync_dir(&parent) {
+        // A parent that may not even be read is somebody else's, who put the directory there.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(storage_error("sync", &parent)),
+    }
 }
 
 fn read_text(storage: &dyn Storage, path: &Path) -> io::Result<String> {

@@ -1,0 +1,152 @@
+//! Power loss at every step of appending, rolling and syncing, and again at every step of recovering from it.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use topo_log::storage::{Fault, SimulatedDisk};
+use topo_log::{LogError, Partition};
+
+use crate::history::{History, open, small, sync};
+
+/// What a life of the partition was told before the power went.
+#[derive(Debug, Clone, Default)]
+struct Life {
+    history: History,
+    /// Offsets below were acknowledged as durable.
+    durable: i64,
+}
+
+impl Life {
+    /// Appends and syncs at random until an error, or for a while, and sometimes closes at the end.
+    fn live(&mut self, mut partition: Partition, rng: &mut StdRng) -> Result<(), LogError> {
+        for _ in 0..rng.random_range(4..16) {
+            for _ in 0..rng.random_range(1..4) {
+                self.history.append(&mut partition)?;
+            }
+            match rng.random_range(0..4) {
+                0 => {}
+                // An append between the beginning and the end of a sync.
+                1 => {
+                    let ticket = partition.begin_sync();
+                    self.history.append(&mut partition)?;
+                    let result = ticket.run();
+                    self.durable = partition.finish_sync(ticket, result)?;
+                }
+                _ => self.durable = sync(&mut partition)?,
+            }
+        }
+        if rng.random() {
+            partition.close()?;
+            self.durable = self.history.end();
+        }
+        Ok(())
+    }
+
+    /// Opens after a power loss: what was durable is there, in order, and is served as durable.
+    fn recover(&mut self, disk: &SimulatedDisk, what: &str) -> Partition {
+        let (partition, recovery) = open(disk, &small()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let end = self.history.assert_holds(&partition);
+        assert!(end >= self.durable, "{what}: durable up to {}, recovered up to {end}", self.durable);
+        assert!(recovery.recovery_point.is_none_or(|point| point <= end), "{what}: {recovery:?}");
+        assert_eq!(partition.durable_end(), end, "{what}");
+        self.durable = end;
+        self.history.truncate(end);
+        partition
+    }
+}
+
+/// Lives once on a new disk that loses power after so many operations; whether it did.
+fn first_life(seed: u64, after: u64) -> (SimulatedDisk, Life, bool) {
+    let disk = SimulatedDisk::new(seed);
+    disk.inject(Fault::PowerLoss { after });
+    let mut life = Life::default();
+    let lived = open(&disk, &small())
+        .and_then(|(partition, _)| life.live(partition, &mut StdRng::seed_from_u64(seed)));
+    (disk, life, lived.is_err())
+}
+
+#[test]
+fn power_may_go_at_any_step_and_at_any_step_of_the_recovery() {
+    for seed in 0..6 {
+        for after in 0.. {
+            let (disk, life, lost) = first_life(seed, after);
+            disk.crash();
+            for again in 0.. {
+                let what = format!("seed {seed}, power lost after {after}, then after {again}");
+                let (disk, mut life) = (disk.fork(seed ^ again), life.clone());
+                disk.inject(Fault::PowerLoss { after: again });
+                let interrupted = open(&disk, &small()).is_err();
+                disk.crash();
+                let end = life.recover(&disk, &what).log_end();
+
+                // What was served once stays: everything recovered was synced first.
+                disk.crash();
+                let mut partition = life.recover(&disk, &what);
+                assert_eq!(partition.log_end(), end, "{what}");
+                life.history.append(&mut partition).unwrap();
+                if !interrupted {
+                    break;
+                }
+            }
+            if !lost {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn power_may_go_three_times_in_a_row() {
+    let seed = 11;
+    for after in (0..).step_by(3) {
+        let (disk, life, lost) = first_life(seed, after);
+        disk.crash();
+        for second in 0..9 {
+            for third in 0..9 {
+                let what = format!("seed {seed}, power lost after {after}, {second}, {third}");
+                let (disk, mut life) = (disk.fork(second * 9 + third), life.clone());
+                for after in [second, third] {
+                    disk.inject(Fault::PowerLoss { after });
+                    drop(open(&disk, &small()));
+                    disk.crash();
+                }
+                life.recover(&disk, &what);
+            }
+        }
+        if !lost {
+            break;
+        }
+    }
+}
+
+#[test]
+fn many_lives_on_one_disk() {
+    for seed in 0..500 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let disk = SimulatedDisk::new(seed);
+        let mut life = Life::default();
+        for number in 0..6 {
+            let what = format!("seed {seed}, life {number}");
+            let partition = life.recover(&disk, &what);
+            if rng.random_range(0..8) > 0 {
+                disk.inject(Fault::PowerLoss { after: rng.random_range(0..60) });
+            }
+            // Whether it ended by itself or lost power, the next life must find everything acknowledged.
+            drop(life.live(partition, &mut rng));
+            disk.crash();
+        }
+    }
+}
+
+#[test]
+fn a_process_that_dies_loses_nothing_and_has_little_to_check() {
+    for seed in 0..50 {
+        let disk = SimulatedDisk::new(seed);
+        let mut life = Life::default();
+        let partition = open(&disk, &small()).unwrap().0;
+        life.live(partition, &mut StdRng::seed_from_u64(seed)).unwrap();
+        let (partition, recovery) = open(&disk, &small()).unwrap();
+        assert_eq!(recovery.recovery_point, Some(life.durable), "seed {seed}");
+        assert_eq!(life.history.assert_holds(&partition), life.history.end(), "seed {seed}");
+        assert_eq!((recovery.truncated_bytes, recovery.rebuilt_indexes), (0, 0), "seed {seed}");
+    }
+}

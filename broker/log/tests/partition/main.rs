@@ -1,0 +1,7 @@
+//! The partition from outside: against a model, cut and flipped, on a disk that loses power, fails and fills up.
+
+mod crash;
+mod damage;
+mod failure;
+mod history;
+mod model;
