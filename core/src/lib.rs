@@ -1,12 +1,41 @@
 //! Tuples, topologies, the ack ledger and the runtime that moves tuples between tasks.
+//!
+//! A [`Topology`] is wired from [`Spout`]s and [`Bolt`]s by typed [`Stream`] handles and launched on a
+//! [`Scheduler`](schedule::Scheduler). Each tuple that a spout tracks opens a tree in the [`ledger`] beside that spout;
+//! the tree is complete when everything that came of the tuple is done.
 
-mod fail;
 mod tuple;
+
+mod bolt;
+mod context;
+mod fail;
+mod spout;
+
+mod grouping;
+mod stream;
+mod topology;
+
+mod config;
+mod runtime;
 
 pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod schedule;
+pub mod trace;
 
+pub use bolt::{Bolt, RichBolt};
+pub use config::{Config, Delivery};
+pub use context::TaskContext;
 pub use fail::{Fail, FailKind, Failure};
+pub use grouping::{Direct, Grouping, Targets};
+pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError};
+pub use spout::{Fault, Next, Spout};
+pub use stream::{Accepts, Emitting, Output, Reading, Side, Stream};
+pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;
+
+#[doc(hidden)]
+pub use runtime::{EmitterReport, Emitters, Flush};
+#[doc(hidden)]
+pub use stream::{Connection, Declaration};

@@ -209,7 +209,8 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`LogError::OffsetOutOfRange`], [`LogError::Corrupt`], or a storage error.
-    async fn fetch(&self, from: &TopicPartition, offset: i64, limit: FetchLimit) -> Result<Fetched, LogError>;
+    async fn fetch(&self, from: &TopicPartition, offset: i64, limit: FetchLimit)
+    -> Result<Fetched, LogError>;
 
     /// The offsets that a partition holds now.
     ///

@@ -178,6 +178,23 @@ impl Shadow {
         }
     }
 
+    /// A tuple was emitted with the edge `edge`, on behalf of an input that is still in work: `edge` is a delta under way
+    /// from now on.
+    pub fn emitted(&mut self, root: RootId, edge: u64) {
+        if edge == 0 {
+            self.disagree(Disagreement::ZeroEdge { root });
+        }
+        match self.trees.get_mut(&root) {
+            Some(Tree::Open(tree)) => {
+                tree.count(edge, 1);
+                tree.under_way ^= edge;
+            }
+            Some(Tree::Failed) => {}
+            Some(Tree::Acked) => self.disagree(Disagreement::ConsumedAfterAck { root, edge }),
+            None => self.disagree(Disagreement::NeverOpened { root }),
+        }
+    }
+
     /// An input with the edge `edge` was executed and nothing was emitted for it: `edge` is a delta under way.
     pub fn consumed(&mut self, root: RootId, edge: u64) {
         self.handed_on(root, edge, &[]);

@@ -1,10 +1,13 @@
 //! What the runtime counts. Executors write, anyone may take a snapshot, nobody waits for anybody.
 
+mod counters;
 mod snapshot;
 
+pub(crate) use counters::{TaskCounters, record};
+
 pub use snapshot::{
-    ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot, TopologySnapshot,
-    TopologyStatus,
+    ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
+    TopologySnapshot, TopologyStatus,
 };
 
 use hdrhistogram::Histogram;
@@ -15,5 +18,6 @@ const LONGEST_NANOS: u64 = 3_600_000_000_000;
 /// An empty histogram of nanoseconds with two significant digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     // The bounds are constants that hdrhistogram accepts; the fallback keeps the function total.
-    Histogram::new_with_bounds(1, LONGEST_NANOS, 2).unwrap_or_else(|_| unreachable!("constant bounds are valid"))
+    Histogram::new_with_bounds(1, LONGEST_NANOS, 2)
+        .unwrap_or_else(|_| unreachable!("constant bounds are valid"))
 }

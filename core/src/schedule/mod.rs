@@ -1,9 +1,16 @@
 //! Time and scheduling as arguments: executors run on a [`Scheduler`] and read a [`Clock`], so that a whole topology
 //! runs unchanged on tokio in production and on one seeded thread with a manual clock in a test.
 
+mod seeded;
+mod tokio;
+
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
+
+pub use self::seeded::{Seeded, Stall};
+pub use self::tokio::TokioScheduler;
 
 /// A future the scheduler owns.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
@@ -55,4 +62,10 @@ pub trait Scheduler: Send + Sync + 'static {
 
     /// The clock that `sleep_until` goes by.
     fn clock(&self) -> &dyn Clock;
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

@@ -1,0 +1,161 @@
+//! A bolt: a step that takes tuples and may emit others.
+
+use std::future::{Future, ready};
+
+use crate::context::TaskContext;
+use crate::fail::Fail;
+use crate::runtime::Input;
+use crate::spout::Fault;
+use crate::stream::Output;
+use crate::tuple::Tuple;
+
+/// A step whose inputs are answered for it: `Ok` acknowledges, an error fails, and whatever it emits is anchored to the
+/// input that it executes (Storm's basic bolt).
+///
+/// What an execute that fails has emitted is taken back, unless it awaited `out.ready()` after it. A bolt that panics is
+/// replaced by a fresh instance, and the tuple fails.
+///
+/// ```
+/// use topo_core::{Bolt, Emitter, Fail};
+///
+/// struct Split;
+///
+/// impl Bolt for Split {
+///     type In = String;
+///     type Out = String;
+///
+///     async fn execute(&mut self, line: String, out: &mut Emitter<String>) -> Result<(), Fail> {
+///         line.split_whitespace().for_each(|word| out.emit(word.to_owned()));
+///         Ok(())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a bolt",
+    note = "implement `Bolt` for it, and pass a factory that makes one per task: `topology.bolt(\"name\", || MyBolt::new())`"
+)]
+pub trait Bolt: Send + 'static {
+    /// What it takes. A stream of another type `T` may be subscribed where `In: From<T>`.
+    type In: Tuple;
+    /// What it emits: a tuple type, `()` for nothing, or a struct of streams made by [`ports!`](crate::ports).
+    type Out: Output;
+
+    /// Called once before the first tuple.
+    ///
+    /// # Errors
+    /// An error at launch stops the topology; later, the bolt is tried again after a delay.
+    fn prepare(&mut self, _task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Handles one tuple.
+    ///
+    /// # Errors
+    /// [`Fail::Retry`] has the tuple's root replayed, [`Fail::Reject`] gives it up; any other error, through `?`, retries.
+    fn execute(
+        &mut self,
+        tuple: Self::In,
+        out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fail>> + Send;
+
+    /// Called at the interval set by `tick_every`; what it emits is anchored to nothing.
+    ///
+    /// # Errors
+    /// An error is reported and replaces this instance with a fresh one.
+    fn tick(
+        &mut self,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Called once when the topology stops in order, after the last tuple.
+    fn cleanup(&mut self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+}
+
+/// A step that owns its inputs and answers for each itself, at once or later: for joins, aggregates and hand-offs to other
+/// tasks (Storm's rich bolt).
+///
+/// What it emits with `out.emit_anchored(&[&input], …)` belongs to that input's tree; plain `out.emit` belongs to none.
+///
+/// ```
+/// use topo_core::{Emitter, Fault, Input, RichBolt};
+///
+/// /// Adds numbers up in pairs; both inputs are held until their sum is emitted.
+/// #[derive(Default)]
+/// struct Pairs(Option<Input<u64>>);
+///
+/// impl RichBolt for Pairs {
+///     type In = u64;
+///     type Out = u64;
+///
+///     async fn execute(&mut self, input: Input<u64>, out: &mut Emitter<u64>) -> Result<(), Fault> {
+///         match self.0.take() {
+///             None => self.0 = Some(input),
+///             Some(other) => {
+///                 out.emit_anchored(&[&other, &input], *other + *input);
+///                 other.ack();
+///                 input.ack();
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a rich bolt",
+    note = "implement `RichBolt` for it; for a bolt whose inputs are acknowledged for it, implement `Bolt` and call `topology.bolt`"
+)]
+pub trait RichBolt: Send + 'static {
+    /// What it takes. A stream of another type `T` may be subscribed where `In: From<T>`.
+    type In: Tuple;
+    /// What it emits.
+    type Out: Output;
+
+    /// Called once before the first tuple.
+    ///
+    /// # Errors
+    /// An error at launch stops the topology; later, the bolt is tried again after a delay.
+    fn prepare(&mut self, _task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Handles, holds or hands off one input.
+    ///
+    /// # Errors
+    /// An error replaces this instance with a fresh one, and whatever inputs it held fail.
+    fn execute(
+        &mut self,
+        input: Input<Self::In>,
+        out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Called when the queue is empty, and before the task waits: the moment to finish what was gathered over a batch.
+    ///
+    /// # Errors
+    /// An error replaces this instance with a fresh one, and whatever inputs it held fail.
+    fn idle(
+        &mut self,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Called at the interval set by `tick_every`.
+    ///
+    /// # Errors
+    /// An error replaces this instance with a fresh one, and whatever inputs it held fail.
+    fn tick(
+        &mut self,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Called once when the topology stops in order, after the last tuple.
+    fn cleanup(&mut self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+}

@@ -1,0 +1,65 @@
+//! What a component is told about the task it runs as.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::schedule::{Clock, Moment, Scheduler};
+
+/// A task's place in its topology, and the time it lives in.
+#[derive(Clone)]
+pub struct TaskContext {
+    pub(crate) topology: Arc<str>,
+    pub(crate) component: Arc<str>,
+    pub(crate) task: u32,
+    pub(crate) tasks: u32,
+    pub(crate) scheduler: Arc<dyn Scheduler>,
+}
+
+impl TaskContext {
+    /// The topology's name.
+    pub fn topology(&self) -> &Arc<str> {
+        &self.topology
+    }
+
+    /// The component's name.
+    pub fn component(&self) -> &Arc<str> {
+        &self.component
+    }
+
+    /// This task's number within its component, from 0.
+    pub fn task(&self) -> u32 {
+        self.task
+    }
+
+    /// How many tasks the component has.
+    pub fn tasks(&self) -> u32 {
+        self.tasks
+    }
+
+    /// The clock to go by: the machine's in production, a manual one in tests.
+    pub fn clock(&self) -> &dyn Clock {
+        self.scheduler.clock()
+    }
+
+    /// The monotonic time now.
+    pub fn now(&self) -> Moment {
+        self.clock().now()
+    }
+
+    /// Waits for `duration` on the topology's clock. Unlike a sleep of tokio's, it also works on the seeded scheduler.
+    pub async fn sleep(&self, duration: Duration) {
+        self.scheduler.sleep_until(self.now().after(duration)).await;
+    }
+}
+
+impl fmt::Debug for TaskContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskContext")
+            .field("topology", &self.topology)
+            .field("component", &self.component)
+            .field("task", &self.task)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! One task's counters: written by its executor alone, read by anyone.
+//!
+//! Counters are plain stores, once per batch and not per tuple; histograms sit behind a lock that only a snapshot ever
+//! contends for.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::snapshot::{Latency, QueueSnapshot, TaskError, TaskSnapshot};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`. Only the executor of the task may call it.
+    #[inline]
+    pub(crate) fn add(&self, by: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(by), Relaxed);
+    }
+
+    pub(crate) fn set(&self, to: u64) {
+        self.0.store(to, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Distributions of times.
+#[derive(Debug)]
+pub(crate) struct Times {
+    pub(crate) execute: Histogram<u64>,
+    pub(crate) queue_wait: Histogram<u64>,
+    pub(crate) complete: Histogram<u64>,
+}
+
+/// What one task counts.
+#[derive(Debug)]
+pub(crate) struct TaskCounters {
+    pub(crate) emitted: Counter,
+    pub(crate) transferred: Counter,
+    pub(crate) executed: Counter,
+    pub(crate) acked: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) rejected: Counter,
+    pub(crate) pending: Counter,
+    pub(crate) restarted: Counter,
+    pub(crate) busy_nanos: Counter,
+    times: Mutex<Times>,
+    last_error: Mutex<Option<TaskError>>,
+}
+
+impl Default for TaskCounters {
+    fn default() -> Self {
+        let empty = super::histogram;
+        let times = Times { execute: empty(), queue_wait: empty(), complete: empty() };
+        Self {
+            emitted: Counter::default(),
+            transferred: Counter::default(),
+            executed: Counter::default(),
+            acked: Counter::default(),
+            failed: Counter::default(),
+            rejected: Counter::default(),
+            pending: Counter::default(),
+            restarted: Counter::default(),
+            busy_nanos: Counter::default(),
+            times: Mutex::new(times),
+            last_error: Mutex::new(None),
+        }
+    }
+}
+
+impl TaskCounters {
+    // No code panics while it holds these locks, so a poisoned one is still whole.
+    pub(crate) fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn report(&self, at_ms: i64, message: Arc<str>) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(TaskError { at_ms, message });
+    }
+
+    pub(crate) fn snapshot(&self, task: u32, queue: QueueSnapshot, uptime: Duration) -> TaskSnapshot {
+        let times = self.times();
+        let uptime_nanos = uptime.as_nanos().max(1) as f64;
+        TaskSnapshot {
+            task,
+            emitted: self.emitted.get(),
+            transferred: self.transferred.get(),
+            executed: self.executed.get(),
+            acked: self.acked.get(),
+            failed: self.failed.get(),
+            rejected: self.rejected.get(),
+            pending: self.pending.get(),
+            restarted: self.restarted.get(),
+            busy: (self.busy_nanos.get() as f64 / uptime_nanos).min(1.0),
+            queue,
+            execute: Latency(times.execute.clone()),
+            queue_wait: Latency(times.queue_wait.clone()),
+            complete: Latency(times.complete.clone()),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+}
+
+/// Records `time` for `count` events; times beyond an hour count as an hour.
+pub(crate) fn record(histogram: &mut Histogram<u64>, time: Duration, count: u64) {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    histogram.saturating_record_n(nanos.max(1), count);
+}

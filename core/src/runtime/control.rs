@@ -1,0 +1,112 @@
+//! What the executors of one topology share: its phase, and how far they have come.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::inbox::Bell;
+use crate::spout::Fault;
+
+/// Where a topology is in its life. Phases only go up, but for pausing and resuming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Bolts and spouts are being prepared; nothing flows.
+    Preparing = 0,
+    /// Spouts emit.
+    Active = 1,
+    /// Spouts are paused.
+    Inactive = 2,
+    /// Spouts are paused for good; what is open completes.
+    Draining = 3,
+    /// Everybody stops at the next batch.
+    Aborting = 4,
+}
+
+impl Phase {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Preparing,
+            1 => Self::Active,
+            2 => Self::Inactive,
+            3 => Self::Draining,
+            _ => Self::Aborting,
+        }
+    }
+}
+
+/// How far the executors have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) prepared: usize,
+    pub(crate) finished: usize,
+    /// Spout tasks that have nothing to emit and no tree open.
+    pub(crate) idle_spouts: usize,
+    /// Spout tasks that will never emit again and have no tree open.
+    pub(crate) done_spouts: usize,
+    pub(crate) failed_to_start: bool,
+}
+
+/// The shared part.
+#[derive(Debug)]
+pub(crate) struct Control {
+    phase: AtomicU8,
+    bells: Vec<Bell>,
+    progress: watch::Sender<Progress>,
+    start_fault: Mutex<Option<(Arc<str>, Fault)>>,
+}
+
+impl Control {
+    pub(crate) fn new(bells: Vec<Bell>) -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::Preparing as u8),
+            bells,
+            progress: watch::Sender::new(Progress::default()),
+            start_fault: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_u8(self.phase.load(Ordering::Acquire))
+    }
+
+    /// Goes to `phase` and wakes everybody. A topology that drains or aborts does not come back.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let stays = |now: u8| now >= Phase::Draining as u8 && (phase as u8) < now;
+        let entered = self
+            .phase
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (!stays(now)).then_some(phase as u8));
+        if entered.is_ok() {
+            self.bells.iter().for_each(|bell| bell.notify_one());
+        }
+    }
+
+    pub(crate) fn advance(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_modify(change);
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// Waits until `reached`.
+    pub(crate) async fn wait(&self, mut reached: impl FnMut(&Progress) -> bool) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives in `self`, so waiting cannot end without a value.
+        let _ = progress.wait_for(|now| reached(now)).await;
+    }
+
+    /// Notes that a component could not start; the first one counts.
+    pub(crate) fn fail_start(&self, component: &Arc<str>, fault: Fault) {
+        self.start_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| (Arc::clone(component), fault));
+        self.advance(|progress| progress.failed_to_start = true);
+    }
+
+    pub(crate) fn take_start_fault(&self) -> Option<(Arc<str>, Fault)> {
+        self.start_fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

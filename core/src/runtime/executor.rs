@@ -1,0 +1,78 @@
+//! What every executor has, whether it runs a spout or a bolt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::acks::Acks;
+use super::control::{Control, Phase};
+use super::emitter::Emitters;
+use super::inbox::Bell;
+use super::witness::Witness;
+use crate::config::Config;
+use crate::context::TaskContext;
+use crate::metrics::TaskCounters;
+use crate::schedule::Moment;
+use crate::spout::Fault;
+use crate::trace::HopRing;
+
+/// One task's surroundings.
+#[derive(Clone)]
+pub(crate) struct Executor {
+    pub(crate) task: TaskContext,
+    pub(crate) config: Arc<Config>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) bell: Bell,
+    pub(crate) counters: Arc<TaskCounters>,
+    pub(crate) hops: Arc<HopRing>,
+    pub(crate) witness: Option<Arc<Witness>>,
+    /// How often the component's `tick` is due.
+    pub(crate) tick: Option<Duration>,
+}
+
+impl Executor {
+    pub(crate) fn now(&self) -> Moment {
+        self.task.now()
+    }
+
+    /// Notes an error for the page and the log.
+    pub(crate) fn report(&self, message: Arc<str>) {
+        tracing::warn!(component = %self.task.component, task = self.task.task, error = %message, "a task erred");
+        self.counters.report(self.task.clock().wall_ms(), message);
+    }
+
+    /// Says that this task is ready and waits until all are. `false` where the topology stops instead.
+    pub(crate) async fn wait_for_start(&self, prepared: Result<(), Fault>) -> bool {
+        match prepared {
+            Ok(()) => self.control.advance(|progress| progress.prepared += 1),
+            Err(fault) => self.control.fail_start(&self.task.component, fault),
+        }
+        loop {
+            match self.control.phase() {
+                Phase::Preparing => self.bell.notified().await,
+                Phase::Aborting => return false,
+                _ => return true,
+            }
+        }
+    }
+
+    /// How long to wait before start attempt number `attempt`, from 1: doubled each time, up to a hundredfold.
+    pub(crate) fn restart_delay(&self, attempt: u32) -> Duration {
+        self.config.restart_delay * 2u32.saturating_pow(attempt.saturating_sub(1)).min(100)
+    }
+
+    /// Takes over what routing has to tell: to the ledgers by `acks`, to the counters.
+    pub(crate) fn settle(&self, out: &mut impl Emitters, acks: &mut Acks) {
+        out.settle(&mut |report| {
+            self.counters.emitted.add(report.emitted);
+            self.counters.transferred.add(std::mem::take(&mut report.settled.transferred));
+            for anchor in report.settled.dropped.drain(..) {
+                acks.update(anchor);
+            }
+            for (root, fail) in report.settled.failed.drain(..) {
+                self.counters.failed.add(1);
+                self.report(Arc::clone(fail.reason()));
+                acks.fail(root, fail);
+            }
+        });
+    }
+}

@@ -1,0 +1,206 @@
+//! The two forms of a bolt, seen alike by their executor.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::acks::Acks;
+use super::emitter::Emitters;
+use super::envelope::{Anchor, Envelope, JOINT, Joints};
+use super::input::{AnswerDesk, Input};
+use super::witness::Witness;
+use crate::bolt::{Bolt, RichBolt};
+use crate::context::TaskContext;
+use crate::fail::Fail;
+use crate::ledger::RootId;
+use crate::spout::Fault;
+use crate::stream::Output;
+use crate::tuple::Tuple;
+
+/// Emitters of an output.
+pub(crate) type Out<F> = <<F as Form>::Out as Output>::Emitter;
+
+/// A bolt in either form.
+pub(crate) trait Form: Send + 'static {
+    /// What it takes.
+    type In: Tuple;
+    /// What it emits.
+    type Out: Output;
+    fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn execute(
+        &mut self,
+        work: Work<'_, Self::In>,
+        out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn idle(
+        &mut self,
+        out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn tick(
+        &mut self,
+        out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn cleanup(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// One input to execute.
+pub(crate) struct Work<'a, In> {
+    pub(crate) envelope: Envelope<In>,
+    pub(crate) joints: &'a Joints,
+    pub(crate) turn: &'a mut Turn,
+}
+
+/// What an executor keeps while it executes a batch: how its inputs were answered.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) acks: Acks,
+    pub(crate) desk: Arc<AnswerDesk>,
+    pub(crate) witness: Option<Arc<Witness>>,
+    /// The input in work, which fails if the bolt panics; none for an input that its bolt owns.
+    pub(crate) current: Anchor,
+    pub(crate) acked: u64,
+    pub(crate) failed: u64,
+    pub(crate) rejected: u64,
+    /// Why the newest failed input failed.
+    pub(crate) last_fail: Option<Fail>,
+    sums: Vec<(RootId, u64)>,
+}
+
+impl Turn {
+    pub(crate) fn new(acks: Acks, desk: Arc<AnswerDesk>, witness: Option<Arc<Witness>>) -> Self {
+        Self {
+            acks,
+            desk,
+            witness,
+            current: Anchor::UNTRACKED,
+            acked: 0,
+            failed: 0,
+            rejected: 0,
+            last_fail: None,
+            sums: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn begin(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
+        self.current = anchor;
+        if anchor.root == JOINT {
+            let roots: Vec<RootId> = joints[anchor.edge as usize].iter().map(|one| one.root).collect();
+            out.begin_joint(&roots);
+        } else {
+            out.begin(anchor.root);
+        }
+    }
+
+    /// The input is done: what was emitted stands for it, or its edge is consumed.
+    #[inline]
+    fn settle(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
+        self.acked += 1;
+        self.current = Anchor::UNTRACKED;
+        if anchor.root == RootId::UNTRACKED {
+            return;
+        }
+        if anchor.root == JOINT {
+            self.settle_joint(anchor, joints, out);
+        } else {
+            let rest = anchor.edge ^ out.xor();
+            if rest != 0 && !out.absorb(rest) {
+                self.acks.update(Anchor { root: anchor.root, edge: rest });
+            }
+        }
+        if let Some(witness) = &self.witness {
+            out.settle_outputs();
+            witness.consumed(anchor, joints);
+        }
+    }
+
+    #[cold]
+    fn settle_joint(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
+        self.acks.consume(anchor, joints);
+        self.sums.clear();
+        out.joint_xor(&mut self.sums);
+        for &(root, edge) in &self.sums {
+            if edge != 0 {
+                self.acks.update(Anchor { root, edge });
+            }
+        }
+    }
+
+    /// The input failed: what it emitted is taken back as far as it has not left.
+    #[cold]
+    pub(crate) fn fail(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters, fail: Fail) {
+        out.roll_back();
+        self.current = Anchor::UNTRACKED;
+        self.failed += 1;
+        self.rejected += u64::from(matches!(fail, Fail::Reject(_)));
+        self.acks.fail_all(anchor, joints, &fail);
+        self.last_fail = Some(fail);
+    }
+}
+
+/// A bolt whose inputs are answered for it.
+pub(crate) struct Basic<B>(pub(crate) B);
+
+impl<B: Bolt> Form for Basic<B> {
+    type In = B::In;
+    type Out = B::Out;
+
+    fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.prepare(task)
+    }
+
+    #[inline]
+    async fn execute(&mut self, work: Work<'_, B::In>, out: &mut Out<Self>) -> Result<(), Fault> {
+        let Work { envelope, joints, turn } = work;
+        let anchor = envelope.anchor;
+        turn.begin(anchor, joints, out);
+        match self.0.execute(envelope.tuple, out).await {
+            Ok(()) => turn.settle(anchor, joints, out),
+            Err(fail) => turn.fail(anchor, joints, out, fail),
+        }
+        Ok(())
+    }
+
+    async fn idle(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn tick(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.tick(out)
+    }
+
+    fn cleanup(&mut self) -> impl Future<Output = ()> + Send {
+        self.0.cleanup()
+    }
+}
+
+/// A bolt that owns its inputs.
+pub(crate) struct Rich<B>(pub(crate) B);
+
+impl<B: RichBolt> Form for Rich<B> {
+    type In = B::In;
+    type Out = B::Out;
+
+    fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.prepare(task)
+    }
+
+    #[inline]
+    async fn execute(&mut self, work: Work<'_, B::In>, out: &mut Out<Self>) -> Result<(), Fault> {
+        let Work { envelope, joints, turn } = work;
+        out.begin(RootId::UNTRACKED);
+        let input = Input::new(envelope, joints, Arc::clone(&turn.desk));
+        self.0.execute(input, out).await
+    }
+
+    fn idle(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.idle(out)
+    }
+
+    fn tick(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.tick(out)
+    }
+
+    fn cleanup(&mut self) -> impl Future<Output = ()> + Send {
+        self.0.cleanup()
+    }
+}

@@ -1,0 +1,184 @@
+//! An input that its bolt owns: acknowledged, failed, held or handed to another task, exactly once.
+//!
+//! `ack` and `fail` consume the input, so a double ack and an emit after the ack do not compile. An input that is dropped
+//! unanswered fails, so a forgotten one cannot keep its tree open for ever.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::acks::Acks;
+use super::envelope::{Anchor, Envelope, Joints, for_each_anchor};
+use super::inbox::Bell;
+use super::witness::Witness;
+use crate::fail::Fail;
+use crate::ledger::{EdgeIds, RootId};
+
+/// What was answered to the inputs of one task since the executor last looked.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) acks: Acks,
+    pub(crate) acked: u64,
+    pub(crate) failed: u64,
+    pub(crate) rejected: u64,
+}
+
+/// Where inputs leave their answers; the executor sends them on.
+#[derive(Debug)]
+pub(crate) struct AnswerDesk {
+    answered: Mutex<Answered>,
+    executor: Bell,
+    witness: Option<Arc<Witness>>,
+}
+
+impl AnswerDesk {
+    pub(crate) fn new(acks: Acks, executor: Bell, witness: Option<Arc<Witness>>) -> Self {
+        let answered = Answered { acks, acked: 0, failed: 0, rejected: 0 };
+        Self { answered: Mutex::new(answered), executor, witness }
+    }
+
+    // No code panics while it holds the lock, so a poisoned one is still whole.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Answered> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, edges: &[HeldEdge], answer: Result<(), Fail>) {
+        let mut answered = self.lock();
+        let was_quiet = answered.acked == 0 && answered.failed == 0;
+        match answer {
+            Ok(()) => {
+                answered.acked += 1;
+                for edge in edges {
+                    if let Some(witness) = &self.witness {
+                        witness.consumed(edge.anchor, &Joints::new());
+                    }
+                    answered.acks.update(Anchor { root: edge.anchor.root, edge: edge.rest() });
+                }
+            }
+            Err(fail) => {
+                answered.failed += 1;
+                answered.rejected += u64::from(matches!(fail, Fail::Reject(_)));
+                for edge in edges {
+                    answered.acks.fail(edge.anchor.root, fail.clone());
+                }
+            }
+        }
+        drop(answered);
+        if was_quiet {
+            self.executor.notify_one();
+        }
+    }
+}
+
+/// An edge that an input stands on, and what was emitted on its behalf.
+#[derive(Debug)]
+struct HeldEdge {
+    anchor: Anchor,
+    /// XOR of the edges of tuples anchored here.
+    emitted: AtomicU64,
+}
+
+impl HeldEdge {
+    fn rest(&self) -> u64 {
+        self.anchor.edge ^ self.emitted.load(Ordering::Relaxed)
+    }
+}
+
+/// A tuple that its bolt must answer for: [`ack`](Self::ack) it or [`fail`](Self::fail) it, now or later, here or on
+/// another task. Dropped unanswered, it fails.
+///
+/// ```compile_fail
+/// # fn twice(input: topo_core::Input<u32>) {
+/// input.ack();
+/// input.ack(); // an input can be answered once
+/// # }
+/// ```
+pub struct Input<T> {
+    tuple: T,
+    edges: Edges,
+    desk: Option<Arc<AnswerDesk>>,
+}
+
+/// Nearly always one edge, kept inline.
+#[derive(Debug)]
+enum Edges {
+    None,
+    One([HeldEdge; 1]),
+    Many(Vec<HeldEdge>),
+}
+
+impl Edges {
+    fn as_slice(&self) -> &[HeldEdge] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl<T> Input<T> {
+    pub(crate) fn new(envelope: Envelope<T>, joints: &Joints, desk: Arc<AnswerDesk>) -> Self {
+        let held = |anchor| HeldEdge { anchor, emitted: AtomicU64::new(0) };
+        let edges = match envelope.anchor.root {
+            RootId::UNTRACKED => Edges::None,
+            super::envelope::JOINT => {
+                let mut many = Vec::new();
+                for_each_anchor(envelope.anchor, joints, |one| many.push(held(one)));
+                Edges::Many(many)
+            }
+            _ => Edges::One([held(envelope.anchor)]),
+        };
+        Self { tuple: envelope.tuple, edges, desk: Some(desk) }
+    }
+
+    /// Acknowledges the input: its part of the tree is done.
+    pub fn ack(mut self) {
+        self.answer(Ok(()));
+    }
+
+    /// Fails the input's tree: its spout hears the reason.
+    pub fn fail(mut self, reason: Fail) {
+        self.answer(Err(reason));
+    }
+
+    fn answer(&mut self, answer: Result<(), Fail>) {
+        if let Some(desk) = self.desk.take() {
+            desk.answer(self.edges.as_slice(), answer);
+        }
+    }
+
+    /// Adds an edge per root of this input to `anchors`, which hold one edge per root.
+    pub(crate) fn extend(&self, anchors: &mut Vec<Anchor>, edges: &mut EdgeIds) {
+        for held in self.edges.as_slice() {
+            if !anchors.iter().any(|anchor| anchor.root == held.anchor.root) {
+                let edge = edges.next();
+                held.emitted.fetch_xor(edge, Ordering::Relaxed);
+                anchors.push(Anchor { root: held.anchor.root, edge });
+            }
+        }
+    }
+}
+
+impl<T> Deref for Input<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.tuple
+    }
+}
+
+impl<T> Drop for Input<T> {
+    fn drop(&mut self) {
+        if self.desk.is_some() {
+            self.answer(Err(Fail::retry("the input was dropped unanswered")));
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Input<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Input").field(&self.tuple).finish()
+    }
+}

@@ -1,0 +1,41 @@
+//! What moves tuples between tasks.
+//!
+//! In a tuple's order: a spout emits through [`SpoutEmitter`], which opens the tree; an [`Emitter`] buffers; a route picks
+//! tasks and fills batches; an inbox holds them; the bolt's executor executes them in one of two forms; acks go back
+//! on their lanes to the spout's executor and its ledger.
+
+mod spout_emitter;
+mod spout_executor;
+
+mod emitter;
+mod envelope;
+mod route;
+
+mod inbox;
+
+mod bolt_executor;
+mod form;
+mod input;
+
+mod acks;
+
+mod contain;
+mod control;
+mod executor;
+mod launch;
+mod running;
+mod start;
+mod witness;
+
+pub use emitter::{Emitter, EmitterReport, Emitters};
+pub use input::Input;
+pub use route::Flush;
+pub use running::{LaunchError, Running, StuckError};
+pub use spout_emitter::{Full, SpoutEmitter};
+
+pub(crate) use emitter::EmitterContext;
+pub(crate) use form::{Basic, Form, Rich};
+pub(crate) use launch::launch;
+pub(crate) use route::{Batching, Route, Subscription};
+pub(crate) use start::{BoltStart, InboxSlot, SpoutStart, Start};
+pub(crate) use witness::Witness;

@@ -1,0 +1,399 @@
+//! One subscription as one emitting task sees it: from the emitted tuples to the queues of the subscribing tasks.
+//!
+//! A route works on a whole buffer of tuples, so that the only dynamic call is per batch. It picks a task per tuple,
+//! converts the tuple to what the subscriber takes and fills a batch per task.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::envelope::{Anchor, Envelope, JOINT, Joints, for_each_anchor};
+use super::inbox::{Batch, Bell, Inbox};
+use super::witness::Witness;
+use crate::fail::Fail;
+use crate::grouping::{Grouping, Targets};
+use crate::ledger::{EdgeIds, RootId};
+use crate::schedule::Moment;
+use crate::tuple::Tuple;
+
+/// Which batches leave.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Those that are full or have waited for `max_batch_delay`: the sender has more to do.
+    Due,
+    /// All: the sender is about to wait.
+    All,
+}
+
+/// What routing has to tell the ledgers: edges of tuples that went nowhere, and roots that must fail.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) dropped: Vec<Anchor>,
+    pub(crate) failed: Vec<(RootId, Fail)>,
+    /// Copies put into batches.
+    pub(crate) transferred: u64,
+}
+
+impl Settled {
+    pub(crate) fn drop_anchor(&mut self, anchor: Anchor, joints: &Joints, witness: Option<&Witness>) {
+        if let Some(witness) = witness {
+            witness.consumed(anchor, joints);
+        }
+        for_each_anchor(anchor, joints, |one| self.dropped.push(one));
+    }
+
+    fn fail_anchor(&mut self, anchor: Anchor, joints: &Joints, fail: &Fail) {
+        for_each_anchor(anchor, joints, |one| self.failed.push((one.root, fail.clone())));
+    }
+}
+
+/// A subscription to a stream of `T`, whatever its subscriber takes.
+pub(crate) trait Route<T>: Send {
+    /// Takes every envelope out of `buffer`, and the anchors of joint ones out of `joints`.
+    fn route(
+        &mut self,
+        buffer: &mut Vec<Envelope<T>>,
+        joints: &mut Joints,
+        now: Moment,
+        settled: &mut Settled,
+    );
+
+    /// Pushes batches to the queues. `false` where one was full: its bell will ring.
+    fn send(&mut self, flush: Flush, now: Moment, bell: &Bell, settled: &mut Settled) -> bool;
+
+    /// Tells every queue that nothing more will come.
+    fn close(&mut self);
+}
+
+/// Splits `anchor` into two whose edges XOR to it: one for a copy, one that stays.
+pub(crate) fn split(
+    anchor: &mut Anchor,
+    joints: &mut Joints,
+    edges: &mut EdgeIds,
+    witness: Option<&Witness>,
+) -> Anchor {
+    let mut one = |anchor: &mut Anchor| {
+        // An edge is never 0: a ledger could not see it.
+        let copy = std::iter::repeat_with(|| edges.next()).find(|&edge| edge != anchor.edge).unwrap_or(1);
+        let whole = *anchor;
+        anchor.edge ^= copy;
+        if let Some(witness) = witness {
+            witness.split(whole, [anchor.edge, copy]);
+        }
+        Anchor { root: whole.root, edge: copy }
+    };
+    if anchor.root == RootId::UNTRACKED {
+        Anchor::UNTRACKED
+    } else if anchor.root == JOINT {
+        let copies = joints[anchor.edge as usize].iter_mut().map(one).collect();
+        joints.push(copies);
+        Anchor { root: JOINT, edge: joints.len() as u64 - 1 }
+    } else {
+        one(anchor)
+    }
+}
+
+/// Batches for one subscribing task.
+#[derive(Debug)]
+struct Outbox<In> {
+    inbox: Arc<Inbox<In>>,
+    envelopes: Vec<Envelope<In>>,
+    joints: Joints,
+    /// When the oldest envelope came in.
+    since: Moment,
+    /// A full queue handed these back; they go first.
+    refused: Option<Batch<In>>,
+    /// Bytes per tuple, as sampled.
+    tuple_bytes: usize,
+    sends: u32,
+}
+
+impl<In: Tuple> Outbox<In> {
+    fn new(inbox: Arc<Inbox<In>>) -> Self {
+        inbox.open_sender();
+        Self::feedback(inbox)
+    }
+
+    fn feedback(inbox: Arc<Inbox<In>>) -> Self {
+        let (envelopes, joints) = Default::default();
+        let tuple_bytes = size_of::<Envelope<In>>();
+        Self { inbox, envelopes, joints, since: Moment::default(), refused: None, tuple_bytes, sends: 0 }
+    }
+
+    #[inline]
+    fn put(&mut self, mut envelope: Envelope<In>, joints: &mut Joints, now: Moment) {
+        if self.envelopes.is_empty() {
+            self.since = now;
+        }
+        if envelope.anchor.root == JOINT {
+            let anchors = std::mem::take(&mut joints[envelope.anchor.edge as usize]);
+            envelope.anchor.edge = self.joints.len() as u64;
+            self.joints.push(anchors);
+        }
+        self.envelopes.push(envelope);
+    }
+
+    /// Sizes are sampled, one tuple of each large batch and of every sixteenth small one: an exact count would cost more
+    /// than the queue.
+    fn sample_size(&mut self) {
+        self.sends = self.sends.wrapping_add(1);
+        if (self.envelopes.len() >= 64 || self.sends % 16 == 1)
+            && let Some(middle) = self.envelopes.get(self.envelopes.len() / 2)
+        {
+            let sampled = size_of::<Envelope<In>>().max(serialized_bytes(&middle.tuple));
+            self.tuple_bytes = (self.tuple_bytes + sampled).div_ceil(2);
+        }
+    }
+
+    fn next_batch(&mut self, now: Moment) -> Batch<In> {
+        if let Some(batch) = self.refused.take() {
+            return batch;
+        }
+        self.sample_size();
+        let envelopes = std::mem::take(&mut self.envelopes);
+        let bytes = envelopes.len() * self.tuple_bytes;
+        Batch { envelopes, joints: std::mem::take(&mut self.joints), bytes, sent: now }
+    }
+
+    fn is_due(&self, flush: Flush, now: Moment, batch_size: usize, max_delay: Duration) -> bool {
+        match flush {
+            _ if self.refused.is_some() => true,
+            _ if self.envelopes.is_empty() => false,
+            Flush::All => true,
+            Flush::Due => self.envelopes.len() >= batch_size || now.since(self.since) >= max_delay,
+        }
+    }
+}
+
+/// How many bytes `tuple` takes when serialized.
+fn serialized_bytes<T: Tuple>(tuple: &T) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match rmp_serde::encode::write_named(&mut count, tuple) {
+        Ok(()) => count.0,
+        // A tuple that cannot be serialized stays in memory all the same, at a size that nobody knows.
+        Err(_) => 0,
+    }
+}
+
+/// How one emitting task batches.
+#[derive(Debug, Clone)]
+pub(crate) struct Batching {
+    pub(crate) size: usize,
+    pub(crate) max_delay: Duration,
+    /// The byte budget of the receiving queue where this edge closes a cycle, and the edge's name.
+    pub(crate) feedback: Option<(usize, Arc<str>)>,
+    pub(crate) witness: Option<Arc<Witness>>,
+}
+
+/// The route to the tasks of one subscriber that takes `In`.
+pub(crate) struct Subscription<In, G, C> {
+    grouping: G,
+    convert: C,
+    outboxes: Vec<Outbox<In>>,
+    batching: Batching,
+    edges: EdgeIds,
+}
+
+impl<In: Tuple, G, C> Subscription<In, G, C> {
+    pub(crate) fn new(
+        grouping: G,
+        convert: C,
+        inboxes: &[Arc<Inbox<In>>],
+        batching: Batching,
+        edges: EdgeIds,
+    ) -> Self {
+        let open = if batching.feedback.is_some() { Outbox::feedback } else { Outbox::new };
+        let outboxes = inboxes.iter().cloned().map(open).collect();
+        Self { grouping, convert, outboxes, batching, edges }
+    }
+
+    /// Copies `envelope` to the tasks `targets`, the last one getting the original.
+    fn put_copies<T: Tuple>(
+        &mut self,
+        mut envelope: Envelope<T>,
+        targets: &[usize],
+        joints: &mut Joints,
+        now: Moment,
+        settled: &mut Settled,
+    ) where
+        C: Fn(T) -> In,
+    {
+        if let Some(&absent) = targets.iter().find(|&&task| task >= self.outboxes.len()) {
+            return self.refuse(envelope.anchor, absent, joints, settled);
+        }
+        let Some((&last, others)) = targets.split_last() else {
+            return settled.drop_anchor(envelope.anchor, joints, self.batching.witness.as_deref());
+        };
+        for &task in others {
+            let anchor =
+                split(&mut envelope.anchor, joints, &mut self.edges, self.batching.witness.as_deref());
+            let copy = Envelope { anchor, tuple: (self.convert)(envelope.tuple.clone()) };
+            self.outboxes[task].put(copy, joints, now);
+        }
+        let original = Envelope { anchor: envelope.anchor, tuple: (self.convert)(envelope.tuple) };
+        self.outboxes[last].put(original, joints, now);
+        settled.transferred += targets.len() as u64;
+    }
+
+    #[cold]
+    fn refuse(&self, anchor: Anchor, absent: usize, joints: &Joints, settled: &mut Settled) {
+        let tasks = self.outboxes.len();
+        let fail =
+            Fail::reject(format_args!("a grouping picked task {absent} of a component with {tasks} tasks"));
+        settled.fail_anchor(anchor, joints, &fail);
+    }
+}
+
+impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Subscription<In, G, C> {
+    fn route(
+        &mut self,
+        buffer: &mut Vec<Envelope<T>>,
+        joints: &mut Joints,
+        now: Moment,
+        settled: &mut Settled,
+    ) {
+        let tasks = self.outboxes.len();
+        if tasks == 1
+            && joints.is_empty()
+            && self.grouping.is_total()
+            && hand_over(buffer, &mut self.outboxes[0], now)
+        {
+            settled.transferred += self.outboxes[0].envelopes.len() as u64;
+            return;
+        }
+        for envelope in buffer.drain(..) {
+            match self.grouping.pick(&envelope.tuple, tasks) {
+                Targets::One(task) if task < tasks => {
+                    let converted =
+                        Envelope { anchor: envelope.anchor, tuple: (self.convert)(envelope.tuple) };
+                    self.outboxes[task].put(converted, joints, now);
+                    settled.transferred += 1;
+                }
+                Targets::One(absent) => self.refuse(envelope.anchor, absent, joints, settled),
+                Targets::Several(targets) => self.put_copies(envelope, &targets, joints, now, settled),
+                Targets::All => {
+                    let targets: Vec<usize> = (0..tasks).collect();
+                    self.put_copies(envelope, &targets, joints, now, settled);
+                }
+            }
+        }
+        joints.clear();
+    }
+
+    fn send(&mut self, flush: Flush, now: Moment, bell: &Bell, settled: &mut Settled) -> bool {
+        let mut all_sent = true;
+        for outbox in &mut self.outboxes {
+            while outbox.is_due(flush, now, self.batching.size, self.batching.max_delay) {
+                let batch = outbox.next_batch(now);
+                if let Some((budget, edge)) = &self.batching.feedback {
+                    send_feedback(outbox, batch, *budget, edge, settled);
+                    continue;
+                }
+                match outbox.inbox.try_push(batch, bell) {
+                    Ok(spare) if outbox.envelopes.capacity() == 0 => outbox.envelopes = spare,
+                    Ok(_) => {}
+                    Err(batch) => {
+                        outbox.refused = Some(batch);
+                        all_sent = false;
+                        break;
+                    }
+                }
+            }
+        }
+        all_sent
+    }
+
+    fn close(&mut self) {
+        if self.batching.feedback.is_none() {
+            self.outboxes.iter().for_each(|outbox| outbox.inbox.close_sender());
+        }
+    }
+}
+
+/// Never blocks: over the budget, the trees of the whole batch fail.
+fn send_feedback<In: Tuple>(
+    outbox: &mut Outbox<In>,
+    batch: Batch<In>,
+    budget: usize,
+    edge: &str,
+    settled: &mut Settled,
+) {
+    match outbox.inbox.push_feedback(batch, budget) {
+        Ok(spare) => outbox.envelopes = spare,
+        Err(batch) => {
+            let fail =
+                Fail::retry(format_args!("the feedback edge `{edge}` is over its budget of {budget} bytes"));
+            for envelope in &batch.envelopes {
+                settled.fail_anchor(envelope.anchor, &batch.joints, &fail);
+            }
+        }
+    }
+}
+
+/// Hands the whole buffer over where the subscriber takes the very type and has one task: no tuple is moved.
+///
+/// `From<T> for T` is the identity, so no conversion is skipped.
+fn hand_over<T: Tuple, In: Tuple>(
+    buffer: &mut Vec<Envelope<T>>,
+    outbox: &mut Outbox<In>,
+    now: Moment,
+) -> bool {
+    if !outbox.envelopes.is_empty() {
+        return false;
+    }
+    let Some(same) = (buffer as &mut dyn Any).downcast_mut::<Vec<Envelope<In>>>() else { return false };
+    std::mem::swap(same, &mut outbox.envelopes);
+    outbox.since = now;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> RootId {
+        RootId::from_u64(1 << 32)
+    }
+
+    #[test]
+    fn a_split_edge_xors_back_to_what_it_was() {
+        let mut edges = EdgeIds::new(7, 0);
+        let mut joints = vec![vec![Anchor { root: root(), edge: 5 }, Anchor { root: root(), edge: 6 }]];
+        let mut single = Anchor { root: root(), edge: 9 };
+        let copy = split(&mut single, &mut joints, &mut edges, None);
+        assert_eq!(single.edge ^ copy.edge, 9);
+        let mut joint = Anchor { root: JOINT, edge: 0 };
+        let copy = split(&mut joint, &mut joints, &mut edges, None);
+        let xors: Vec<u64> = (0..2).map(|i| joints[0][i].edge ^ joints[copy.edge as usize][i].edge).collect();
+        assert_eq!(xors, [5, 6]);
+    }
+
+    #[test]
+    fn a_tuple_for_a_task_that_does_not_exist_is_rejected() {
+        let inbox = Arc::new(Inbox::new(Bell::default(), 10, 10_000));
+        let inboxes = [Arc::clone(&inbox), inbox];
+        let batching = Batching { size: 4, max_delay: Duration::ZERO, feedback: None, witness: None };
+        let pick = |tuple: &u32, _: usize| Targets::One(*tuple as usize);
+        let mut route =
+            Subscription::<u32, _, _>::new(pick, u32::from, &inboxes, batching, EdgeIds::new(1, 0));
+        let anchor = Anchor { root: root(), edge: 3 };
+        let mut buffer = vec![Envelope { anchor, tuple: 1 }, Envelope { anchor, tuple: 2 }];
+        let mut settled = Settled::default();
+        route.route(&mut buffer, &mut Vec::new(), Moment::default(), &mut settled);
+        assert!(buffer.is_empty());
+        assert_eq!(settled.transferred, 1);
+        assert!(matches!(&settled.failed[..], [(_, Fail::Reject(reason))] if reason.contains("task 2")));
+    }
+}

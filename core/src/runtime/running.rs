@@ -1,0 +1,203 @@
+//! A topology that runs: its numbers, and the ways to stop it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::control::{Control, Phase};
+use super::start::Fill;
+use super::witness::Witness;
+use crate::ledger::Disagreement;
+use crate::metrics::{
+    ComponentKind, ComponentSnapshot, EdgeSnapshot, QueueSnapshot, TaskCounters, TopologySnapshot,
+    TopologyStatus,
+};
+use crate::schedule::{Moment, Scheduler};
+use crate::topology::BuildError;
+use crate::trace::{Hop, HopRing};
+
+/// Why a topology did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The topology cannot run.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A component's `open` or `prepare` failed.
+    #[error("`{component}` could not start: {reason}")]
+    Prepare {
+        /// The component.
+        component: Arc<str>,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Executors that did not stop in time: their code does not return.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{stuck} of {tasks} tasks did not stop in time; a component's code does not return")]
+pub struct StuckError {
+    /// Tasks that still run.
+    pub stuck: usize,
+    /// All tasks.
+    pub tasks: usize,
+}
+
+/// One task, seen from outside.
+pub(crate) struct TaskView {
+    pub(crate) counters: Arc<TaskCounters>,
+    pub(crate) hops: Arc<HopRing>,
+    pub(crate) queue: Option<Arc<dyn Fill>>,
+}
+
+/// One component, seen from outside.
+pub(crate) struct ComponentView {
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: ComponentKind,
+    pub(crate) tasks: Vec<TaskView>,
+}
+
+pub(crate) struct View {
+    pub(crate) name: Arc<str>,
+    pub(crate) id: Arc<str>,
+    pub(crate) tracked: bool,
+    pub(crate) started: Moment,
+    pub(crate) components: Vec<ComponentView>,
+    pub(crate) edges: Vec<EdgeSnapshot>,
+    pub(crate) scheduler: Arc<dyn Scheduler>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) witness: Option<Arc<Witness>>,
+}
+
+/// A handle to a running topology. Cheap to clone; the topology runs on without it, until [`kill`](Self::kill).
+#[derive(Clone)]
+pub struct Running(pub(crate) Arc<View>);
+
+impl Running {
+    /// The topology's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// The topology's id: its name and when it started.
+    pub fn id(&self) -> &Arc<str> {
+        &self.0.id
+    }
+
+    fn tasks(&self) -> usize {
+        self.0.components.iter().map(|component| component.tasks.len()).sum()
+    }
+
+    fn spout_tasks(&self) -> usize {
+        let spouts = self.0.components.iter().filter(|component| component.kind == ComponentKind::Spout);
+        spouts.map(|spout| spout.tasks.len()).sum()
+    }
+
+    /// The numbers now.
+    pub fn snapshot(&self) -> TopologySnapshot {
+        let view = &*self.0;
+        let uptime = view.scheduler.clock().now().since(view.started);
+        let component = |component: &ComponentView| ComponentSnapshot {
+            name: Arc::clone(&component.name),
+            kind: component.kind,
+            tasks: component
+                .tasks
+                .iter()
+                .enumerate()
+                .map(|(task, view)| {
+                    let queue = view.queue.as_ref().map_or(QueueSnapshot::default(), |queue| queue.fill());
+                    view.counters.snapshot(task as u32, queue, uptime)
+                })
+                .collect(),
+        };
+        TopologySnapshot {
+            name: Arc::clone(&view.name),
+            id: Arc::clone(&view.id),
+            status: match view.control.phase() {
+                Phase::Preparing | Phase::Active => TopologyStatus::Active,
+                Phase::Inactive => TopologyStatus::Inactive,
+                Phase::Draining | Phase::Aborting => TopologyStatus::Killed,
+            },
+            uptime,
+            acked_delivery: view.tracked,
+            components: view.components.iter().map(component).collect(),
+            edges: view.edges.clone(),
+        }
+    }
+
+    /// The hops that the tasks remember of traced trees, by root and start.
+    pub fn hops(&self) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        for task in self.0.components.iter().flat_map(|component| &component.tasks) {
+            task.hops.copy_to(&mut hops);
+        }
+        hops.sort_by_key(|hop| (hop.root, hop.started));
+        hops
+    }
+
+    /// Whether every ledger has agreed at every step with the explicit set of edges, and no tree is left open. Only where
+    /// [`Config::witness`](crate::Config::witness) is set, and only once the topology is idle or stopped.
+    ///
+    /// # Errors
+    /// The first disagreement.
+    pub fn verify_trees(&self) -> Result<(), Disagreement> {
+        self.0.witness.as_ref().map_or(Ok(()), |witness| witness.lock().settle())
+    }
+
+    /// Pauses the spouts; what is in flight goes on.
+    pub fn deactivate(&self) {
+        self.0.control.enter(Phase::Inactive);
+    }
+
+    /// Resumes the spouts.
+    pub fn activate(&self) {
+        self.0.control.enter(Phase::Active);
+    }
+
+    /// Waits until every spout has nothing to emit and no tree open.
+    pub async fn idle(&self) {
+        let spouts = self.spout_tasks();
+        self.0.control.wait(|progress| progress.idle_spouts == spouts).await;
+    }
+
+    /// Waits until every spout has said that it is finished, and no tree is open.
+    pub async fn finished(&self) {
+        let spouts = self.spout_tasks();
+        self.0.control.wait(|progress| progress.done_spouts == spouts).await;
+    }
+
+    /// Stops the topology: the spouts are paused, open trees have `wait` to complete, then bolts and spouts are cleaned up
+    /// and closed. Trees that are open after `wait` are left unanswered.
+    ///
+    /// # Errors
+    /// [`StuckError`] where a component's code has not returned another `wait` (at least a second) later.
+    pub async fn kill(&self, wait: Duration) -> Result<(), StuckError> {
+        self.0.control.enter(Phase::Draining);
+        if self.stopped_within(wait).await {
+            return Ok(());
+        }
+        self.0.control.enter(Phase::Aborting);
+        if self.stopped_within(wait.max(Duration::from_secs(1))).await {
+            return Ok(());
+        }
+        let tasks = self.tasks();
+        Err(StuckError { stuck: tasks - self.0.control.progress().finished, tasks })
+    }
+
+    pub(crate) async fn stopped_within(&self, wait: Duration) -> bool {
+        let tasks = self.tasks();
+        let clock = self.0.scheduler.clock();
+        let deadline = self.0.scheduler.sleep_until(clock.now().after(wait));
+        tokio::select! {
+            biased;
+            () = self.0.control.wait(|progress| progress.finished == tasks) => true,
+            () = deadline => false,
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("id", &self.0.id).field("phase", &self.0.control.phase()).finish()
+    }
+}

@@ -1,0 +1,362 @@
+//! Runs one task of a spout, and keeps the ledger of the trees that it opened.
+//!
+//! Acks and fails are taken before every burst of `next` calls and whenever the task waits, so that they reach an idle or
+//! a blocked spout at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::acks::{Acks, Answers, Failed, Lanes};
+use super::contain::{Panicked, contain, contain_future};
+use super::control::Phase;
+use super::emitter::Emitters;
+use super::executor::Executor;
+use super::route::Flush;
+use super::spout_emitter::{Done, SpoutEmitter};
+use crate::context::TaskContext;
+use crate::fail::{Fail, FailKind, Failure};
+use crate::ledger::{Closed, RootId, Update};
+use crate::metrics::record;
+use crate::spout::{Fault, Next, Spout};
+
+/// How long a spout that is idle, and has no `ready` of its own, is left alone.
+const IDLE_POLL: Duration = Duration::from_millis(1);
+/// Bursts before other executors of the thread get their turn.
+const BURSTS_PER_TURN: u32 = 4;
+
+/// One task of a spout.
+pub(crate) struct SpoutExecutor<S: Spout> {
+    pub(crate) env: Executor,
+    pub(crate) factory: Arc<dyn Fn() -> S + Send + Sync>,
+    pub(crate) out: SpoutEmitter<S::Out, S::Id>,
+    pub(crate) acks: Acks,
+    pub(crate) lanes: Lanes,
+    /// Which of `lanes` is this task's.
+    pub(crate) ledger: u16,
+    /// Answers being worked on; its buffers are swapped with the lane's.
+    pub(crate) answers: Answers,
+    /// The newest completion time and how many trees in a row took it.
+    pub(crate) completions: (Duration, u64),
+    /// Untracked emits that their spout was told of and that are not counted yet.
+    pub(crate) untracked: u64,
+    pub(crate) state: State,
+}
+
+/// What the task last did.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    active: bool,
+    /// `next` said that nothing will ever come again.
+    finished: bool,
+    /// How often in a row `next` said that there is nothing now.
+    idle: u32,
+    /// A queue was full at the last send.
+    blocked: bool,
+    told_idle: bool,
+    told_done: bool,
+}
+
+/// What a burst of `next` calls came to.
+enum Burst {
+    Emitted,
+    Nothing,
+    Broken(Arc<str>),
+}
+
+impl<S: Spout> SpoutExecutor<S> {
+    pub(crate) async fn run(mut self) {
+        let (spout, prepared) = match instance(&self.factory, &self.env.task).await {
+            Ok(spout) => (Some(spout), Ok(())),
+            Err(fault) => (None, Err(fault)),
+        };
+        let started = self.env.wait_for_start(prepared).await;
+        if let (Some(spout), true) = (spout, started)
+            && let Some(mut spout) = self.work_off(spout).await
+        {
+            if let Err(panicked) = contain_future(spout.close()).await {
+                self.env.report(panicked.0);
+            }
+        }
+        self.acks.flush();
+        self.out.out.close();
+        self.env.control.advance(|progress| progress.finished += 1);
+    }
+
+    /// Replaces an instance that panicked or erred. Its open trees stay open, and the new instance hears of them. `None`
+    /// where the topology stops meanwhile.
+    async fn replace(&mut self, broken: S, why: Arc<str>) -> Option<S> {
+        self.env.report(Arc::clone(&why));
+        if let Err(panicked) = contain(|| drop(broken)) {
+            self.env.report(panicked.0);
+        }
+        self.env.counters.restarted.add(1);
+        let abandoned = self.out.abandon();
+        self.state.finished = false;
+        for attempt in 1.. {
+            match instance(&self.factory, &self.env.task).await {
+                Ok(mut spout) => {
+                    self.state.active = true;
+                    if let Some(closed) = abandoned {
+                        let fail = Fail::Retry(why);
+                        let component = Arc::clone(&self.env.task.component);
+                        self.tell_fail(
+                            &mut spout,
+                            closed,
+                            &Failed { root: RootId::UNTRACKED, fail, component },
+                        );
+                    }
+                    return Some(spout);
+                }
+                Err(fault) => self.env.report(format!("could not start again: {fault}").into()),
+            }
+            self.env.task.sleep(self.env.restart_delay(attempt)).await;
+            if self.env.control.phase() >= Phase::Draining {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Emits and listens until the topology stops.
+    async fn work_off(&mut self, mut spout: S) -> Option<S> {
+        self.state.active = true;
+        let mut bursts = 0;
+        loop {
+            if let Err(panicked) = self.take_answers(&mut spout) {
+                spout = self.replace(spout, panicked.0).await?;
+            }
+            if let Err(panicked) = self.follow_phase(&mut spout) {
+                spout = self.replace(spout, panicked.0).await?;
+            }
+            if self.is_over() {
+                return Some(spout);
+            }
+            match self.burst(&mut spout) {
+                Burst::Broken(why) => spout = self.replace(spout, why).await?,
+                Burst::Emitted => {
+                    self.send(Flush::Due);
+                    self.tell_progress();
+                    bursts += 1;
+                    if bursts >= BURSTS_PER_TURN {
+                        bursts = 0;
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Burst::Nothing => {
+                    let was_blocked = self.state.blocked;
+                    self.send(Flush::All);
+                    let unblocked = was_blocked && !self.state.blocked;
+                    if self.out.done.is_empty() && !unblocked {
+                        self.tell_progress();
+                        self.wait(&mut spout).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the topology stops and this task has nothing left to hear.
+    fn is_over(&self) -> bool {
+        match self.env.control.phase() {
+            Phase::Aborting => true,
+            Phase::Draining => {
+                self.out.ledger.pending() == 0 && self.out.done.is_empty() && !self.state.blocked
+            }
+            _ => false,
+        }
+    }
+
+    fn follow_phase(&mut self, spout: &mut S) -> Result<(), Panicked> {
+        let active = self.env.control.phase() == Phase::Active;
+        if active == self.state.active {
+            return Ok(());
+        }
+        self.state.active = active;
+        self.state.idle = 0;
+        contain(|| if active { spout.activate() } else { spout.deactivate() })
+    }
+
+    /// Calls `next` until a batch is full, there is no room for a tree, or there is nothing to emit.
+    fn burst(&mut self, spout: &mut S) -> Burst {
+        if !self.state.active || self.state.finished || self.state.blocked || self.out.room() == 0 {
+            return Burst::Nothing;
+        }
+        self.out.now = self.env.now();
+        let (out, batch_size) = (&mut self.out, self.env.config.batch_size);
+        let called = contain(|| {
+            let mut emitted = false;
+            while out.room() > 0 && out.out.buffered() < batch_size {
+                match spout.next(out)? {
+                    Next::Emitted => emitted = true,
+                    end => return Ok((emitted, Some(end))),
+                }
+            }
+            Ok::<_, Fault>((emitted, None))
+        });
+        let (emitted, end) = match called {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(fault)) => return Burst::Broken(fault.to_string().into()),
+            Err(panicked) => return Burst::Broken(panicked.0),
+        };
+        self.state.finished = end == Some(Next::Finished);
+        let emitted = emitted || self.out.out.buffered() > 0 || !self.out.done.is_empty();
+        self.state.idle = if emitted { 0 } else { self.state.idle.saturating_add(1) };
+        self.env.counters.pending.set(self.out.ledger.pending() as u64);
+        if emitted { Burst::Emitted } else { Burst::Nothing }
+    }
+
+    fn send(&mut self, flush: Flush) {
+        self.out.out.route();
+        self.state.blocked = !self.out.out.send(flush);
+        self.env.settle(&mut self.out.out, &mut self.acks);
+        self.acks.flush();
+    }
+
+    /// Waits for acks, space, orders, or something to emit.
+    async fn wait(&mut self, spout: &mut S) {
+        let may_emit =
+            self.state.active && !self.state.finished && !self.state.blocked && self.out.room() > 0;
+        if !may_emit {
+            self.env.bell.notified().await;
+            return;
+        }
+        let again = self.state.idle > 1;
+        let ready = async {
+            if again {
+                self.env.task.sleep(IDLE_POLL).await;
+            }
+            contain_future(spout.ready()).await
+        };
+        tokio::select! {
+            biased;
+            () = self.env.bell.notified() => {}
+            ready = ready => if let Err(panicked) = ready {
+                self.env.report(panicked.0);
+            },
+        }
+    }
+
+    /// Applies all that bolts answered and tells the spout which trees ended.
+    ///
+    /// A spout that panics in `ack` or `fail` hears the rest as its next instance.
+    fn take_answers(&mut self, spout: &mut S) -> Result<(), Panicked> {
+        let mut answers = std::mem::take(&mut self.answers);
+        if answers.updates.is_empty() && answers.fails.is_empty() {
+            self.lanes[usize::from(self.ledger)].take(&mut answers);
+        }
+        if answers.updates.is_empty() && answers.fails.is_empty() && self.out.done.is_empty() {
+            self.answers = answers;
+            return Ok(());
+        }
+        self.out.now = self.env.now();
+        let (mut fails, mut updates) = (0, 0);
+        let outcome = contain(|| {
+            self.end_done(spout);
+            while let Some(failed) = answers.fails.get(fails) {
+                fails += 1;
+                let closed = self.out.ledger.fail(failed.root);
+                if let Some(witness) = &self.env.witness {
+                    witness.lock().failed(failed.root, closed.as_ref());
+                }
+                if let Some(closed) = closed {
+                    self.tell_fail(spout, closed, failed);
+                }
+            }
+            while let Some(update) = answers.updates.get(updates) {
+                updates += 1;
+                let answer = self.out.ledger.update(update.root, update.edge);
+                if let Some(witness) = &self.env.witness {
+                    let value = self.out.ledger.value(update.root);
+                    witness.lock().updated(update.root, update.edge, &answer, value);
+                }
+                if let Update::Acked(closed) = answer {
+                    self.tell_ack(spout, closed);
+                }
+            }
+        });
+        answers.fails.drain(..fails);
+        answers.updates.drain(..updates);
+        self.answers = answers;
+        self.note_completions();
+        self.env.counters.pending.set(self.out.ledger.pending() as u64);
+        outcome
+    }
+
+    /// Trees that ended while they were being emitted.
+    fn end_done(&mut self, spout: &mut S) {
+        while let Some(done) = self.out.done.pop_front() {
+            match done {
+                Done::Untracked(id) => {
+                    self.untracked += 1;
+                    spout.ack(id);
+                }
+                Done::Closed(closed) => self.tell_ack(spout, closed),
+            }
+        }
+    }
+
+    #[inline]
+    fn tell_ack(&mut self, spout: &mut S, closed: Closed<S::Id>) {
+        let took = self.out.now.since(closed.opened);
+        if took == self.completions.0 {
+            self.completions.1 += 1;
+        } else {
+            self.note_completions();
+            self.completions = (took, 1);
+        }
+        spout.ack(closed.id);
+    }
+
+    #[cold]
+    fn tell_fail(&mut self, spout: &mut S, closed: Closed<S::Id>, failed: &Failed) {
+        let kind = match failed.fail {
+            Fail::Retry(_) => FailKind::Retry,
+            Fail::Reject(_) => FailKind::Reject,
+        };
+        self.env.counters.failed.add(1);
+        self.env.counters.rejected.add(u64::from(kind == FailKind::Reject));
+        let reason = Arc::clone(failed.fail.reason());
+        let failure =
+            Failure { kind, reason, component: Arc::clone(&failed.component), attempt: closed.attempt };
+        spout.fail(closed.id, &failure);
+    }
+
+    fn note_completions(&mut self) {
+        let untracked = std::mem::take(&mut self.untracked);
+        let (took, count) = std::mem::take(&mut self.completions);
+        self.env.counters.acked.add(untracked + count);
+        if count > 0 {
+            record(&mut self.env.counters.times().complete, took, count);
+        }
+    }
+
+    /// Tells the topology whether this task has come to rest.
+    fn tell_progress(&mut self) {
+        let at_rest = self.out.ledger.pending() == 0 && !self.state.blocked;
+        let done = at_rest && self.state.finished;
+        let idle = done || (at_rest && self.state.idle > 0);
+        if idle != self.state.told_idle || done != self.state.told_done {
+            let step = |to: bool, from: bool, count: &mut usize| {
+                *count = *count + usize::from(to) - usize::from(from)
+            };
+            let (was_idle, was_done) = (self.state.told_idle, self.state.told_done);
+            self.env.control.advance(|progress| {
+                step(idle, was_idle, &mut progress.idle_spouts);
+                step(done, was_done, &mut progress.done_spouts);
+            });
+            (self.state.told_idle, self.state.told_done) = (idle, done);
+        }
+    }
+}
+
+/// A fresh, opened instance.
+async fn instance<S: Spout>(
+    factory: &Arc<dyn Fn() -> S + Send + Sync>,
+    task: &TaskContext,
+) -> Result<S, Fault> {
+    let mut spout = contain(|| factory()).map_err(|panicked| Fault::from(&*panicked.0))?;
+    match contain_future(spout.open(task)).await {
+        Ok(opened) => opened.map(|()| spout),
+        Err(panicked) => Err(Fault::from(&*panicked.0)),
+    }
+}

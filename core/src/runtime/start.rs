@@ -1,0 +1,157 @@
+//! From a component in the graph to the executors of its tasks.
+
+use std::sync::{Arc, OnceLock};
+
+use super::acks::{Acks, Answers, Lanes};
+use super::bolt_executor::{BoltExecutor, Factory};
+use super::emitter::EmitterContext;
+use super::executor::Executor;
+use super::form::{Form, Turn};
+use super::inbox::{Bell, Inbox};
+use super::input::AnswerDesk;
+use super::spout_emitter::SpoutEmitter;
+use super::spout_executor::SpoutExecutor;
+use crate::config::{Config, Delivery};
+use crate::ledger::Ledger;
+use crate::metrics::QueueSnapshot;
+use crate::schedule::Task;
+use crate::spout::Spout;
+use crate::stream::{Connection, Output};
+
+/// The queues of a bolt's tasks, there once it starts.
+pub(crate) type InboxSlot<In> = Arc<OnceLock<Vec<Arc<Inbox<In>>>>>;
+
+/// Something that has a fill.
+pub(crate) trait Fill: Send + Sync {
+    fn fill(&self) -> QueueSnapshot;
+}
+
+impl<T: Send> Fill for Inbox<T> {
+    fn fill(&self) -> QueueSnapshot {
+        Inbox::fill(self)
+    }
+}
+
+/// What a task needs to start.
+pub(crate) struct Seat<'a> {
+    pub(crate) env: Executor,
+    pub(crate) lanes: Lanes,
+    /// The ledger it owns (spouts).
+    pub(crate) ledger: u16,
+    pub(crate) max_pending: usize,
+    /// Numbers the generators of edges.
+    pub(crate) generators: &'a mut u32,
+}
+
+impl Seat<'_> {
+    fn connect<O: Output>(&mut self, streams: &O::Streams) -> O::Emitter {
+        let env = &self.env;
+        let context = EmitterContext {
+            bell: Arc::clone(&env.bell),
+            scheduler: Arc::clone(&env.task.scheduler),
+            batch_size: env.config.batch_size.max(1),
+            witness: env.witness.clone(),
+        };
+        let mut connection = Connection {
+            emitter: env.task.task as usize,
+            emitters: env.task.tasks as usize,
+            config: &env.config,
+            generators: self.generators,
+            witness: env.witness.clone(),
+            context,
+        };
+        O::connect(streams, &mut connection)
+    }
+
+    fn acks(&self) -> Acks {
+        Acks::new(Arc::clone(&self.lanes), Arc::clone(&self.env.task.component))
+    }
+}
+
+/// A component that can start.
+pub(crate) trait Start: Send {
+    /// Makes the queues of its tasks, which ring `bells`.
+    fn open_queues(&mut self, _bells: &[Bell], _config: &Config) -> Vec<Arc<dyn Fill>> {
+        Vec::new()
+    }
+
+    /// The executor of one task. All are made before any is run, so that no queue seems to have lost its senders.
+    fn executor(&mut self, seat: Seat<'_>) -> Task;
+}
+
+/// Starts a spout.
+pub(crate) struct SpoutStart<S: Spout> {
+    factory: Arc<dyn Fn() -> S + Send + Sync>,
+    streams: <S::Out as Output>::Streams,
+}
+
+impl<S: Spout> SpoutStart<S> {
+    pub(crate) fn new(
+        factory: Arc<dyn Fn() -> S + Send + Sync>,
+        streams: <S::Out as Output>::Streams,
+    ) -> Self {
+        Self { factory, streams }
+    }
+}
+
+impl<S: Spout> Start for SpoutStart<S> {
+    fn executor(&mut self, mut seat: Seat<'_>) -> Task {
+        let out = seat.connect::<S::Out>(&self.streams);
+        *seat.generators += 1;
+        let edges = crate::ledger::EdgeIds::new(seat.env.config.seed, *seat.generators);
+        let tracked = seat.env.config.delivery != Delivery::AtMostOnce;
+        let ledger = Ledger::new(seat.ledger, seat.max_pending);
+        let out = SpoutEmitter::new(out, ledger, edges, tracked, seat.env.witness.clone());
+        let executor = SpoutExecutor {
+            acks: seat.acks(),
+            env: seat.env,
+            factory: Arc::clone(&self.factory),
+            out,
+            lanes: seat.lanes,
+            ledger: seat.ledger,
+            answers: Answers::default(),
+            completions: Default::default(),
+            untracked: 0,
+            state: Default::default(),
+        };
+        Box::pin(executor.run())
+    }
+}
+
+/// Starts a bolt.
+pub(crate) struct BoltStart<F: Form> {
+    factory: Factory<F>,
+    streams: <F::Out as Output>::Streams,
+    inboxes: InboxSlot<F::In>,
+}
+
+impl<F: Form> BoltStart<F> {
+    pub(crate) fn new(factory: Factory<F>, streams: <F::Out as Output>::Streams) -> Self {
+        Self { factory, streams, inboxes: InboxSlot::default() }
+    }
+
+    /// Where the queues will be.
+    pub(crate) fn inboxes(&self) -> InboxSlot<F::In> {
+        Arc::clone(&self.inboxes)
+    }
+}
+
+impl<F: Form> Start for BoltStart<F> {
+    fn open_queues(&mut self, bells: &[Bell], config: &Config) -> Vec<Arc<dyn Fill>> {
+        let open =
+            |bell: &Bell| Arc::new(Inbox::new(Arc::clone(bell), config.queue_tuples, config.queue_bytes));
+        let inboxes = self.inboxes.get_or_init(|| bells.iter().map(open).collect());
+        inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn Fill>).collect()
+    }
+
+    fn executor(&mut self, mut seat: Seat<'_>) -> Task {
+        let out = seat.connect::<F::Out>(&self.streams);
+        let inboxes = self.inboxes.get().map(Vec::as_slice).unwrap_or_default();
+        let inbox = Arc::clone(&inboxes[seat.env.task.task as usize]);
+        let bell = Arc::clone(&seat.env.bell);
+        let desk = AnswerDesk::new(seat.acks(), bell, seat.env.witness.clone());
+        let turn = Turn::new(seat.acks(), Arc::new(desk), seat.env.witness.clone());
+        let executor = BoltExecutor::new(seat.env, Arc::clone(&self.factory), inbox, out, turn);
+        Box::pin(executor.run())
+    }
+}

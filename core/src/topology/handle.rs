@@ -1,0 +1,250 @@
+//! Handles of components: their settings, their streams, and what they subscribe to.
+
+use std::hash::Hash;
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::error::BuildError;
+use super::graph::{ComponentId, Edge, GraphHandle};
+use crate::grouping::{
+    All, Direct, Directed, Fields, FieldsBy, Global, Grouping, LocalOrShuffle, PartialKey, Shuffle,
+};
+use crate::runtime::InboxSlot;
+use crate::stream::{Accepts, Output, Stream, SubscriptionPlan};
+use crate::tuple::Tuple;
+
+/// A spout in a topology; dereferences to its stream or streams.
+pub struct SpoutHandle<O: Output> {
+    id: ComponentId,
+    graph: GraphHandle,
+    streams: O::Streams,
+}
+
+impl<O: Output> SpoutHandle<O> {
+    pub(crate) fn new(id: ComponentId, graph: GraphHandle, streams: O::Streams) -> Self {
+        Self { id, graph, streams }
+    }
+
+    /// How many tasks run the spout; 1 unless set.
+    pub fn tasks(self, tasks: usize) -> Self {
+        self.graph.change(self.id, |component| component.tasks = tasks);
+        self
+    }
+
+    /// How many trees each task may have open; the topology's [`max_pending`](crate::Config::max_pending) unless set.
+    pub fn max_pending(self, trees: usize) -> Self {
+        self.graph.change(self.id, |component| component.max_pending = Some(trees));
+        self
+    }
+}
+
+impl<O: Output> Deref for SpoutHandle<O> {
+    type Target = O::Streams;
+
+    fn deref(&self) -> &O::Streams {
+        &self.streams
+    }
+}
+
+/// A bolt in a topology: subscribes to streams, and dereferences to its own stream or streams.
+///
+/// Every subscription says by its grouping which task gets which tuple. A stream of `T` may be subscribed where the
+/// bolt's input is `From<T>`.
+pub struct BoltHandle<In, O: Output> {
+    id: ComponentId,
+    graph: GraphHandle,
+    streams: O::Streams,
+    inboxes: InboxSlot<In>,
+}
+
+impl<In, O: Output> Deref for BoltHandle<In, O> {
+    type Target = O::Streams;
+
+    fn deref(&self) -> &O::Streams {
+        &self.streams
+    }
+}
+
+impl<In: Tuple, O: Output> BoltHandle<In, O> {
+    pub(crate) fn new(
+        id: ComponentId,
+        graph: GraphHandle,
+        streams: O::Streams,
+        inboxes: InboxSlot<In>,
+    ) -> Self {
+        Self { id, graph, streams, inboxes }
+    }
+
+    /// How many tasks run the bolt; 1 unless set.
+    pub fn tasks(self, tasks: usize) -> Self {
+        self.graph.change(self.id, |component| component.tasks = tasks);
+        self
+    }
+
+    /// Calls the bolt's `tick` every `interval` on each task.
+    pub fn tick_every(self, interval: Duration) -> Self {
+        self.graph.change(self.id, |component| component.tick = Some(interval));
+        self
+    }
+
+    /// Deals tuples out in turn.
+    pub fn shuffle<T: Tuple>(self, stream: &Stream<T>) -> Self
+    where
+        In: Accepts<T>,
+    {
+        self.subscribe(stream, "shuffle", Shuffle::default(), In::accept)
+    }
+
+    /// Sends tuples with equal keys to the same task.
+    pub fn fields<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
+    where
+        T: Tuple,
+        In: Accepts<T>,
+        K: Hash + ?Sized + 'static,
+        F: Fn(&T) -> &K + Clone + Send + 'static,
+    {
+        self.subscribe(stream, "fields", Fields::new(key), In::accept)
+    }
+
+    /// As [`fields`](Self::fields), for a key that is computed: several fields as a pair, a number, a new string.
+    pub fn fields_by<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
+    where
+        T: Tuple,
+        In: Accepts<T>,
+        K: Hash + 'static,
+        F: Fn(&T) -> K + Clone + Send + 'static,
+    {
+        self.subscribe(stream, "fields", FieldsBy::new(key), In::accept)
+    }
+
+    /// As [`fields`](Self::fields), but each key is shared by two tasks, the less loaded of which gets the tuple: for
+    /// aggregates that are combined again later, where some keys are much heavier than others.
+    pub fn partial_key<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
+    where
+        T: Tuple,
+        In: Accepts<T>,
+        K: Hash + ?Sized + 'static,
+        F: Fn(&T) -> &K + Clone + Send + 'static,
+    {
+        self.subscribe(stream, "partial-key", PartialKey::new(key), In::accept)
+    }
+
+    /// Sends a copy of every tuple to each task.
+    pub fn all<T: Tuple>(self, stream: &Stream<T>) -> Self
+    where
+        In: Accepts<T>,
+    {
+        self.subscribe(stream, "all", All, In::accept)
+    }
+
+    /// Sends everything to the lowest task.
+    pub fn global<T: Tuple>(self, stream: &Stream<T>) -> Self
+    where
+        In: Accepts<T>,
+    {
+        self.subscribe(stream, "global", Global, In::accept)
+    }
+
+    /// Sends each tuple to the task that its emitter named.
+    pub fn direct<T: Tuple>(self, stream: &Stream<Direct<T>>) -> Self
+    where
+        In: Accepts<T>,
+    {
+        self.subscribe(stream, "direct", Directed, |direct: Direct<T>| In::accept(direct.tuple))
+    }
+
+    /// Task n of the emitting component to task n of this one where both have as many tasks, else a shuffle.
+    pub fn local_or_shuffle<T: Tuple>(self, stream: &Stream<T>) -> Self
+    where
+        In: Accepts<T>,
+    {
+        self.subscribe(stream, "local-or-shuffle", LocalOrShuffle::default(), In::accept)
+    }
+
+    /// Picks tasks by a grouping of your own.
+    pub fn custom<T: Tuple>(self, stream: &Stream<T>, grouping: impl Grouping<T>) -> Self
+    where
+        In: Accepts<T>,
+    {
+        self.subscribe(stream, "custom", grouping, In::accept)
+    }
+
+    fn subscribe<T, G, C>(self, stream: &Stream<T>, name: &'static str, grouping: G, convert: C) -> Self
+    where
+        T: Tuple,
+        G: Grouping<T>,
+        C: Fn(T) -> In + Copy + Send + Sync + 'static,
+    {
+        if !stream.graph().is_same(&self.graph) {
+            let component = self.graph.name_of(self.id);
+            self.graph.refuse(BuildError::ForeignStream { component });
+            return self;
+        }
+        let plan =
+            SubscriptionPlan { grouping: Mutex::new(grouping), convert, inboxes: self.inboxes.clone() };
+        stream.subscribe(Box::new(plan));
+        let edge = Edge { from: stream.component(), stream: stream.name().clone(), grouping: name };
+        self.graph.change(self.id, |component| component.inputs.push(edge));
+        self
+    }
+}
+
+/// A stream that closes a cycle; dereferences to the stream that its subscribers read.
+///
+/// ```
+/// # use topo_core::{Bolt, Emitter, Fail, Fault, Next, Spout, SpoutEmitter, Topology};
+/// # struct Numbers;
+/// # impl Spout for Numbers {
+/// #     type Out = u64;
+/// #     type Id = u64;
+/// #     fn next(&mut self, _: &mut SpoutEmitter<u64, u64>) -> Result<Next, Fault> { Ok(Next::Finished) }
+/// # }
+/// /// Halves a number until it is odd.
+/// struct Halve;
+/// impl Bolt for Halve {
+///     type In = u64;
+///     type Out = u64;
+///     async fn execute(&mut self, number: u64, out: &mut Emitter<u64>) -> Result<(), Fail> {
+///         if number % 2 == 0 && number > 0 {
+///             out.emit(number / 2);
+///         }
+///         Ok(())
+///     }
+/// }
+/// let topology = Topology::new("halves");
+/// let numbers = topology.spout("numbers", || Numbers);
+/// let again = topology.feedback::<u64>("again");
+/// let halves = topology.bolt("halve", || Halve).shuffle(&numbers).shuffle(&again);
+/// again.connect(&halves);
+/// topology.check()?;
+/// # Ok::<(), topo_core::BuildError>(())
+/// ```
+#[derive(Debug)]
+pub struct Feedback<T> {
+    stream: Stream<T>,
+}
+
+impl<T: Tuple> Feedback<T> {
+    pub(crate) fn new(stream: Stream<T>) -> Self {
+        Self { stream }
+    }
+
+    /// Feeds what `source` carries to those who subscribed to this feedback.
+    pub fn connect(self, source: &Stream<T>) {
+        let graph = self.stream.graph();
+        if !source.graph().is_same(graph) {
+            return graph.refuse(BuildError::ForeignStream { component: self.stream.name().clone() });
+        }
+        graph.close_loop(self.stream.component(), source.component(), source.name().clone());
+        source.feed_back_to(self.stream);
+    }
+}
+
+impl<T> Deref for Feedback<T> {
+    type Target = Stream<T>;
+
+    fn deref(&self) -> &Stream<T> {
+        &self.stream
+    }
+}

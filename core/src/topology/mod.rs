@@ -1,0 +1,212 @@
+//! Building a topology: spouts and bolts by name, wired by typed stream handles.
+
+mod error;
+mod graph;
+mod handle;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::bolt::{Bolt, RichBolt};
+use crate::config::Config;
+use crate::ledger::RootId;
+use crate::metrics::ComponentKind;
+use crate::runtime::{Basic, BoltStart, LaunchError, Rich, Running, SpoutStart, launch};
+use crate::schedule::Scheduler;
+use crate::spout::Spout;
+use crate::stream::{Declaration, Output, Stream};
+use crate::tuple::Tuple;
+
+pub use error::BuildError;
+pub use handle::{BoltHandle, Feedback, SpoutHandle};
+
+pub(crate) use graph::{Component, ComponentId, Graph, GraphHandle};
+
+/// A graph of spouts and bolts, to be launched.
+///
+/// ```
+/// use topo_core::{Bolt, Emitter, Fail, Fault, Next, Spout, SpoutEmitter, Topology};
+///
+/// struct Lines;
+/// impl Spout for Lines {
+///     type Out = String;
+///     type Id = u64;
+///     fn next(&mut self, out: &mut SpoutEmitter<String, u64>) -> Result<Next, Fault> {
+///         out.emit_with(1, "to be or not to be".to_owned())?;
+///         Ok(Next::Finished)
+///     }
+/// }
+///
+/// struct Split;
+/// impl Bolt for Split {
+///     type In = String;
+///     type Out = String;
+///     async fn execute(&mut self, line: String, out: &mut Emitter<String>) -> Result<(), Fail> {
+///         line.split(' ').for_each(|word| out.emit(word.to_owned()));
+///         Ok(())
+///     }
+/// }
+///
+/// #[derive(Default)]
+/// struct Count(std::collections::HashMap<String, u64>);
+/// impl Bolt for Count {
+///     type In = String;
+///     type Out = ();
+///     async fn execute(&mut self, word: String, _out: &mut Emitter<()>) -> Result<(), Fail> {
+///         *self.0.entry(word).or_default() += 1;
+///         Ok(())
+///     }
+/// }
+///
+/// let topology = Topology::new("word-count");
+/// let lines = topology.spout("lines", || Lines);
+/// let words = topology.bolt("split", || Split).tasks(2).shuffle(&lines);
+/// topology.bolt("count", Count::default).tasks(2).fields(&words, |word| word.as_str());
+/// topology.check()?;
+/// # Ok::<(), topo_core::BuildError>(())
+/// ```
+pub struct Topology {
+    name: Arc<str>,
+    graph: GraphHandle,
+}
+
+impl Topology {
+    /// An empty topology.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), graph: GraphHandle::default() }
+    }
+
+    /// The topology's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Adds a spout; `factory` makes a fresh instance per task, and again after a panic.
+    pub fn spout<S: Spout>(
+        &self,
+        name: &str,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> SpoutHandle<S::Out> {
+        let (id, streams) = self.declare::<S::Out>(name, ComponentKind::Spout);
+        let start = SpoutStart::<S>::new(Arc::new(factory), streams.clone());
+        self.graph.change(id, |component| component.start = Some(Box::new(start)));
+        SpoutHandle::new(id, self.graph.clone(), streams)
+    }
+
+    /// Adds a bolt whose inputs are answered for it.
+    pub fn bolt<B: Bolt>(
+        &self,
+        name: &str,
+        factory: impl Fn() -> B + Send + Sync + 'static,
+    ) -> BoltHandle<B::In, B::Out> {
+        self.add_bolt::<Basic<B>>(name, move || Basic(factory()))
+    }
+
+    /// Adds a bolt that owns its inputs and answers for them itself.
+    pub fn rich_bolt<B: RichBolt>(
+        &self,
+        name: &str,
+        factory: impl Fn() -> B + Send + Sync + 'static,
+    ) -> BoltHandle<B::In, B::Out> {
+        self.add_bolt::<Rich<B>>(name, move || Rich(factory()))
+    }
+
+    /// A stream that does not exist yet: subscribe to it first, and [`connect`](Feedback::connect) it to the stream that
+    /// closes the cycle later.
+    ///
+    /// A feedback edge never waits. Over [`Config::feedback_bytes`], what it carries fails with that reason.
+    pub fn feedback<T: Tuple>(&self, name: &str) -> Feedback<T> {
+        let component = self.graph.add_loop(name);
+        Feedback::new(Stream::new(component, name, self.graph.clone()))
+    }
+
+    fn declare<O: Output>(&self, name: &str, kind: ComponentKind) -> (ComponentId, O::Streams) {
+        let component = self.graph.add(name, kind);
+        let streams = O::declare(&Declaration { component, graph: self.graph.clone() });
+        (component, streams)
+    }
+
+    fn add_bolt<F: crate::runtime::Form>(
+        &self,
+        name: &str,
+        factory: impl Fn() -> F + Send + Sync + 'static,
+    ) -> BoltHandle<F::In, F::Out> {
+        let (id, streams) = self.declare::<F::Out>(name, ComponentKind::Bolt);
+        let start = BoltStart::<F>::new(Arc::new(factory), streams.clone());
+        let inboxes = start.inboxes();
+        self.graph.change(id, |component| component.start = Some(Box::new(start)));
+        BoltHandle::new(id, self.graph.clone(), streams, inboxes)
+    }
+
+    /// Whether the topology can run.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, and what to do about it.
+    pub fn check(&self) -> Result<(), BuildError> {
+        let graph = self.graph.lock();
+        if let Some(error) = graph.errors.first() {
+            return Err(error.clone());
+        }
+        check_spouts(&graph)?;
+        for component in &graph.components {
+            let name = || Arc::clone(&component.name);
+            if component.tasks == 0 {
+                return Err(BuildError::ZeroTasks { component: name() });
+            }
+            if component.kind == ComponentKind::Bolt && component.inputs.is_empty() {
+                return Err(BuildError::NoInput { bolt: name() });
+            }
+        }
+        match graph.loops.iter().find(|one| one.source.is_none()) {
+            Some(open) => Err(BuildError::LoopOpen { name: Arc::clone(&open.name) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the topology on `scheduler`; returns once every task is prepared.
+    ///
+    /// # Errors
+    /// A [`BuildError`], or the first component that could not start.
+    pub async fn launch(self, scheduler: Arc<dyn Scheduler>, config: Config) -> Result<Running, LaunchError> {
+        self.check()?;
+        let graph = std::mem::take(&mut *self.graph.lock());
+        launch(self.name, graph, scheduler, config).await
+    }
+}
+
+fn check_spouts(graph: &Graph) -> Result<(), BuildError> {
+    let spouts = || graph.components.iter().enumerate().filter(|(_, one)| one.kind == ComponentKind::Spout);
+    for (index, spout) in spouts() {
+        for stream in &spout.streams {
+            let read = graph.components.iter().flat_map(|one| &one.inputs);
+            let source = Some((ComponentId(index), Arc::clone(stream)));
+            if !read.into_iter().any(|edge| graph.source_of(edge) == source) {
+                return Err(BuildError::NoSubscriber {
+                    spout: Arc::clone(&spout.name),
+                    stream: Arc::clone(stream),
+                });
+            }
+        }
+        match spout.max_pending {
+            Some(asked) if asked == 0 || asked > RootId::MAX_SLOTS => {
+                let limit = RootId::MAX_SLOTS;
+                return Err(BuildError::MaxPending { spout: Arc::clone(&spout.name), asked, limit });
+            }
+            _ => {}
+        }
+    }
+    let tasks: usize = spouts().map(|(_, spout)| spout.tasks).sum();
+    if spouts().next().is_none() {
+        return Err(BuildError::NoSpout);
+    }
+    if tasks > RootId::MAX_TASKS {
+        return Err(BuildError::TooManyTasks { tasks, limit: RootId::MAX_TASKS });
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topology").field("name", &self.name).field("graph", &self.graph).finish()
+    }
+}
