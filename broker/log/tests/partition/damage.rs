@@ -147,7 +147,8 @@ fn every_flipped_bit_is_reported_or_harmless() {
     for (path, bytes) in &image.0 {
         let is_log = path.extension().is_some_and(|extension| extension == "log");
         // A checkpoint's pages are empty but for their first bytes; an index's every bit is its own test's.
-        let of_note = |bit: &usize| is_log || bytes.len() < 4096 && bit % 3 == 0 || bit / 8 % 4096 < 16;
+        let of_note =
+            |bit: &usize| is_log || bytes.len() < 4096 && bit.is_multiple_of(3) || bit / 8 % 4096 < 16;
         let bits = (0..bytes.len() * 8).filter(of_note);
         for bit in bits {
             let what = format!("{} bit {bit}", path.display());
