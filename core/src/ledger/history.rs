@@ -111,7 +111,7 @@ impl<B: Book> World<B> {
             3..=7 if !self.tuples.is_empty() => {
                 let at = pick(&mut word, self.tuples.len());
                 // One output on average, so that trees grow and end; none where too many tuples are under way.
-                let outputs = [0, 0, 0, 0, 1, 1, 2, 4][pick(&mut word, 8)];
+                let outputs = [0, 0, 0, 0, 0, 1, 2, 5][pick(&mut word, 8)];
                 self.execute(at, if self.tuples.len() < 200 { outputs } else { 0 });
             }
             8..=12 if !self.lane.is_empty() => {
@@ -180,30 +180,27 @@ impl<B: Book> World<B> {
     pub(super) fn execute(&mut self, at: usize, outputs: usize) {
         self.tally.events += 1;
         let (root, edge) = self.tuples.swap_remove(at);
-        let mut handover = Handover::of(edge);
+        let mut rest = edge;
         if let Some(&(other, joined)) = self.tuples.get(at)
             && other == root
         {
             self.tuples.swap_remove(at);
             self.shadow.consumed(root, joined);
-            handover.join(joined);
+            rest ^= joined;
             self.say(format_args!("join     {root} at {joined:x}"));
         }
-        let mut produced: Vec<u64> = (1..outputs).map(|_| handover.branch((self.ids)())).collect();
-        let delta = if outputs == 0 {
-            handover.end()
-        } else {
-            let last = handover.last(&mut self.ids);
-            produced.push(last.edge);
-            last.delta
-        };
+        let mut produced: Vec<u64> = (0..outputs).map(|_| (self.ids)()).collect();
+        rest = produced.iter().fold(rest, |rest, fresh| rest ^ fresh);
+        if let Some(last) = produced.last_mut().filter(|last| **last != rest) {
+            *last ^= std::mem::take(&mut rest);
+        }
         self.say(format_args!("execute  {root} at {edge:x} -> {produced:x?}"));
         self.shadow.handed_on(root, edge, &produced);
         self.tuples.extend(produced.into_iter().map(|edge| (root, edge)));
         match self.lane.last_mut() {
-            _ if delta == 0 => {}
-            Some(last) if last.0 == root => last.1 ^= delta,
-            _ => self.lane.push((root, delta)),
+            _ if rest == 0 => {}
+            Some(last) if last.0 == root => last.1 ^= rest,
+            _ => self.lane.push((root, rest)),
         }
     }
 
@@ -362,22 +359,22 @@ execute  5/1@1t at 2 -> [2]
 execute  5/1@1t at 2 -> []
 join     5/0@1t at 10
 execute  5/0@1t at 8 -> []
-execute  5/0@1t at 19 -> [20, 39]
+execute  5/0@1t at 19 -> [80, 99]
 update   5/0@1t by 18: 19 is left
 update   5/1@1t by 2: acked
-open     5/1@2t with 40
+open     5/1@2t with 200
 update   5/1@1t by 2: late
 fail     5/1@1t: late
-execute  5/0@1t at 20 -> []
+execute  5/0@1t at 80 -> []
 fail     5/0@1t: failed
-execute  5/1@2t at 40 -> []
-open     5/0@2t with 80
-execute  5/0@2t at 80 -> []
-execute  5/0@1t at 39 -> []
-update   5/0@1t by 20: late
-update   5/0@1t by 39: late
-update   5/0@2t by 80: acked
-update   5/1@2t by 40: acked
+execute  5/1@2t at 200 -> []
+open     5/0@2t with 400
+execute  5/0@2t at 400 -> []
+execute  5/0@1t at 99 -> []
+update   5/0@1t by 80: late
+update   5/0@1t by 99: late
+update   5/0@2t by 400: acked
+update   5/1@2t by 200: acked
 ";
 
 #[test]

@@ -10,18 +10,18 @@
 //! The conventions for edges are topo's own; they save nearly all of the traffic that Storm sends to its ackers.
 //!
 //! - A root opens with the edge `e` of its one tuple, and with the value `e`.
-//! - A bolt that executes an input with edge `e` and emits `k ≥ 1` tuples anchored to it gives `k − 1` of them fresh
-//!   edges, and the last one `e` XOR all the others. Together they XOR to `e`: **the tree's value has not changed, so
-//!   nobody has to be told**. A chain of maps hands one and the same edge through and the ledger hears of it once.
+//! - A bolt that executes an input with edge `e` and emits `k ≥ 1` tuples anchored to it gives each a fresh edge, and in
+//!   the end XORs into the last one what is missing, so that together they XOR to `e`: **the tree's value has not
+//!   changed, so nobody has to be told**. A chain of maps hands one and the same edge through, and the ledger hears of it
+//!   once.
 //! - With `k = 0` the edge ends here: the *delta* `e` goes to the ledger.
-//! - A tuple copied to several subscribers splits its edge in the same way.
+//! - A tuple copied to several subscribers splits its edge in the same way: fresh ones for the copies, the rest stays.
 //! - A tuple anchored to several inputs has one edge per root; inputs of one and the same root go in as their XOR.
-//! - An edge is never 0. Where the last edge would come out as 0 (one time in 2⁶⁴), it is a fresh one instead, and that
-//!   fresh edge is also the delta, which the ledger is sent.
+//! - An edge is never 0. Where the last edge would come out as 0 (one time in 2⁶⁴), it keeps its fresh value, and what is
+//!   missing goes to the ledger as a delta.
 //!
-//! [`Handover`] is this arithmetic. Deltas of one root may be XORed together on the way, and deltas may arrive in any
-//! order; but each must arrive exactly once while its root is open, since XOR is not idempotent. Lanes inside a process
-//! neither lose nor repeat.
+//! Deltas of one root may be XORed together on the way, and they may arrive in any order; but each must arrive exactly
+//! once while its root is open, since XOR is not idempotent. Lanes inside a process neither lose nor repeat.
 //!
 //! # Why zero means complete
 //!
@@ -42,7 +42,6 @@
 //! [`RootId`]. See there for what remains of the risk.
 
 mod edges;
-mod handover;
 mod pending;
 mod root;
 mod shadow;
@@ -53,7 +52,6 @@ mod history;
 mod planted;
 
 pub use edges::EdgeIds;
-pub use handover::{Handover, LastEdge};
 pub use pending::{Closed, Ledger, OpenRoot, Update};
 pub use root::RootId;
 pub use shadow::{Disagreement, Shadow};

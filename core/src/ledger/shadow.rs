@@ -126,8 +126,8 @@ pub enum Disagreement {
         root: RootId,
     },
     /// Somebody held an edge of a tree that was already acked.
-    #[error("root {root} was acked before its edge {edge:x} was consumed")]
-    ConsumedAfterAck {
+    #[error("root {root} was acked while its edge {edge:x} was alive")]
+    LiveAfterAck {
         /// The root.
         root: RootId,
         /// The edge.
@@ -163,41 +163,34 @@ impl Shadow {
     /// An input with the edge `consumed` was executed, and the tuples emitted for it have the edges `produced`. Where
     /// these do not XOR to zero together, the difference is a delta under way from now on.
     pub fn handed_on(&mut self, root: RootId, consumed: u64, produced: &[u64]) {
-        if consumed == 0 || produced.contains(&0) {
-            self.disagree(Disagreement::ZeroEdge { root });
-        }
-        match self.trees.get_mut(&root) {
-            Some(Tree::Open(tree)) => {
-                tree.count(consumed, -1);
-                produced.iter().for_each(|&edge| tree.count(edge, 1));
-                tree.under_way ^= produced.iter().fold(consumed, |delta, edge| delta ^ edge);
-            }
-            Some(Tree::Failed) => {}
-            Some(Tree::Acked) => self.disagree(Disagreement::ConsumedAfterAck { root, edge: consumed }),
-            None => self.disagree(Disagreement::NeverOpened { root }),
-        }
+        self.consumed(root, consumed);
+        produced.iter().for_each(|&edge| self.emitted(root, edge));
     }
 
     /// A tuple was emitted with the edge `edge`, on behalf of an input that is still in work: `edge` is a delta under way
     /// from now on.
     pub fn emitted(&mut self, root: RootId, edge: u64) {
+        self.count(root, edge, 1);
+    }
+
+    /// An input with the edge `edge` was executed and nothing was emitted for it: `edge` is a delta under way.
+    pub fn consumed(&mut self, root: RootId, edge: u64) {
+        self.count(root, edge, -1);
+    }
+
+    fn count(&mut self, root: RootId, edge: u64, by: i64) {
         if edge == 0 {
             self.disagree(Disagreement::ZeroEdge { root });
         }
         match self.trees.get_mut(&root) {
             Some(Tree::Open(tree)) => {
-                tree.count(edge, 1);
+                tree.count(edge, by);
                 tree.under_way ^= edge;
             }
             Some(Tree::Failed) => {}
-            Some(Tree::Acked) => self.disagree(Disagreement::ConsumedAfterAck { root, edge }),
+            Some(Tree::Acked) => self.disagree(Disagreement::LiveAfterAck { root, edge }),
             None => self.disagree(Disagreement::NeverOpened { root }),
         }
-    }
-
-    /// An input with the edge `edge` was executed and nothing was emitted for it: `edge` is a delta under way.
-    pub fn consumed(&mut self, root: RootId, edge: u64) {
-        self.handed_on(root, edge, &[]);
     }
 
     /// The ledger was given the delta `xor`, said `answer`, and now holds `value` for the root.
@@ -404,7 +397,7 @@ mod tests {
                 shadow.updated(ROOT, 0b111, &acked(), None);
                 shadow.consumed(ROOT, 0b111);
             }),
-            format!("{root} was acked before its edge 7 was consumed")
+            format!("{root} was acked while its edge 7 was alive")
         );
     }
 
