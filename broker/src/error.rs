@@ -5,6 +5,7 @@ use std::sync::Arc;
 use topo_log::{DirectoryError, LogError};
 use topo_protocol::BatchError;
 
+use crate::partition::Offsets;
 use crate::topic::{MAX_PARTITIONS, TopicPartition};
 
 /// Why the broker refused or failed.
@@ -69,16 +70,14 @@ pub enum BrokerError {
     #[error("the batch is refused: {0}")]
     UnacceptableBatch(&'static str),
     /// The offset is not held.
-    #[error("{at} holds offsets {log_start} to {log_end}, not {asked}")]
+    #[error("{at} holds offsets {} to {}, not {asked}", .held.log_start, .held.log_end)]
     OffsetOutOfRange {
         /// The partition.
         at: TopicPartition,
         /// The offset asked for.
         asked: i64,
-        /// The first offset held.
-        log_start: i64,
-        /// One past the last offset held.
-        log_end: i64,
+        /// What it holds.
+        held: Offsets,
     },
     /// A sync failed while an append waited for it; appends are refused until the broker is opened again.
     #[error("{at} takes no appends since its storage failed ({reason}); start again to recover it")]

@@ -4,6 +4,7 @@
 //! value is kept with the offset of the record that holds it and is seen once the high watermark has passed that record;
 //! so neither the order in which commits are woken nor a commit that stopped waiting can make memory and topic differ.
 
+mod history;
 mod record;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,7 @@ use topo_protocol::{BatchBuilder, Compression, DecodedRecord, NewRecord, Records
 use crate::error::{BrokerError, shown};
 use crate::partition::Partition;
 use crate::topic::{Topic, TopicPartition};
+use history::History;
 use record::OffsetKey;
 
 /// What a group committed for a partition.
@@ -38,14 +40,9 @@ pub(crate) struct CommittedOffsets {
 
 type Groups = HashMap<Arc<str>, BTreeMap<TopicPartition, History>>;
 
-/// What was committed for one partition, oldest first, each with the offset of its record; `None` deletes.
-///
-/// Invariant: at most one entry is below the high watermark as of the last change.
-type History = Vec<(i64, Option<CommittedOffset>)>;
-
 impl CommittedOffsets {
     /// Reads everything that the topic's partition holds. Blocks.
-    pub(crate) fn replay(partition: &Partition, max_decompressed: usize) -> Result<Self, BrokerError> {
+    pub(crate) fn replay(partition: &Partition) -> Result<Self, BrokerError> {
         let mut groups = Groups::new();
         let held = partition.offsets()?;
         let mut offset = held.log_start;
@@ -54,12 +51,12 @@ impl CommittedOffsets {
             while !batches.is_empty() {
                 let header = topo_protocol::BatchHeader::parse(&batches)?;
                 let batch = batches.split_to(header.total_bytes().min(batches.len()));
-                replay_batch(&mut groups, records(batch, max_decompressed)?)?;
+                replay_batch(&mut groups, records(batch, MAX_COMMIT_BYTES)?)?;
                 offset = header.next_offset();
             }
         }
         for partitions in groups.values_mut() {
-            partitions.retain(|_, history| prune(history, held.high_watermark));
+            partitions.retain(|_, history| history.prune(held.high_watermark));
         }
         Ok(Self { groups: Mutex::new(groups) })
     }
@@ -72,7 +69,7 @@ impl CommittedOffsets {
         high_watermark: i64,
     ) -> Option<CommittedOffset> {
         let groups = self.groups();
-        visible(groups.get(group)?.get(of)?, high_watermark).cloned()
+        groups.get(group)?.get(of)?.at(high_watermark).cloned()
     }
 
     /// Writes a commit to the topic's partition, where it is seen once everything below the returned offset is durable.
@@ -106,14 +103,13 @@ impl CommittedOffsets {
             .flat_map(|(group, partitions)| partitions.keys().map(|of| (group.clone(), of.clone())))
             .filter(|(_, of)| of.topic == *retired.name())
             .collect();
-        match topic {
-            Some(topic) if !committed.is_empty() => {
-                let changes: Vec<Change<'_>> =
-                    committed.iter().map(|(group, of)| (&**group, of, None)).collect();
-                apply(&mut groups, topic, &changes).map(Some)
-            }
-            _ => Ok(None),
+        let Some(topic) = topic else { return Ok(None) };
+        let mut next_offset = None;
+        for committed in committed.chunks(DELETIONS) {
+            let changes: Vec<Change<'_>> = committed.iter().map(|(group, of)| (&**group, of, None)).collect();
+            next_offset = Some(apply(&mut groups, topic, &changes)?);
         }
+        Ok(next_offset)
     }
 
     // Histories are changed only after their records were written, one push each: a panic leaves them whole.
@@ -122,6 +118,10 @@ impl CommittedOffsets {
     }
 }
 
+/// The most that one commit may take, so that it can be replayed in one piece.
+const MAX_COMMIT_BYTES: usize = 16 << 20;
+/// Deletions in one batch: with the longest group names they still fit in [`MAX_COMMIT_BYTES`].
+const DELETIONS: usize = 256;
 /// Bytes to read at a time while replaying.
 const REPLAY_BYTES: usize = 1 << 20;
 
@@ -140,21 +140,22 @@ fn apply(groups: &mut Groups, topic: &Arc<Partition>, changes: &[Change<'_>]) ->
             None => groups.entry((*group).into()).or_default(),
         };
         let history = partitions.entry((*of).clone()).or_default();
-        prune(history, high_watermark);
-        history.push((at, to.cloned()));
+        history.push(at, to.cloned(), high_watermark);
     }
     Ok(appended.next_offset)
 }
 
 fn batch(changes: &[Change<'_>]) -> Result<BytesMut, BrokerError> {
-    let mut builder = BatchBuilder::new(usize::MAX);
+    let mut builder = BatchBuilder::new(MAX_COMMIT_BYTES);
     for (group, of, to) in changes {
         let key = record::encode_key(group, of);
         let value = to.map(record::encode_value);
         let timestamp_ms = to.map_or(-1, |to| to.commit_timestamp_ms);
         let record = NewRecord { timestamp_ms, key: Some(&key), value: value.as_deref(), headers: &[] };
         if builder.append(&record)? == Room::Full {
-            return Err(BrokerError::InvalidCommit("too many offsets are committed at once".to_owned()));
+            return Err(BrokerError::InvalidCommit(
+                "too much is committed at once; commit fewer partitions or less metadata".to_owned(),
+            ));
         }
     }
     Ok(builder.finish(Compression::None)?)
@@ -187,23 +188,8 @@ fn replay_batch(groups: &mut Groups, records: Records) -> Result<(), BrokerError
         let Some(OffsetKey { group, of }) = record::decode_key(key).map_err(corrupt)? else { continue };
         let committed = value.map(record::decode_value).transpose().map_err(corrupt)?;
         let history = groups.entry(group.into()).or_default().entry(of).or_default();
-        history.clear();
-        history.push((at, committed));
+        // All that is replayed is durable, and only the last counts.
+        history.push(at, committed, at);
     }
     Ok(())
-}
-
-/// Drops what is superseded; whether anything is left.
-fn prune(history: &mut History, high_watermark: i64) -> bool {
-    let durable = history.partition_point(|(at, _)| *at < high_watermark);
-    history.drain(..durable.saturating_sub(1));
-    if durable > 0 && history[0].1.is_none() {
-        history.remove(0);
-    }
-    !history.is_empty()
-}
-
-fn visible(history: &History, high_watermark: i64) -> Option<&CommittedOffset> {
-    let durable = history.partition_point(|(at, _)| *at < high_watermark);
-    history[..durable].last()?.1.as_ref()
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use topo_log::storage::{Storage, create_dirs};
-use topo_log::{Partition as Log, PartitionConfig};
+use topo_log::{LogError, Partition as Log, PartitionConfig};
 
 use super::metadata::TopicMetadata;
 use super::{Topic, TopicConfig, TopicId, TopicPartition, name};
@@ -168,6 +168,9 @@ impl Registry {
         };
         let (log, recovery) = match Log::open(self.storage.clone(), dir, config) {
             Ok(opened) => opened,
+            Err(corrupt @ LogError::Corrupt { .. }) => {
+                return Err(BrokerError::Corrupt(format!("{at}: {corrupt}")));
+            }
             Err(source) => return Err(BrokerError::Log { at, source }),
         };
         tracing::debug!(partition = %at, ?recovery, "opened");

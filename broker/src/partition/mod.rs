@@ -4,6 +4,9 @@
 //! take back. At most one thread syncs a partition; it syncs outside the lock, and all that was appended meanwhile
 //! shares its next sync.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -271,11 +274,10 @@ impl Partition {
     }
 
     fn check_range(&self, asked: i64, held: Offsets) -> Result<(), BrokerError> {
-        let Offsets { log_start, log_end, .. } = held;
-        if (log_start..=log_end).contains(&asked) {
+        if (held.log_start..=held.log_end).contains(&asked) {
             return Ok(());
         }
-        Err(BrokerError::OffsetOutOfRange { at: self.at.clone(), asked, log_start, log_end })
+        Err(BrokerError::OffsetOutOfRange { at: self.at.clone(), asked, held })
     }
 
     /// Why no append is taken, where none is.
@@ -302,10 +304,16 @@ impl Partition {
         let at = self.at.clone();
         match error {
             LogError::OffsetOutOfRange { asked, log_start, log_end } => {
-                BrokerError::OffsetOutOfRange { at, asked, log_start, log_end }
+                let high_watermark = self.progress.borrow().high_watermark;
+                BrokerError::OffsetOutOfRange {
+                    at,
+                    asked,
+                    held: Offsets { log_start, high_watermark, log_end },
+                }
             }
             LogError::Poisoned { reason } => BrokerError::Poisoned { at, reason },
             LogError::Batch(error) => BrokerError::InvalidBatch(error),
+            corrupt @ LogError::Corrupt { .. } => BrokerError::Corrupt(format!("{at}: {corrupt}")),
             source => BrokerError::Log { at, source },
         }
     }

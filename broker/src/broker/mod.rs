@@ -1,5 +1,10 @@
 //! The broker: one data directory, its topics, and what groups have committed.
 
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -82,7 +87,7 @@ impl Broker {
         let (committed, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
             Ok(topic) => {
                 let partition = offsets_partition(&topic)?;
-                (CommittedOffsets::replay(partition, config.max_decompressed_bytes)?, topic.into())
+                (CommittedOffsets::replay(partition)?, topic.into())
             }
             Err(_) => (CommittedOffsets::default(), OnceLock::new()),
         };
