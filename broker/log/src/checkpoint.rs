@@ -169,6 +169,23 @@ mod tests {
     }
 
     #[test]
+    fn a_reopened_checkpoint_never_writes_over_its_highest_anchor() {
+        for seed in 0..200 {
+            let disk = SimulatedDisk::new(seed);
+            drop(Checkpoint::create(&disk, Path::new("/"), 0).unwrap());
+            for offset in 1..6 {
+                disk.inject(Fault::PowerLoss { after: 1 });
+                let (checkpoint, before) = Checkpoint::open(&disk, Path::new("/")).unwrap();
+                // The power goes in the sync, so the slot is written in part, whole, or not at all.
+                assert!(checkpoint.unwrap().anchor(offset).is_err());
+                disk.crash();
+                let after = point(&disk);
+                assert!(after == before || after == RecoveryPoint::At(offset), "seed {seed}: {after:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_flipped_bit_disables_its_slot_alone() {
         let storage = MemoryStorage::new();
         let mut checkpoint = Checkpoint::create(&storage, Path::new("/"), 4).unwrap();

@@ -57,6 +57,33 @@ fn after_a_failed_sync_nothing_is_appended_or_acknowledged_and_reads_go_on() {
 }
 
 #[test]
+fn a_failed_sync_is_not_forgotten_with_its_ticket() {
+    let settle: [fn(&mut Partition, &SimulatedDisk); 2] = [
+        // Run, and dropped with its error.
+        |partition, disk| {
+            disk.inject(Fault::SyncError { after: 0 });
+            assert!(partition.begin_sync().run().is_err());
+        },
+        // Settled with an error that did not come from its run, such as a thread's that died.
+        |partition, _| {
+            let ticket = partition.begin_sync();
+            assert!(ticket.run().is_ok());
+            assert!(partition.finish_sync(ticket, Err(std::io::Error::other("lost"))).is_err());
+        },
+    ];
+    for settle in settle {
+        let disk = SimulatedDisk::new(0);
+        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let mut history = History::default();
+        history.append(&mut partition).unwrap();
+        settle(&mut partition, &disk);
+        assert!(matches!(history.append(&mut partition), Err(LogError::Poisoned { .. })));
+        assert!(sync(&mut partition).is_err());
+        assert_eq!(partition.durable_end(), 0);
+    }
+}
+
+#[test]
 fn a_sync_that_fails_while_the_partition_is_opened_fails_the_open() {
     for seed in 0..10 {
         for after in 0.. {
