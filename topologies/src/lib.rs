@@ -1,3 +1,4 @@
 //! topo: stream processing on a log that speaks Kafka, with topologies of spouts and bolts in one process.
 
+pub mod embedded;
 pub mod status;

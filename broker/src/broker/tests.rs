@@ -256,10 +256,10 @@ async fn commits_that_race_leave_the_last_one_written() {
 async fn a_commit_is_bounded_and_deletion_is_not() {
     let storage = MemoryStorage::new();
     let broker = open(&storage);
-    broker.create_topic("lines", 1024, BTreeMap::new()).await.unwrap();
+    broker.create_topic("lines", 600, BTreeMap::new()).await.unwrap();
     let of_metadata = |bytes| {
         let to = CommittedOffset { metadata: "m".repeat(bytes), ..at(1) };
-        (0..1024).map(|partition| (lines(partition), to.clone())).collect::<Vec<_>>()
+        (0..600).map(|partition| (lines(partition), to.clone())).collect::<Vec<_>>()
     };
     let refused = broker.commit("g", &of_metadata(32_000)).await.unwrap_err();
     assert_eq!(
@@ -268,10 +268,10 @@ async fn a_commit_is_bounded_and_deletion_is_not() {
     );
     broker.commit("g", &of_metadata(0)).await.unwrap();
     broker.delete_topic("lines").await.unwrap();
-    broker.create_topic("lines", 1024, BTreeMap::new()).await.unwrap();
+    broker.create_topic("lines", 600, BTreeMap::new()).await.unwrap();
     broker.close().await.unwrap();
     let broker = open(&storage);
-    assert!((0..1024).all(|partition| committed(&broker, "g", &lines(partition)).is_none()));
+    assert!((0..600).all(|partition| committed(&broker, "g", &lines(partition)).is_none()));
 }
 
 #[tokio::test]

@@ -1,0 +1,50 @@
+//! The broker's errors and offsets in the words of [`Log`](topo_core::log::Log).
+
+use topo_broker::BrokerError;
+use topo_core::log::{LogError, Offsets, TopicPartition};
+
+/// What a call that reads failed with: a batch that is none was damaged in the log.
+pub(super) fn unread(error: BrokerError) -> LogError {
+    match error {
+        BrokerError::InvalidBatch(error) => LogError::Corrupt(error.to_string()),
+        error => unwritten(error),
+    }
+}
+
+/// What a call that changes something failed with: a batch that is none was asked for.
+pub(super) fn unwritten(error: BrokerError) -> LogError {
+    match error {
+        BrokerError::UnknownTopic(topic) => LogError::UnknownTopic(topic),
+        BrokerError::UnknownPartition(of) => LogError::UnknownPartition(here(of)),
+        BrokerError::TopicExists(topic) => LogError::TopicExists(topic),
+        BrokerError::OffsetOutOfRange { at, asked, held } => {
+            LogError::OffsetOutOfRange { at: here(at), asked, held: offsets(held) }
+        }
+        BrokerError::Closed => LogError::Closed,
+        BrokerError::InvalidTopicName(_)
+        | BrokerError::InternalTopic(_)
+        | BrokerError::InvalidPartitionCount(_)
+        | BrokerError::UnknownConfig(_)
+        | BrokerError::InvalidConfig { .. }
+        | BrokerError::InvalidCommit(_)
+        | BrokerError::BatchTooLarge { .. }
+        | BrokerError::InvalidBatch(_)
+        | BrokerError::UnacceptableBatch(_) => LogError::Invalid(error.to_string()),
+        BrokerError::Corrupt(sentence) => LogError::Corrupt(sentence),
+        error => LogError::Storage(error.to_string()),
+    }
+}
+
+/// A partition in the broker's words.
+pub(super) fn there(of: &TopicPartition) -> topo_broker::TopicPartition {
+    topo_broker::TopicPartition::new(of.topic.clone(), of.partition)
+}
+
+fn here(of: topo_broker::TopicPartition) -> TopicPartition {
+    TopicPartition::new(of.topic, of.partition)
+}
+
+pub(super) fn offsets(held: topo_broker::Offsets) -> Offsets {
+    let topo_broker::Offsets { log_start, high_watermark, log_end } = held;
+    Offsets { log_start, high_watermark, log_end }
+}
