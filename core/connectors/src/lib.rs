@@ -1,1 +1,12 @@
-//! topo-connectors.
+//! Spouts and bolts that join topologies to the log: [`LogSpout`] reads a topic and commits what is done, [`LogSink`]
+//! writes one and acknowledges what is durable.
+
+mod log_spout;
+
+mod log_sink;
+
+mod source_progress;
+
+pub use log_sink::{LogSink, Partitioner};
+pub use log_spout::{LogSpout, LogSpoutConfig, RecordId, StartAt};
+pub use source_progress::SourceProgress;
