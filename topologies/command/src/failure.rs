@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use topo::launcher::RunError;
 use topo_broker::BrokerError;
 use topo_core::log::LogError;
 
@@ -75,6 +76,17 @@ pub(crate) enum Failure {
     /// Standard output failed or was closed.
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
+    /// A run ended in an error.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Records ran out of attempts.
+    #[error(
+        "{0} records ran out of attempts; they are in the topic's dead letters, with the reason in their headers"
+    )]
+    Exhausted(u64),
+    /// A run was told to stop before its input was done.
+    #[error("stopped before all of the input was done; started again, it goes on from there")]
+    CutShort,
     /// A topology did not start or did not end as asked.
     #[error("{0}")]
     Topology(String),
@@ -96,9 +108,23 @@ impl Failure {
                 matches!(source, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
             }
             Failure::DataDir(error) => !matches!(error, BrokerError::DataDirectory(_)),
+            Failure::Run(error) => is_underneath(error),
+            Failure::Exhausted(_) | Failure::CutShort => true,
             Failure::Input(_) | Failure::Output(_) | Failure::System(_) => true,
             _ => false,
         };
         ExitCode::from(if underneath { 1 } else { 2 })
+    }
+}
+
+/// Whether a run failed for a reason that the user cannot put right by another setting.
+fn is_underneath(error: &RunError) -> bool {
+    match error {
+        RunError::Log(error) => {
+            matches!(error, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
+        }
+        RunError::DataDirectory(error) => !matches!(error, BrokerError::DataDirectory(_)),
+        RunError::Stuck(_) | RunError::Signal(_) | RunError::Gather(_) => true,
+        _ => false,
     }
 }

@@ -13,6 +13,7 @@ mod logging;
 #[cfg(test)]
 mod memory_log;
 mod produce;
+mod run;
 mod start_at;
 mod topic;
 
@@ -33,6 +34,8 @@ struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run a topology
+    Run(run::Run),
     /// Create, list, describe and delete topics
     Topic(topic::Topic),
     /// Append the lines of standard input to a topic
@@ -46,6 +49,7 @@ enum Verb {
 impl Verb {
     async fn run(self) -> Result<(), Failure> {
         match self {
+            Verb::Run(run) => run.run().await,
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,

@@ -18,6 +18,7 @@ mod fixture;
 mod guard;
 mod page;
 mod routes;
+mod running;
 mod server;
 mod spell;
 #[cfg(test)]

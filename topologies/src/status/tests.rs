@@ -54,7 +54,7 @@ fn get(to: SocketAddr, path: &str) -> Answer {
     ask(to, "GET", path, &to.to_string())
 }
 
-fn get_json(to: SocketAddr, path: &str) -> Value {
+pub(super) fn get_json(to: SocketAddr, path: &str) -> Value {
     let answer = get(to, path);
     assert_eq!((answer.status, &*answer.headers["content-type"]), (200, "application/json"), "{path}");
     serde_json::from_str(&answer.body).unwrap()
