@@ -1,6 +1,8 @@
 //! Spouts and bolts that join topologies to the log: [`LogSpout`] reads a topic and commits what is done, [`LogSink`]
 //! writes one and acknowledges what is durable.
 
+pub mod gather;
+
 mod log_spout;
 
 mod log_sink;

@@ -56,6 +56,14 @@ pub enum BuildError {
         /// The subscribing component.
         component: Arc<str>,
     },
+    /// A setting names a component that is not there.
+    #[error("there is no component `{name}`; this topology has {there_are}")]
+    NoSuchComponent {
+        /// The name asked for.
+        name: Arc<str>,
+        /// The names that there are.
+        there_are: Arc<str>,
+    },
     /// More spout tasks than there are ledgers.
     #[error(
         "{tasks} spout tasks are more than the {limit} that one topology can have; give the spouts fewer tasks"

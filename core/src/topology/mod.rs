@@ -138,6 +138,22 @@ impl Topology {
         BoltHandle::new(id, self.graph.clone(), streams, inboxes)
     }
 
+    /// Gives a component that was added another number of tasks, as an operator's setting does.
+    ///
+    /// # Errors
+    /// [`BuildError::NoSuchComponent`].
+    pub fn set_tasks(&self, component: &str, tasks: usize) -> Result<(), BuildError> {
+        let mut graph = self.graph.lock();
+        match graph.components.iter_mut().find(|one| &*one.name == component) {
+            Some(found) => found.tasks = tasks,
+            None => {
+                let names: Vec<&str> = graph.components.iter().map(|one| &*one.name).collect();
+                return Err(BuildError::NoSuchComponent { name: component.into(), there_are: names.join(", ").into() });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the topology can run.
     ///
     /// # Errors

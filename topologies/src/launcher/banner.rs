@@ -1,0 +1,30 @@
+//! What a run says as it starts: what runs, where its page is, where its data lies and how durable it is.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::application::Application;
+use super::options::RunOptions;
+
+/// The banner.
+pub(super) struct Banner<'a> {
+    pub(super) application: &'a Application,
+    pub(super) options: &'a RunOptions,
+    pub(super) page: Option<SocketAddr>,
+    pub(super) id: &'a str,
+}
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut topics: Vec<&str> = Vec::new();
+        topics.extend(self.application.input_topic().map(|topic| &**topic));
+        topics.extend(self.application.output_topics().iter().map(|topic| &**topic));
+        writeln!(f, "  topology  {}", self.id)?;
+        match self.page {
+            Some(address) => writeln!(f, "  page      http://{address}")?,
+            None => writeln!(f, "  page      off")?,
+        }
+        writeln!(f, "  data      {} (topics {})", self.options.data_dir.display(), topics.join(", "))?;
+        writeln!(f, "  durable   every record is synced to disk before it is acknowledged")
+    }
+}
