@@ -188,6 +188,10 @@ impl<F: Form> BoltExecutor<F> {
         if self.inbox.is_finished() {
             return Some(Rested::Finished(form));
         }
+        // A ring for input or for the stop may have been taken by the waits above.
+        if !self.inbox.is_empty() || self.env.control.phase() == Phase::Aborting {
+            return Some(Rested::Ready(form));
+        }
         match self.next_tick {
             Some(at) => {
                 let tick = self.env.task.scheduler.sleep_until(at);

@@ -153,6 +153,11 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Whether nothing is queued.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().queue.is_empty()
+    }
+
     /// Whether nothing is queued and no sender but feedback edges is left.
     pub(crate) fn is_finished(&self) -> bool {
         let state = self.lock();
