@@ -17,7 +17,6 @@ use topo_broker::BrokerError;
 use topo_connectors::SourceProgress;
 use topo_connectors::gather::{GatherError, gather_lines};
 use topo_core::log::{Log, LogError, TopicPartition};
-use topo_core::metrics::TopologySnapshot;
 use topo_core::schedule::{Scheduler, TokioScheduler};
 use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
 
@@ -27,7 +26,7 @@ pub use summary::Summary;
 
 use self::banner::Banner;
 use crate::embedded::{EmbeddedConfig, EmbeddedLog};
-use crate::status::{Snapshots, StatusError, StatusServer};
+use crate::status::{StatusError, StatusServer};
 
 /// How long open trees have to complete when the process is told to stop.
 const STOP_WAIT: Duration = Duration::from_secs(30);
@@ -71,15 +70,6 @@ pub enum RunError {
     /// The process cannot listen for signals.
     #[error("signals cannot be received: {0}")]
     Signal(io::Error),
-}
-
-/// What a running topology shows the page.
-struct Shown(Running);
-
-impl Snapshots for Shown {
-    fn snapshots(&self) -> Vec<TopologySnapshot> {
-        vec![self.0.snapshot()]
-    }
 }
 
 /// Runs `application` until it is told to stop, or until all of its input is done where `options` say so.
@@ -143,7 +133,7 @@ fn serve(
 ) -> Result<Option<StatusServer>, StatusError> {
     let server = match options.status {
         StatusAddr::Off => None,
-        StatusAddr::At(address) => Some(StatusServer::bind(address, Arc::new(Shown(running.clone())))?),
+        StatusAddr::At(address) => Some(StatusServer::bind(address, Arc::new(running.clone()))?),
     };
     let page = server.as_ref().map(StatusServer::local_addr);
     let banner = Banner { application, options, page, id: running.id() };
