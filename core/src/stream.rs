@@ -140,7 +140,7 @@ where
         let mut grouping = self.grouping.lock().unwrap_or_else(PoisonError::into_inner).clone();
         grouping.prepare(connection.emitter, connection.emitters, inboxes.len());
         let batching = Batching {
-            size: connection.config.batch_size.max(1),
+            size: connection.config.batch_size,
             max_delay: connection.config.max_batch_delay,
             feedback: feedback.map(|name| (connection.config.feedback_bytes, Arc::clone(name))),
             witness: connection.witness.clone(),
@@ -298,6 +298,9 @@ macro_rules! ports {
             }
             fn joint_xor(&self, sums: &mut Vec<($crate::ledger::RootId, u64)>) {
                 $($crate::Emitters::joint_xor(&self.$field, sums);)+
+            }
+            fn emitted(&self) -> u64 {
+                0 $(+ $crate::Emitters::emitted(&self.$field))+
             }
             #[inline]
             fn settle_outputs(&mut self) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::ledger::RootId;
+use crate::runtime::contain;
 use crate::schedule::Moment;
 use crate::tuple::Tuple;
 
@@ -78,8 +79,8 @@ impl HopRing {
 
 /// The tuple's bytes, as a hop keeps them.
 pub(crate) fn value_of<T: Tuple>(tuple: &T) -> Vec<u8> {
-    match rmp_serde::to_vec_named(tuple) {
-        Ok(bytes) if bytes.len() <= VALUE_BYTES => bytes,
+    match contain(|| rmp_serde::to_vec_named(tuple)) {
+        Ok(Ok(bytes)) if bytes.len() <= VALUE_BYTES => bytes,
         _ => Vec::new(),
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.updates.is_empty() && self.fails.is_empty()
     }
 }
@@ -106,12 +106,6 @@ impl Acks {
             Some(last) if last.root == anchor.root => last.edge ^= anchor.edge,
             _ => answers.updates.push(anchor),
         }
-    }
-
-    /// Consumes every edge of `anchor`.
-    #[inline]
-    pub(crate) fn consume(&mut self, anchor: Anchor, joints: &Joints) {
-        for_each_anchor(anchor, joints, |one| self.update(one));
     }
 
     /// Fails `root`.

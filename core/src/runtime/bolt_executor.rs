@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec::Drain;
 
-use super::contain::{contain, contain_future};
+use super::chunk::{Chunk, run_chunk};
+use super::contain::{Panicked, contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
-use super::envelope::{Anchor, Envelope, Joints};
+use super::envelope::Joints;
 use super::executor::Executor;
-use super::form::{Form, Out, Turn, Work};
+use super::form::{Form, Out, Turn};
 use super::inbox::{Batch, Inbox};
 use super::route::Flush;
 use crate::context::TaskContext;
@@ -20,7 +20,6 @@ use crate::ledger::RootId;
 use crate::metrics::record;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::trace::{Hop, HopOutcome, value_of};
 
 /// A bolt's factory.
 pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
@@ -45,6 +44,8 @@ pub(crate) struct BoltExecutor<F: Form> {
     /// Execute times of the batch in work, with how many tuples took them.
     pub(crate) times: Vec<(Duration, u64)>,
     pub(crate) next_tick: Option<Moment>,
+    /// How often in a row an instance broke or could not start.
+    pub(crate) breakdowns: u32,
 }
 
 impl<F: Form> BoltExecutor<F> {
@@ -55,7 +56,7 @@ impl<F: Form> BoltExecutor<F> {
         out: Out<F>,
         turn: Turn,
     ) -> Self {
-        Self { env, factory, inbox, out, turn, chunk: QUICK_CHUNK, times: Vec::new(), next_tick: None }
+        Self { env, factory, inbox, out, turn, chunk: 1, times: Vec::new(), next_tick: None, breakdowns: 0 }
     }
 
     /// Runs until nothing more can come, or until the topology aborts.
@@ -89,23 +90,25 @@ impl<F: Form> BoltExecutor<F> {
     /// Replaces an instance that panicked or erred; what it held fails as it is dropped. `None` where the topology aborts
     /// meanwhile.
     async fn replace(&mut self, broken: F, why: Arc<str>) -> Option<F> {
-        self.env.report(why);
+        self.env.report(Arc::clone(&why));
         if let Err(panicked) = contain(|| drop(broken)) {
             self.env.report(panicked.0);
         }
+        self.turn.desk.fail_dropped(&why);
         self.env.counters.restarted.add(1);
-        self.tell();
-        for attempt in 1.. {
+        // Neither acks nor tuples wait for the next instance; what finds a queue full goes later.
+        self.send(Flush::All);
+        loop {
+            self.breakdowns = self.breakdowns.saturating_add(1);
+            self.env.wait_to_restart(self.breakdowns).await;
+            if self.env.control.phase() == Phase::Aborting {
+                return None;
+            }
             match instance(&self.factory, &self.env.task).await {
                 Ok(form) => return Some(form),
                 Err(fault) => self.env.report(format!("could not start again: {fault}").into()),
             }
-            self.env.task.sleep(self.env.restart_delay(attempt)).await;
-            if self.env.control.phase() == Phase::Aborting {
-                break;
-            }
         }
-        None
     }
 
     /// Works until nothing more can come. `None` where the topology aborted while there was no instance.
@@ -139,6 +142,7 @@ impl<F: Form> BoltExecutor<F> {
         let tuples = batch.envelopes.len() as u64;
         let mut started = self.env.now();
         let waited = started.since(batch.sent);
+        let mut sent = started;
         let mut envelopes = batch.envelopes.drain(..);
         while envelopes.len() > 0 {
             let before = envelopes.len();
@@ -151,21 +155,26 @@ impl<F: Form> BoltExecutor<F> {
             let run = run_chunk(&mut form, chunk, self.chunk, &mut self.out, &mut self.turn);
             let outcome = contain_future(run).await;
             let ended = self.env.now();
-            self.note_times(ended.since(started), before - envelopes.len());
+            let executed = before - envelopes.len();
+            self.note_times(ended.since(started), executed);
             started = ended;
-            let broken = match outcome {
-                Ok(Ok(())) => None,
-                Ok(Err(fault)) => Some(fault.to_string().into()),
-                Err(panicked) => Some(panicked.0),
-            };
-            if let Some(why) = broken {
+            let outcome = outcome_of(outcome);
+            if outcome.is_ok() || executed > 1 {
+                self.breakdowns = 0;
+            }
+            if let Err(why) = outcome {
                 self.fail_current(&batch.joints, &why);
                 form = self.replace(form, why).await?;
                 started = self.env.now();
             }
-            if self.out.buffered() >= self.env.config.batch_size && !self.send(Flush::Due) {
-                self.wait_for_space(Flush::Due).await;
-                started = self.env.now();
+            let is_late = started.since(sent) >= self.env.config.max_batch_delay;
+            if is_late || self.out.buffered() >= self.env.config.batch_size {
+                let flush = if is_late { Flush::All } else { Flush::Due };
+                if !self.send(flush) {
+                    self.wait_for_space(flush).await;
+                    started = self.env.now();
+                }
+                sent = started;
             }
         }
         drop(envelopes);
@@ -184,7 +193,10 @@ impl<F: Form> BoltExecutor<F> {
         if let Err(why) = idle {
             form = self.replace(form, why).await?;
         }
-        self.flush(Flush::All).await;
+        if self.flush(Flush::All).await == Flushed::AfterWaiting {
+            // The bell that told of space may have told of input, too.
+            return Some(Rested::Ready(form));
+        }
         if self.inbox.is_finished() {
             return Some(Rested::Finished(form));
         }
@@ -196,6 +208,7 @@ impl<F: Form> BoltExecutor<F> {
             Some(at) => {
                 let tick = self.env.task.scheduler.sleep_until(at);
                 tokio::select! {
+                    biased;
                     () = self.env.bell.notified() => {}
                     () = tick => {}
                 }
@@ -218,15 +231,19 @@ impl<F: Form> BoltExecutor<F> {
         // Ticks that were missed while the bolt was busy are not made up for.
         self.next_tick = Some(now.after(every));
         self.out.begin(RootId::UNTRACKED);
-        outcome_of(contain_future(form.tick(&mut self.out)).await)
+        outcome_of(contain_future(form.tick(&mut self.out)).await)?;
+        self.breakdowns = 0;
+        Ok(())
     }
 
     /// Fails the input that was in work when its bolt broke.
     fn fail_current(&mut self, joints: &Joints, why: &Arc<str>) {
-        let anchor = std::mem::replace(&mut self.turn.current, Anchor::UNTRACKED);
         // What a bolt that owns its inputs emitted is left alone: an input may have been acknowledged for it already.
-        if anchor != Anchor::UNTRACKED {
+        if let Some(anchor) = self.turn.current.take() {
             self.turn.fail(anchor, joints, &mut self.out, Fail::Retry(Arc::clone(why)));
+        }
+        if let Some(tracing) = self.turn.tracing.take() {
+            tracing.fail(&self.env, Arc::clone(why));
         }
         self.out.begin(RootId::UNTRACKED);
     }
@@ -263,16 +280,18 @@ impl<F: Form> BoltExecutor<F> {
         sent
     }
 
-    async fn flush(&mut self, flush: Flush) {
-        if !self.send(flush) {
-            self.wait_for_space(flush).await;
+    async fn flush(&mut self, flush: Flush) -> Flushed {
+        if self.send(flush) {
+            return Flushed::AtOnce;
         }
+        self.wait_for_space(flush).await;
+        Flushed::AfterWaiting
     }
 
     async fn wait_for_space(&mut self, flush: Flush) {
-        loop {
+        while self.env.control.phase() != Phase::Aborting {
             self.env.bell.notified().await;
-            if self.send(flush) || self.env.control.phase() == Phase::Aborting {
+            if self.send(flush) {
                 return;
             }
         }
@@ -285,11 +304,12 @@ impl<F: Form> BoltExecutor<F> {
         counters.acked.add(std::mem::take(&mut self.turn.acked));
         counters.failed.add(std::mem::take(&mut self.turn.failed));
         counters.rejected.add(std::mem::take(&mut self.turn.rejected));
-        if let Some(fail) = self.turn.last_fail.take() {
+        self.turn.acks.flush();
+        self.turn.desk.fail_forgotten();
+        let mut answered = self.turn.desk.lock();
+        if let Some(fail) = self.turn.last_fail.take().or(answered.last_fail.take()) {
             counters.report(self.env.task.clock().wall_ms(), Arc::clone(fail.reason()));
         }
-        self.turn.acks.flush();
-        let mut answered = self.turn.desk.lock();
         counters.acked.add(std::mem::take(&mut answered.acked));
         counters.failed.add(std::mem::take(&mut answered.failed));
         counters.rejected.add(std::mem::take(&mut answered.rejected));
@@ -306,6 +326,14 @@ async fn instance<F: Form>(factory: &Factory<F>, task: &TaskContext) -> Result<F
     }
 }
 
+/// How a flush went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    AtOnce,
+    /// The bell was heard meanwhile, whatever it rang for.
+    AfterWaiting,
+}
+
 /// What a bolt is after a rest.
 enum Rested<F> {
     /// There may be something to do.
@@ -314,86 +342,10 @@ enum Rested<F> {
     Finished(F),
 }
 
-fn outcome_of(outcome: Result<Result<(), Fault>, super::contain::Panicked>) -> Result<(), Arc<str>> {
+fn outcome_of(outcome: Result<Result<(), Fault>, Panicked>) -> Result<(), Arc<str>> {
     match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(fault)) => Err(fault.to_string().into()),
         Err(panicked) => Err(panicked.0),
-    }
-}
-
-/// Inputs to execute, and where they come from.
-struct Chunk<'a, 'b, In> {
-    env: &'a Executor,
-    envelopes: &'a mut Drain<'b, Envelope<In>>,
-    joints: &'a Joints,
-    queued: Moment,
-}
-
-/// Executes up to `limit` tuples, fewer where their output fills a batch.
-async fn run_chunk<F: Form>(
-    form: &mut F,
-    chunk: Chunk<'_, '_, F::In>,
-    limit: usize,
-    out: &mut Out<F>,
-    turn: &mut Turn,
-) -> Result<(), Fault> {
-    let Chunk { env, envelopes, joints, queued } = chunk;
-    for envelope in envelopes.take(limit) {
-        let traced = envelope.anchor.root.traced();
-        let hop = traced.then(|| Tracing::begin(env, queued, &envelope, out, turn));
-        form.execute(Work { envelope, joints, turn: &mut *turn }, out).await?;
-        if let Some(hop) = hop {
-            hop.end(env, out, turn);
-        }
-        if out.buffered() >= env.config.batch_size {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A hop in the making.
-struct Tracing {
-    hop: Hop,
-    buffered: usize,
-    failed: u64,
-    acked: u64,
-}
-
-impl Tracing {
-    #[cold]
-    fn begin<In: crate::Tuple>(
-        env: &Executor,
-        queued: Moment,
-        envelope: &Envelope<In>,
-        out: &impl Emitters,
-        turn: &Turn,
-    ) -> Self {
-        let hop = Hop {
-            root: envelope.anchor.root,
-            component: Arc::clone(&env.task.component),
-            task: env.task.task,
-            queued,
-            started: env.now(),
-            executed: Duration::ZERO,
-            outcome: HopOutcome::Held,
-            value: value_of(&envelope.tuple),
-        };
-        Self { hop, buffered: out.buffered(), failed: turn.failed, acked: turn.acked }
-    }
-
-    #[cold]
-    fn end(mut self, env: &Executor, out: &impl Emitters, turn: &Turn) {
-        self.hop.executed = env.now().since(self.hop.started);
-        let emitted = out.buffered().saturating_sub(self.buffered) as u64;
-        match &turn.last_fail {
-            Some(fail) if turn.failed > self.failed => {
-                self.hop.outcome = HopOutcome::Failed(Arc::clone(fail.reason()))
-            }
-            _ if turn.acked > self.acked => self.hop.outcome = HopOutcome::Done { emitted },
-            _ => {}
-        }
-        env.hops.push(self.hop);
     }
 }

@@ -1,9 +1,10 @@
 //! What the executors of one topology share: its phase, and how far they have come.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::inbox::Bell;
 use crate::spout::Fault;
@@ -53,7 +54,9 @@ pub(crate) struct Progress {
 pub(crate) struct Control {
     phase: AtomicU8,
     bells: Vec<Bell>,
-    progress: watch::Sender<Progress>,
+    // Not a watch channel: that wakes its waiters in an order that no seed decides.
+    progress: Mutex<Progress>,
+    progressed: Notify,
     start_fault: Mutex<Option<(Arc<str>, Fault)>>,
 }
 
@@ -62,7 +65,8 @@ impl Control {
         Self {
             phase: AtomicU8::new(Phase::Preparing as u8),
             bells,
-            progress: watch::Sender::new(Progress::default()),
+            progress: Mutex::default(),
+            progressed: Notify::new(),
             start_fault: Mutex::new(None),
         }
     }
@@ -82,19 +86,30 @@ impl Control {
         }
     }
 
+    // No code panics while it holds the lock, so a poisoned one is still whole.
+    fn lock_progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn advance(&self, change: impl FnOnce(&mut Progress)) {
-        self.progress.send_modify(change);
+        change(&mut self.lock_progress());
+        self.progressed.notify_waiters();
     }
 
     pub(crate) fn progress(&self) -> Progress {
-        *self.progress.borrow()
+        *self.lock_progress()
     }
 
     /// Waits until `reached`.
     pub(crate) async fn wait(&self, mut reached: impl FnMut(&Progress) -> bool) {
-        let mut progress = self.progress.subscribe();
-        // The sender lives in `self`, so waiting cannot end without a value.
-        let _ = progress.wait_for(|now| reached(now)).await;
+        loop {
+            let mut progressed = pin!(self.progressed.notified());
+            progressed.as_mut().enable();
+            if reached(&self.progress()) {
+                return;
+            }
+            progressed.await;
+        }
     }
 
     /// Notes that a component could not start; the first one counts.

@@ -10,11 +10,14 @@
 
 use std::sync::Arc;
 
+use super::contain::contain;
+use super::control::{Control, Phase};
 use super::envelope::{Anchor, Envelope, JOINT, Joints};
 use super::inbox::Bell;
 use super::input::Input;
 use super::route::{Flush, Route, Settled, split};
 use super::witness::Witness;
+use crate::fail::Fail;
 use crate::ledger::{EdgeIds, RootId};
 use crate::schedule::{Moment, Scheduler};
 use crate::tuple::Tuple;
@@ -23,10 +26,14 @@ use crate::tuple::Tuple;
 #[derive(Clone)]
 pub(crate) struct EmitterContext {
     pub(crate) bell: Bell,
+    pub(crate) control: Arc<Control>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
     pub(crate) batch_size: usize,
     pub(crate) witness: Option<Arc<Witness>>,
 }
+
+/// Room for as many tuples is made at once; larger batches grow it.
+const FIRST_CAPACITY: usize = 1_024;
 
 /// One output stream of one task: `out.emit(tuple)`.
 pub struct Emitter<T> {
@@ -50,7 +57,7 @@ pub struct Emitter<T> {
 impl<T: Tuple> Emitter<T> {
     pub(crate) fn new(routes: Vec<Box<dyn Route<T>>>, edges: EdgeIds, context: EmitterContext) -> Self {
         Self {
-            buffer: Vec::with_capacity(context.batch_size),
+            buffer: Vec::with_capacity(context.batch_size.min(FIRST_CAPACITY)),
             joints: Vec::new(),
             routes,
             root: RootId::UNTRACKED,
@@ -109,16 +116,24 @@ impl<T: Tuple> Emitter<T> {
             witness.emitted(anchor, &self.joints);
         }
         self.buffer.push(Envelope { anchor, tuple });
+        if self.root == RootId::UNTRACKED {
+            // Its edges are final, and they were reported.
+            self.first = self.buffer.len();
+        }
     }
 
     /// Waits until what was emitted has gone to the subscribers' queues, as far as a batch's worth.
     ///
-    /// For an execute that expands hugely: awaited now and then, it keeps the buffer bounded.
+    /// For an execute that expands hugely: awaited now and then, it keeps the buffer bounded. Where the topology stops
+    /// without draining, it returns at once.
     pub async fn ready(&mut self) {
         while self.buffer.len() >= self.context.batch_size {
             self.settle_all();
             self.route();
             while !self.send(Flush::Due) {
+                if self.context.control.phase() == Phase::Aborting {
+                    return;
+                }
                 let bell = Arc::clone(&self.context.bell);
                 bell.notified().await;
             }
@@ -170,6 +185,14 @@ impl<T: Tuple> Emitter<T> {
             let mut copies = Vec::with_capacity(self.buffer.len());
             let mut joints: Joints = Vec::new();
             for envelope in &mut self.buffer {
+                let tuple = match contain(|| envelope.tuple.clone()) {
+                    Ok(tuple) => tuple,
+                    Err(panicked) => {
+                        let fail = Fail::Retry(panicked.0);
+                        self.settled.fail_anchor(envelope.anchor, &self.joints, &fail);
+                        continue;
+                    }
+                };
                 let mut anchor = split(
                     &mut envelope.anchor,
                     &mut self.joints,
@@ -180,7 +203,7 @@ impl<T: Tuple> Emitter<T> {
                     joints.push(self.joints.pop().unwrap_or_default());
                     anchor.edge = joints.len() as u64 - 1;
                 }
-                copies.push(Envelope { anchor, tuple: envelope.tuple.clone() });
+                copies.push(Envelope { anchor, tuple });
             }
             route.route(&mut copies, &mut joints, now, &mut self.settled);
         }
@@ -200,6 +223,8 @@ pub trait Emitters: Send + 'static {
     fn absorb(&mut self, rest: u64) -> bool;
     /// Adds the edges given out per root since `begin_joint` to `sums`.
     fn joint_xor(&self, sums: &mut Vec<(RootId, u64)>);
+    /// Tuples emitted so far that the counters were not told of.
+    fn emitted(&self) -> u64;
     /// The outputs since `begin` are final: neither absorbed into nor rolled back any more.
     fn settle_outputs(&mut self);
     /// Takes back the outputs since `begin` that are still here.
@@ -261,6 +286,10 @@ impl<T: Tuple> Emitters for Emitter<T> {
         sums.extend(self.joint_xors.iter().map(|sum| (sum.root, sum.edge)));
     }
 
+    fn emitted(&self) -> u64 {
+        self.emitted + self.buffer.len() as u64
+    }
+
     #[inline]
     fn settle_outputs(&mut self) {
         self.settle_all();
@@ -268,6 +297,9 @@ impl<T: Tuple> Emitters for Emitter<T> {
 
     fn roll_back(&mut self) {
         self.buffer.truncate(self.first);
+        if self.buffer.is_empty() {
+            self.joints.clear();
+        }
         self.xor = 0;
     }
 

@@ -55,9 +55,19 @@ impl Executor {
         }
     }
 
-    /// How long to wait before start attempt number `attempt`, from 1: doubled each time, up to a hundredfold.
-    pub(crate) fn restart_delay(&self, attempt: u32) -> Duration {
-        self.config.restart_delay * 2u32.saturating_pow(attempt.saturating_sub(1)).min(100)
+    /// Waits before the instance after `breakdowns` in a row is started: twice as long each time, up to a hundredfold. An
+    /// abort ends it; it may take rings, so whoever waits next has to look at everything first.
+    pub(crate) async fn wait_to_restart(&self, breakdowns: u32) {
+        let times = 2u32.saturating_pow(breakdowns.saturating_sub(1)).min(100);
+        let until = self.now().after(self.config.restart_delay.saturating_mul(times));
+        let mut delay = self.task.scheduler.sleep_until(until);
+        while self.control.phase() != Phase::Aborting {
+            tokio::select! {
+                biased;
+                () = &mut delay => return,
+                () = self.bell.notified() => {}
+            }
+        }
     }
 
     /// Takes over what routing has to tell: to the ledgers by `acks`, to the counters.
@@ -68,10 +78,10 @@ impl Executor {
             for anchor in report.settled.dropped.drain(..) {
                 acks.update(anchor);
             }
-            for (root, fail) in report.settled.failed.drain(..) {
-                self.counters.failed.add(1);
+            // Counted where the tree ends, at its spout: the input that emitted the tuple was executed all right.
+            report.settled.failed.drain(..).for_each(|(root, fail)| acks.fail(root, fail));
+            if let Some(fail) = report.settled.last_fail.take() {
                 self.report(Arc::clone(fail.reason()));
-                acks.fail(root, fail);
             }
         });
     }

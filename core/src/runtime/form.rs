@@ -4,8 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::acks::Acks;
+use super::chunk::Tracing;
 use super::emitter::Emitters;
-use super::envelope::{Anchor, Envelope, JOINT, Joints};
+use super::envelope::{Anchor, Envelope, JOINT, Joints, for_each_anchor};
 use super::input::{AnswerDesk, Input};
 use super::witness::Witness;
 use crate::bolt::{Bolt, RichBolt};
@@ -56,12 +57,14 @@ pub(crate) struct Turn {
     pub(crate) desk: Arc<AnswerDesk>,
     pub(crate) witness: Option<Arc<Witness>>,
     /// The input in work, which fails if the bolt panics; none for an input that its bolt owns.
-    pub(crate) current: Anchor,
+    pub(crate) current: Option<Anchor>,
     pub(crate) acked: u64,
     pub(crate) failed: u64,
     pub(crate) rejected: u64,
     /// Why the newest failed input failed.
     pub(crate) last_fail: Option<Fail>,
+    /// The hop of the input in work, where that is traced.
+    pub(crate) tracing: Option<Tracing>,
     sums: Vec<(RootId, u64)>,
 }
 
@@ -71,18 +74,19 @@ impl Turn {
             acks,
             desk,
             witness,
-            current: Anchor::UNTRACKED,
+            current: None,
             acked: 0,
             failed: 0,
             rejected: 0,
             last_fail: None,
+            tracing: None,
             sums: Vec::new(),
         }
     }
 
     #[inline]
     fn begin(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
-        self.current = anchor;
+        self.current = Some(anchor);
         if anchor.root == JOINT {
             let roots: Vec<RootId> = joints[anchor.edge as usize].iter().map(|one| one.root).collect();
             out.begin_joint(&roots);
@@ -95,7 +99,7 @@ impl Turn {
     #[inline]
     fn settle(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
         self.acked += 1;
-        self.current = Anchor::UNTRACKED;
+        self.current = None;
         if anchor.root == RootId::UNTRACKED {
             return;
         }
@@ -113,23 +117,26 @@ impl Turn {
         }
     }
 
+    /// Consumed and emitted edges of a root go to its ledger as one delta: told apart, the first could complete a tree that
+    /// the second keeps open.
     #[cold]
     fn settle_joint(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
-        self.acks.consume(anchor, joints);
         self.sums.clear();
         out.joint_xor(&mut self.sums);
-        for &(root, edge) in &self.sums {
+        for_each_anchor(anchor, joints, |one| {
+            let emitted = self.sums.iter().filter(|(root, _)| *root == one.root);
+            let edge = emitted.fold(one.edge, |rest, (_, edge)| rest ^ edge);
             if edge != 0 {
-                self.acks.update(Anchor { root, edge });
+                self.acks.update(Anchor { root: one.root, edge });
             }
-        }
+        });
     }
 
     /// The input failed: what it emitted is taken back as far as it has not left.
     #[cold]
     pub(crate) fn fail(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters, fail: Fail) {
         out.roll_back();
-        self.current = Anchor::UNTRACKED;
+        self.current = None;
         self.failed += 1;
         self.rejected += u64::from(matches!(fail, Fail::Reject(_)));
         self.acks.fail_all(anchor, joints, &fail);
@@ -189,7 +196,11 @@ impl<B: RichBolt> Form for Rich<B> {
         let Work { envelope, joints, turn } = work;
         out.begin(RootId::UNTRACKED);
         let input = Input::new(envelope, joints, Arc::clone(&turn.desk));
-        self.0.execute(input, out).await
+        let executed = self.0.execute(input, out).await;
+        if executed.is_ok() {
+            turn.desk.fail_forgotten();
+        }
+        executed
     }
 
     fn idle(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {

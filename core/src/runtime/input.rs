@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::acks::Acks;
@@ -22,20 +22,27 @@ pub(crate) struct Answered {
     pub(crate) acked: u64,
     pub(crate) failed: u64,
     pub(crate) rejected: u64,
+    /// Roots of inputs that were dropped unanswered: they fail once it is known why.
+    dropped: Vec<RootId>,
+    /// The newest fail.
+    pub(crate) last_fail: Option<Fail>,
 }
 
 /// Where inputs leave their answers; the executor sends them on.
 #[derive(Debug)]
 pub(crate) struct AnswerDesk {
     answered: Mutex<Answered>,
+    /// Whether `dropped` may hold something: saves a lock per execute.
+    has_dropped: AtomicBool,
     executor: Bell,
     witness: Option<Arc<Witness>>,
 }
 
 impl AnswerDesk {
     pub(crate) fn new(acks: Acks, executor: Bell, witness: Option<Arc<Witness>>) -> Self {
-        let answered = Answered { acks, acked: 0, failed: 0, rejected: 0 };
-        Self { answered: Mutex::new(answered), executor, witness }
+        let answered =
+            Answered { acks, acked: 0, failed: 0, rejected: 0, dropped: Vec::new(), last_fail: None };
+        Self { answered: Mutex::new(answered), has_dropped: AtomicBool::new(false), executor, witness }
     }
 
     // No code panics while it holds the lock, so a poisoned one is still whole.
@@ -62,11 +69,44 @@ impl AnswerDesk {
                 for edge in edges {
                     answered.acks.fail(edge.anchor.root, fail.clone());
                 }
+                answered.last_fail = Some(fail);
             }
         }
         drop(answered);
         if was_quiet {
             self.executor.notify_one();
+        }
+    }
+
+    /// An input was dropped unanswered. Why is known once its bolt has given control back: it forgot it, or it broke.
+    fn drop_unanswered(&self, edges: &[HeldEdge]) {
+        let mut answered = self.lock();
+        let was_quiet = answered.acked == 0 && answered.failed == 0;
+        answered.failed += 1;
+        answered.dropped.extend(edges.iter().map(|edge| edge.anchor.root));
+        self.has_dropped.store(true, Ordering::Relaxed);
+        drop(answered);
+        if was_quiet {
+            self.executor.notify_one();
+        }
+    }
+
+    /// Fails what was dropped unanswered by a bolt that goes on.
+    #[inline]
+    pub(crate) fn fail_forgotten(&self) {
+        if self.has_dropped.load(Ordering::Relaxed) {
+            self.fail_dropped(&Arc::from("the input was dropped unanswered"));
+        }
+    }
+
+    /// Fails what was dropped unanswered, for the reason `why`.
+    #[cold]
+    pub(crate) fn fail_dropped(&self, why: &Arc<str>) {
+        let mut answered = self.lock();
+        self.has_dropped.store(false, Ordering::Relaxed);
+        for root in std::mem::take(&mut answered.dropped) {
+            answered.acks.fail(root, Fail::Retry(Arc::clone(why)));
+            answered.last_fail = Some(Fail::Retry(Arc::clone(why)));
         }
     }
 }
@@ -171,8 +211,8 @@ impl<T> Deref for Input<T> {
 
 impl<T> Drop for Input<T> {
     fn drop(&mut self) {
-        if self.desk.is_some() {
-            self.answer(Err(Fail::retry("the input was dropped unanswered")));
+        if let Some(desk) = self.desk.take() {
+            desk.drop_unanswered(self.edges.as_slice());
         }
     }
 }

@@ -36,9 +36,10 @@ pub(crate) async fn launch(
     name: Arc<str>,
     mut graph: Graph,
     scheduler: Arc<dyn Scheduler>,
-    config: Config,
+    mut config: Config,
 ) -> Result<Running, LaunchError> {
     let edges = edges(&graph);
+    config.batch_size = config.batch_size.max(1);
     let bells: Vec<Vec<Bell>> =
         graph.components.iter().map(|one| (0..one.tasks).map(|_| Bell::default()).collect()).collect();
     let spouts = graph.components.iter().zip(&bells).filter(|(one, _)| one.kind == ComponentKind::Spout);

@@ -14,6 +14,7 @@ mod route;
 mod inbox;
 
 mod bolt_executor;
+mod chunk;
 mod form;
 mod input;
 
@@ -33,6 +34,7 @@ pub use route::Flush;
 pub use running::{LaunchError, Running, StuckError};
 pub use spout_emitter::{Full, SpoutEmitter};
 
+pub(crate) use contain::contain;
 pub(crate) use emitter::EmitterContext;
 pub(crate) use form::{Basic, Form, Rich};
 pub(crate) use launch::launch;

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::contain::contain;
 use super::envelope::{Anchor, Envelope, JOINT, Joints, for_each_anchor};
 use super::inbox::{Batch, Bell, Inbox};
 use super::witness::Witness;
@@ -32,6 +33,8 @@ pub enum Flush {
 pub(crate) struct Settled {
     pub(crate) dropped: Vec<Anchor>,
     pub(crate) failed: Vec<(RootId, Fail)>,
+    /// Why a tuple could not go where it was to, tracked or not: the newest.
+    pub(crate) last_fail: Option<Fail>,
     /// Copies put into batches.
     pub(crate) transferred: u64,
 }
@@ -44,7 +47,8 @@ impl Settled {
         for_each_anchor(anchor, joints, |one| self.dropped.push(one));
     }
 
-    fn fail_anchor(&mut self, anchor: Anchor, joints: &Joints, fail: &Fail) {
+    pub(crate) fn fail_anchor(&mut self, anchor: Anchor, joints: &Joints, fail: &Fail) {
+        self.last_fail = Some(fail.clone());
         for_each_anchor(anchor, joints, |one| self.failed.push((one.root, fail.clone())));
     }
 }
@@ -180,10 +184,10 @@ fn serialized_bytes<T: Tuple>(tuple: &T) -> usize {
         }
     }
     let mut count = Count(0);
-    match rmp_serde::encode::write_named(&mut count, tuple) {
-        Ok(()) => count.0,
+    match contain(|| rmp_serde::encode::write_named(&mut count, tuple)) {
+        Ok(Ok(())) => count.0,
         // A tuple that cannot be serialized stays in memory all the same, at a size that nobody knows.
-        Err(_) => 0,
+        Ok(Err(_)) | Err(_) => 0,
     }
 }
 
@@ -217,6 +221,35 @@ impl<In: Tuple, G, C> Subscription<In, G, C> {
         let open = if batching.feedback.is_some() { Outbox::feedback } else { Outbox::new };
         let outboxes = inboxes.iter().cloned().map(open).collect();
         Self { grouping, convert, outboxes, batching, edges }
+    }
+
+    /// Puts `envelope` into the batches of the tasks that the grouping picks. Grouping and conversion are users' code and
+    /// may panic; until they have returned, the anchors are where they were.
+    #[inline]
+    fn deal<T: Tuple>(
+        &mut self,
+        envelope: Envelope<T>,
+        joints: &mut Joints,
+        now: Moment,
+        settled: &mut Settled,
+    ) where
+        G: Grouping<T>,
+        C: Fn(T) -> In,
+    {
+        let tasks = self.outboxes.len();
+        match self.grouping.pick(&envelope.tuple, tasks) {
+            Targets::One(task) if task < tasks => {
+                let converted = Envelope { anchor: envelope.anchor, tuple: (self.convert)(envelope.tuple) };
+                self.outboxes[task].put(converted, joints, now);
+                settled.transferred += 1;
+            }
+            Targets::One(absent) => self.refuse(envelope.anchor, absent, joints, settled),
+            Targets::Several(targets) => self.put_copies(envelope, &targets, joints, now, settled),
+            Targets::All => {
+                let targets: Vec<usize> = (0..tasks).collect();
+                self.put_copies(envelope, &targets, joints, now, settled);
+            }
+        }
     }
 
     /// Copies `envelope` to the tasks `targets`, the last one getting the original.
@@ -273,22 +306,20 @@ impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Su
             settled.transferred += self.outboxes[0].envelopes.len() as u64;
             return;
         }
-        for envelope in buffer.drain(..) {
-            match self.grouping.pick(&envelope.tuple, tasks) {
-                Targets::One(task) if task < tasks => {
-                    let converted =
-                        Envelope { anchor: envelope.anchor, tuple: (self.convert)(envelope.tuple) };
-                    self.outboxes[task].put(converted, joints, now);
-                    settled.transferred += 1;
+        let mut envelopes = buffer.drain(..);
+        while envelopes.len() > 0 {
+            let mut anchor = Anchor::UNTRACKED;
+            let dealt = contain(|| {
+                for envelope in envelopes.by_ref() {
+                    anchor = envelope.anchor;
+                    self.deal(envelope, joints, now, settled);
                 }
-                Targets::One(absent) => self.refuse(envelope.anchor, absent, joints, settled),
-                Targets::Several(targets) => self.put_copies(envelope, &targets, joints, now, settled),
-                Targets::All => {
-                    let targets: Vec<usize> = (0..tasks).collect();
-                    self.put_copies(envelope, &targets, joints, now, settled);
-                }
+            });
+            if let Err(panicked) = dealt {
+                settled.fail_anchor(anchor, joints, &Fail::Retry(panicked.0));
             }
         }
+        drop(envelopes);
         joints.clear();
     }
 
@@ -345,6 +376,7 @@ fn send_feedback<In: Tuple>(
 /// Hands the whole buffer over where the subscriber takes the very type and has one task: no tuple is moved.
 ///
 /// `From<T> for T` is the identity, so no conversion is skipped.
+#[expect(clippy::ptr_arg, reason = "the vector itself is swapped, once it is known to be one of `In`")]
 fn hand_over<T: Tuple, In: Tuple>(
     buffer: &mut Vec<Envelope<T>>,
     outbox: &mut Outbox<In>,

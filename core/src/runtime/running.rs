@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::{Control, Phase};
+use super::control::{Control, Phase, Progress};
 use super::start::Fill;
 use super::witness::Witness;
 use crate::ledger::Disagreement;
@@ -154,16 +154,19 @@ impl Running {
         self.0.control.enter(Phase::Active);
     }
 
-    /// Waits until every spout has nothing to emit and no tree open.
+    /// Waits until every spout has said that it has nothing to emit, and no tree is open; or until the topology has
+    /// stopped. A paused spout is not asked, so it is not idle unless it has finished.
     pub async fn idle(&self) {
-        let spouts = self.spout_tasks();
-        self.0.control.wait(|progress| progress.idle_spouts == spouts).await;
+        let (spouts, tasks) = (self.spout_tasks(), self.tasks());
+        let idle = |progress: &Progress| progress.idle_spouts == spouts || progress.finished == tasks;
+        self.0.control.wait(idle).await;
     }
 
-    /// Waits until every spout has said that it is finished, and no tree is open.
+    /// Waits until every spout has said that it is finished, and no tree is open; or until the topology has stopped.
     pub async fn finished(&self) {
-        let spouts = self.spout_tasks();
-        self.0.control.wait(|progress| progress.done_spouts == spouts).await;
+        let (spouts, tasks) = (self.spout_tasks(), self.tasks());
+        let done = |progress: &Progress| progress.done_spouts == spouts || progress.finished == tasks;
+        self.0.control.wait(done).await;
     }
 
     /// Stops the topology: the spouts are paused, open trees have `wait` to complete, then bolts and spouts are cleaned up

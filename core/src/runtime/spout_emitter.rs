@@ -159,16 +159,12 @@ impl<O: Output, Id> SpoutEmitter<O, Id> {
         }
     }
 
-    /// After a panic: takes back the tree that was being emitted, if one was.
-    pub(crate) fn abandon(&mut self) -> Option<Closed<Id>> {
+    /// After a panic: takes back what was emitted of the tree that was being opened, if one was. It has to fail.
+    pub(crate) fn abandon(&mut self) -> Option<RootId> {
         let root = self.opening.take()?;
         self.out.roll_back();
         self.out.begin(RootId::UNTRACKED);
-        let closed = self.ledger.fail(root);
-        if let Some(witness) = &self.witness {
-            witness.lock().failed(root, closed.as_ref());
-        }
-        closed
+        Some(root)
     }
 }
 

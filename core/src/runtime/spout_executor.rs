@@ -15,7 +15,7 @@ use super::route::Flush;
 use super::spout_emitter::{Done, SpoutEmitter};
 use crate::context::TaskContext;
 use crate::fail::{Fail, FailKind, Failure};
-use crate::ledger::{Closed, RootId, Update};
+use crate::ledger::{Closed, Update};
 use crate::metrics::record;
 use crate::spout::{Fault, Next, Spout};
 
@@ -23,6 +23,8 @@ use crate::spout::{Fault, Next, Spout};
 const IDLE_POLL: Duration = Duration::from_millis(1);
 /// Bursts before other executors of the thread get their turn.
 const BURSTS_PER_TURN: u32 = 4;
+/// Calls of `next` between two looks at the clock.
+const CALLS_PER_LOOK: u32 = 32;
 
 /// One task of a spout.
 pub(crate) struct SpoutExecutor<S: Spout> {
@@ -39,6 +41,8 @@ pub(crate) struct SpoutExecutor<S: Spout> {
     pub(crate) completions: (Duration, u64),
     /// Untracked emits that their spout was told of and that are not counted yet.
     pub(crate) untracked: u64,
+    /// How often in a row an instance broke or could not start.
+    pub(crate) breakdowns: u32,
     pub(crate) state: State,
 }
 
@@ -48,8 +52,10 @@ pub(crate) struct State {
     active: bool,
     /// `next` said that nothing will ever come again.
     finished: bool,
-    /// How often in a row `next` said that there is nothing now.
-    idle: u32,
+    /// `next` said that there is nothing now.
+    idle: bool,
+    /// `ready` completed, and `next` has not emitted since.
+    asked_in_vain: bool,
     /// A queue was full at the last send.
     blocked: bool,
     told_idle: bool,
@@ -73,7 +79,9 @@ impl<S: Spout> SpoutExecutor<S> {
         if let (Some(spout), true) = (spout, started)
             && let Some(mut spout) = self.work_off(spout).await
         {
-            if let Err(panicked) = contain_future(spout.close()).await {
+            let closed = contain_future(spout.close()).await;
+            let dropped = contain(|| drop(spout));
+            for panicked in [closed, dropped].into_iter().filter_map(Result::err) {
                 self.env.report(panicked.0);
             }
         }
@@ -90,31 +98,29 @@ impl<S: Spout> SpoutExecutor<S> {
             self.env.report(panicked.0);
         }
         self.env.counters.restarted.add(1);
-        let abandoned = self.out.abandon();
-        self.state.finished = false;
-        for attempt in 1.. {
+        if let Some(root) = self.out.abandon() {
+            let component = Arc::clone(&self.env.task.component);
+            self.answers.fails.push(Failed { root, fail: Fail::Retry(why), component });
+        }
+        let (told_idle, told_done) = (self.state.told_idle, self.state.told_done);
+        self.state = State { active: true, told_idle, told_done, ..State::default() };
+        // What its predecessor emitted does not wait for the next instance; what finds a queue full goes later.
+        self.send(Flush::All);
+        self.tell_progress();
+        loop {
+            self.breakdowns = self.breakdowns.saturating_add(1);
+            self.env.wait_to_restart(self.breakdowns).await;
+            if self.env.control.phase() == Phase::Aborting {
+                return None;
+            }
             match instance(&self.factory, &self.env.task).await {
-                Ok(mut spout) => {
-                    self.state.active = true;
-                    if let Some(closed) = abandoned {
-                        let fail = Fail::Retry(why);
-                        let component = Arc::clone(&self.env.task.component);
-                        self.tell_fail(
-                            &mut spout,
-                            closed,
-                            &Failed { root: RootId::UNTRACKED, fail, component },
-                        );
-                    }
-                    return Some(spout);
-                }
+                Ok(spout) => return Some(spout),
                 Err(fault) => self.env.report(format!("could not start again: {fault}").into()),
             }
-            self.env.task.sleep(self.env.restart_delay(attempt)).await;
-            if self.env.control.phase() >= Phase::Draining {
-                break;
+            if self.env.control.phase() == Phase::Draining && self.is_answered() {
+                return None;
             }
         }
-        None
     }
 
     /// Emits and listens until the topology stops.
@@ -122,11 +128,10 @@ impl<S: Spout> SpoutExecutor<S> {
         self.state.active = true;
         let mut bursts = 0;
         loop {
-            if let Err(panicked) = self.take_answers(&mut spout) {
+            let told = self.take_answers(&mut spout).and_then(|()| self.follow_phase(&mut spout));
+            if let Err(panicked) = told {
                 spout = self.replace(spout, panicked.0).await?;
-            }
-            if let Err(panicked) = self.follow_phase(&mut spout) {
-                spout = self.replace(spout, panicked.0).await?;
+                continue;
             }
             if self.is_over() {
                 return Some(spout);
@@ -148,22 +153,31 @@ impl<S: Spout> SpoutExecutor<S> {
                     let unblocked = was_blocked && !self.state.blocked;
                     if self.out.done.is_empty() && !unblocked {
                         self.tell_progress();
-                        self.wait(&mut spout).await;
+                        if let Err(panicked) = self.wait(&mut spout).await {
+                            spout = self.replace(spout, panicked.0).await?;
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Whether the topology stops and this task has nothing left to hear.
-    fn is_over(&self) -> bool {
+    /// Whether the topology stops and this task has nothing left to hear or to send.
+    fn is_over(&mut self) -> bool {
         match self.env.control.phase() {
             Phase::Aborting => true,
-            Phase::Draining => {
-                self.out.ledger.pending() == 0 && self.out.done.is_empty() && !self.state.blocked
+            Phase::Draining if self.is_answered() => {
+                // Tuples that nobody tracks may still be here.
+                self.send(Flush::All);
+                !self.state.blocked && self.is_answered()
             }
             _ => false,
         }
+    }
+
+    /// Whether the spout has heard of all that it emitted.
+    fn is_answered(&self) -> bool {
+        self.out.ledger.pending() == 0 && self.out.done.is_empty()
     }
 
     fn follow_phase(&mut self, spout: &mut S) -> Result<(), Panicked> {
@@ -172,7 +186,7 @@ impl<S: Spout> SpoutExecutor<S> {
             return Ok(());
         }
         self.state.active = active;
-        self.state.idle = 0;
+        (self.state.idle, self.state.asked_in_vain) = (false, false);
         contain(|| if active { spout.activate() } else { spout.deactivate() })
     }
 
@@ -181,27 +195,38 @@ impl<S: Spout> SpoutExecutor<S> {
         if !self.state.active || self.state.finished || self.state.blocked || self.out.room() == 0 {
             return Burst::Nothing;
         }
-        self.out.now = self.env.now();
-        let (out, batch_size) = (&mut self.out, self.env.config.batch_size);
+        let started = self.env.now();
+        self.out.now = started;
+        let (env, out, mut calls) = (&self.env, &mut self.out, 0_u32);
         let called = contain(|| {
-            let mut emitted = false;
-            while out.room() > 0 && out.out.buffered() < batch_size {
+            while out.room() > 0 && out.out.buffered() < env.config.batch_size {
                 match spout.next(out)? {
-                    Next::Emitted => emitted = true,
-                    end => return Ok((emitted, Some(end))),
+                    Next::Emitted => calls += 1,
+                    end => return Ok(Some(end)),
+                }
+                let look = calls.is_multiple_of(CALLS_PER_LOOK);
+                if look && env.now().since(started) >= env.config.max_batch_delay {
+                    break;
                 }
             }
-            Ok::<_, Fault>((emitted, None))
+            Ok::<_, Fault>(None)
         });
-        let (emitted, end) = match called {
-            Ok(Ok(ended)) => ended,
-            Ok(Err(fault)) => return Burst::Broken(fault.to_string().into()),
-            Err(panicked) => return Burst::Broken(panicked.0),
+        let end = match called {
+            Ok(Ok(end)) => Ok(end),
+            Ok(Err(fault)) => Err(fault.to_string().into()),
+            Err(panicked) => Err(panicked.0),
         };
-        self.state.finished = end == Some(Next::Finished);
-        let emitted = emitted || self.out.out.buffered() > 0 || !self.out.done.is_empty();
-        self.state.idle = if emitted { 0 } else { self.state.idle.saturating_add(1) };
         self.env.counters.pending.set(self.out.ledger.pending() as u64);
+        if calls > 0 || end.is_ok() {
+            self.breakdowns = 0;
+        }
+        let emitted = calls > 0 || self.out.out.buffered() > 0 || !self.out.done.is_empty();
+        match end {
+            Err(why) => return Burst::Broken(why),
+            Ok(end) => self.state.finished = end == Some(Next::Finished),
+        }
+        self.state.idle = !emitted;
+        self.state.asked_in_vain &= !emitted;
         if emitted { Burst::Emitted } else { Burst::Nothing }
     }
 
@@ -213,26 +238,27 @@ impl<S: Spout> SpoutExecutor<S> {
     }
 
     /// Waits for acks, space, orders, or something to emit.
-    async fn wait(&mut self, spout: &mut S) {
+    async fn wait(&mut self, spout: &mut S) -> Result<(), Panicked> {
         let may_emit =
             self.state.active && !self.state.finished && !self.state.blocked && self.out.room() > 0;
         if !may_emit {
             self.env.bell.notified().await;
-            return;
+            return Ok(());
         }
-        let again = self.state.idle > 1;
+        let in_vain = self.state.asked_in_vain;
         let ready = async {
-            if again {
+            if in_vain {
                 self.env.task.sleep(IDLE_POLL).await;
             }
             contain_future(spout.ready()).await
         };
         tokio::select! {
             biased;
-            () = self.env.bell.notified() => {}
-            ready = ready => if let Err(panicked) = ready {
-                self.env.report(panicked.0);
-            },
+            () = self.env.bell.notified() => Ok(()),
+            ready = ready => {
+                self.state.asked_in_vain = true;
+                ready
+            }
         }
     }
 
@@ -240,14 +266,18 @@ impl<S: Spout> SpoutExecutor<S> {
     ///
     /// A spout that panics in `ack` or `fail` hears the rest as its next instance.
     fn take_answers(&mut self, spout: &mut S) -> Result<(), Panicked> {
-        let mut answers = std::mem::take(&mut self.answers);
-        if answers.updates.is_empty() && answers.fails.is_empty() {
-            self.lanes[usize::from(self.ledger)].take(&mut answers);
+        if !self.answers.is_empty() {
+            self.apply_answers(spout)?;
         }
-        if answers.updates.is_empty() && answers.fails.is_empty() && self.out.done.is_empty() {
-            self.answers = answers;
+        self.lanes[usize::from(self.ledger)].take(&mut self.answers);
+        if self.answers.is_empty() && self.out.done.is_empty() {
             return Ok(());
         }
+        self.apply_answers(spout)
+    }
+
+    fn apply_answers(&mut self, spout: &mut S) -> Result<(), Panicked> {
+        let mut answers = std::mem::take(&mut self.answers);
         self.out.now = self.env.now();
         let (mut fails, mut updates) = (0, 0);
         let outcome = contain(|| {
@@ -334,7 +364,7 @@ impl<S: Spout> SpoutExecutor<S> {
     fn tell_progress(&mut self) {
         let at_rest = self.out.ledger.pending() == 0 && !self.state.blocked;
         let done = at_rest && self.state.finished;
-        let idle = done || (at_rest && self.state.idle > 0);
+        let idle = done || (at_rest && self.state.idle);
         if idle != self.state.told_idle || done != self.state.told_done {
             let step = |to: bool, from: bool, count: &mut usize| {
                 *count = *count + usize::from(to) - usize::from(from)

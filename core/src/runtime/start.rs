@@ -49,7 +49,8 @@ impl Seat<'_> {
         let context = EmitterContext {
             bell: Arc::clone(&env.bell),
             scheduler: Arc::clone(&env.task.scheduler),
-            batch_size: env.config.batch_size.max(1),
+            control: Arc::clone(&env.control),
+            batch_size: env.config.batch_size,
             witness: env.witness.clone(),
         };
         let mut connection = Connection {
@@ -112,6 +113,7 @@ impl<S: Spout> Start for SpoutStart<S> {
             answers: Answers::default(),
             completions: Default::default(),
             untracked: 0,
+            breakdowns: 0,
             state: Default::default(),
         };
         Box::pin(executor.run())

@@ -148,7 +148,10 @@ impl Topology {
             Some(found) => found.tasks = tasks,
             None => {
                 let names: Vec<&str> = graph.components.iter().map(|one| &*one.name).collect();
-                return Err(BuildError::NoSuchComponent { name: component.into(), there_are: names.join(", ").into() });
+                return Err(BuildError::NoSuchComponent {
+                    name: component.into(),
+                    there_are: names.join(", ").into(),
+                });
             }
         }
         Ok(())

@@ -1,0 +1,100 @@
+//! A few inputs of a batch, executed in a row under one look at the clock; and what is noted of traced ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::vec::Drain;
+
+use super::emitter::Emitters;
+use super::envelope::{Envelope, Joints};
+use super::executor::Executor;
+use super::form::{Form, Out, Turn, Work};
+use crate::schedule::Moment;
+use crate::spout::Fault;
+use crate::trace::{Hop, HopOutcome, value_of};
+use crate::tuple::Tuple;
+
+/// Inputs to execute, and where they come from.
+pub(crate) struct Chunk<'a, 'b, In> {
+    pub(crate) env: &'a Executor,
+    pub(crate) envelopes: &'a mut Drain<'b, Envelope<In>>,
+    pub(crate) joints: &'a Joints,
+    pub(crate) queued: Moment,
+}
+
+/// Executes up to `limit` tuples, fewer where their output fills a batch.
+pub(crate) async fn run_chunk<F: Form>(
+    form: &mut F,
+    chunk: Chunk<'_, '_, F::In>,
+    limit: usize,
+    out: &mut Out<F>,
+    turn: &mut Turn,
+) -> Result<(), Fault> {
+    let Chunk { env, envelopes, joints, queued } = chunk;
+    for envelope in envelopes.take(limit) {
+        let traced = envelope.anchor.root.traced();
+        if traced {
+            turn.tracing = Some(Tracing::begin(env, queued, &envelope, out, turn));
+        }
+        form.execute(Work { envelope, joints, turn: &mut *turn }, out).await?;
+        if traced && let Some(tracing) = turn.tracing.take() {
+            tracing.end(env, out, turn);
+        }
+        if out.buffered() >= env.config.batch_size {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A hop in the making.
+#[derive(Debug)]
+pub(crate) struct Tracing {
+    hop: Hop,
+    emitted: u64,
+    failed: u64,
+    acked: u64,
+}
+
+impl Tracing {
+    #[cold]
+    fn begin<In: Tuple>(
+        env: &Executor,
+        queued: Moment,
+        envelope: &Envelope<In>,
+        out: &impl Emitters,
+        turn: &Turn,
+    ) -> Self {
+        let hop = Hop {
+            root: envelope.anchor.root,
+            component: Arc::clone(&env.task.component),
+            task: env.task.task,
+            queued,
+            started: env.now(),
+            executed: Duration::ZERO,
+            outcome: HopOutcome::Held,
+            value: value_of(&envelope.tuple),
+        };
+        Self { hop, emitted: out.emitted(), failed: turn.failed, acked: turn.acked }
+    }
+
+    #[cold]
+    fn end(mut self, env: &Executor, out: &impl Emitters, turn: &Turn) {
+        self.hop.executed = env.now().since(self.hop.started);
+        let emitted = out.emitted().saturating_sub(self.emitted);
+        match &turn.last_fail {
+            Some(fail) if turn.failed > self.failed => {
+                self.hop.outcome = HopOutcome::Failed(Arc::clone(fail.reason()))
+            }
+            _ if turn.acked > self.acked => self.hop.outcome = HopOutcome::Done { emitted },
+            _ => {}
+        }
+        env.hops.push(self.hop);
+    }
+    /// The bolt broke over it.
+    #[cold]
+    pub(crate) fn fail(mut self, env: &Executor, why: Arc<str>) {
+        self.hop.executed = env.now().since(self.hop.started);
+        self.hop.outcome = HopOutcome::Failed(why);
+        env.hops.push(self.hop);
+    }
+}
