@@ -1,0 +1,12 @@
+//! Whole topologies from outside: on the seeded scheduler under many seeds, and on real threads, with an explicit set of
+//! edges beside every ledger.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod lab;
+mod part;
+
+mod ack;
+mod fault;
+mod grouping;
+mod rich;
