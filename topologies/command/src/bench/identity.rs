@@ -25,7 +25,7 @@ impl Spout for Readings {
     type Id = u64;
 
     fn next(&mut self, out: &mut SpoutEmitter<Reading, u64>) -> Result<Next, Fault> {
-        if self.next.is_multiple_of(512) && self.meter.is_over() {
+        if self.next.is_multiple_of(512) && self.meter.is_over(self.next) {
             return Ok(Next::Finished);
         }
         out.emit_with(self.next, Reading { sensor: self.next, value: self.next })?;

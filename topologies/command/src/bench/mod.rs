@@ -34,6 +34,9 @@ pub(crate) struct Bench {
     /// How long the spout emits
     #[arg(long, default_value_t = 5.0, value_name = "N")]
     seconds: f64,
+    /// End after so many of the spout's records, whatever the time: for counting instructions
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    records: Option<u64>,
     /// Tuples per batch
     #[arg(long, default_value_t = Config::default().batch_size, value_name = "N")]
     batch: usize,
@@ -56,14 +59,15 @@ enum Workload {
 /// Tells a spout when to stop, and adds up what the last bolts saw.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    until: Instant,
+    until: Option<Instant>,
+    limit: u64,
     records: AtomicU64,
 }
 
 impl Meter {
-    /// Whether the spout is to stop. Reads the clock: ask it per hundreds of records.
-    pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.until
+    /// Whether the spout is to stop after `emitted` records. Reads the clock: ask it per hundreds of records.
+    pub(crate) fn is_over(&self, emitted: u64) -> bool {
+        emitted >= self.limit || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Adds what one task of the last bolt saw, told when it is cleaned up.
@@ -98,7 +102,9 @@ fn cpu_seconds() -> Result<f64, Failure> {
 impl Bench {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let until = Instant::now() + Duration::from_secs_f64(self.seconds.clamp(0.0, 86_400.0));
-        let meter = Arc::new(Meter { until, records: AtomicU64::new(0) });
+        let until = self.records.is_none().then_some(until);
+        let limit = self.records.unwrap_or(u64::MAX);
+        let meter = Arc::new(Meter { until, limit, records: AtomicU64::new(0) });
         let (workload, topology) = match self.workload {
             Workload::Identity => ("identity", identity::topology(&meter)),
             Workload::WordCount => ("word-count", word_count::topology(&meter)),

@@ -42,7 +42,7 @@ impl Spout for Sentences {
     type Id = u64;
 
     fn next(&mut self, out: &mut SpoutEmitter<Arc<str>, u64>) -> Result<Next, Fault> {
-        if self.next.is_multiple_of(64) && self.meter.is_over() {
+        if self.next.is_multiple_of(64) && self.meter.is_over(self.next) {
             return Ok(Next::Finished);
         }
         let sentence = &self.sentences[self.next as usize % self.sentences.len()];
