@@ -147,7 +147,8 @@ impl<In: Tuple> Outbox<In> {
             && let Some(middle) = self.envelopes.get(self.envelopes.len() / 2)
         {
             let sampled = size_of::<Envelope<In>>().max(serialized_bytes(&middle.tuple));
-            self.tuple_bytes = (self.tuple_bytes + sampled).div_ceil(2);
+            let before = if self.sends == 1 { sampled } else { self.tuple_bytes };
+            self.tuple_bytes = (before + sampled).div_ceil(2);
         }
     }
 

@@ -7,6 +7,11 @@ mod lab;
 mod part;
 
 mod ack;
+mod backpressure;
+mod determinism;
 mod fault;
+mod feedback;
 mod grouping;
+mod hop;
+mod life_cycle;
 mod rich;

@@ -30,6 +30,18 @@ pub(crate) struct Ledger {
     pub(crate) most_open: usize,
 }
 
+impl Ledger {
+    /// How many numbers are emitted and not answered.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many numbers were not emitted yet.
+    pub(crate) fn left(&self) -> usize {
+        self.to_emit.len()
+    }
+}
+
 impl Desk {
     /// The numbers below `count`, each tried up to `attempts` times.
     pub(crate) fn new(count: u64, attempts: u32) -> Self {
