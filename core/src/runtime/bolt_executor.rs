@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chunk::{Chunk, run_chunk};
+use super::chunk::Chunk;
 use super::contain::{Panicked, contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
@@ -121,7 +121,7 @@ impl<F: Form> BoltExecutor<F> {
                     self.execute(form, batch).await
                 }
                 None => {
-                    batches = BATCHES_PER_TURN;
+                    batches = 0;
                     self.rest(form).await
                 }
             };
@@ -152,7 +152,7 @@ impl<F: Form> BoltExecutor<F> {
                 joints: &batch.joints,
                 queued: batch.sent,
             };
-            let run = run_chunk(&mut form, chunk, self.chunk, &mut self.out, &mut self.turn);
+            let run = form.execute(chunk, self.chunk, &mut self.out, &mut self.turn);
             let outcome = contain_future(run).await;
             let ended = self.env.now();
             let executed = before - envelopes.len();

@@ -7,9 +7,8 @@ use std::vec::Drain;
 use super::emitter::Emitters;
 use super::envelope::{Envelope, Joints};
 use super::executor::Executor;
-use super::form::{Form, Out, Turn, Work};
+use super::form::Turn;
 use crate::schedule::Moment;
-use crate::spout::Fault;
 use crate::trace::{Hop, HopOutcome, value_of};
 use crate::tuple::Tuple;
 
@@ -21,29 +20,32 @@ pub(crate) struct Chunk<'a, 'b, In> {
     pub(crate) queued: Moment,
 }
 
-/// Executes up to `limit` tuples, fewer where their output fills a batch.
-pub(crate) async fn run_chunk<F: Form>(
-    form: &mut F,
-    chunk: Chunk<'_, '_, F::In>,
-    limit: usize,
-    out: &mut Out<F>,
-    turn: &mut Turn,
-) -> Result<(), Fault> {
-    let Chunk { env, envelopes, joints, queued } = chunk;
-    for envelope in envelopes.take(limit) {
-        let traced = envelope.anchor.root.traced();
-        if traced {
-            turn.tracing = Some(Tracing::begin(env, queued, &envelope, out, turn));
+impl<In: Tuple> Chunk<'_, '_, In> {
+    /// The next input; its hop begins where it is traced.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, out: &impl Emitters, turn: &mut Turn) -> Option<Envelope<In>> {
+        let envelope = self.envelopes.next()?;
+        if envelope.anchor.root.traced() {
+            turn.tracing = Some(Tracing::begin(self.env, self.queued, &envelope, out, turn));
         }
-        form.execute(Work { envelope, joints, turn: &mut *turn }, out).await?;
-        if traced && let Some(tracing) = turn.tracing.take() {
-            tracing.end(env, out, turn);
+        Some(envelope)
+    }
+
+    /// Ends the hop of the input that was executed, if it had one. Whether the output fills a batch.
+    #[inline(always)]
+    pub(crate) fn end(&self, out: &impl Emitters, turn: &mut Turn) -> bool {
+        if turn.tracing.is_some() {
+            self.end_hop(out, turn);
         }
-        if out.buffered() >= env.config.batch_size {
-            break;
+        out.buffered() >= self.env.config.batch_size
+    }
+
+    #[cold]
+    fn end_hop(&self, out: &impl Emitters, turn: &mut Turn) {
+        if let Some(tracing) = turn.tracing.take() {
+            tracing.end(self.env, out, turn);
         }
     }
-    Ok(())
 }
 
 /// A hop in the making.

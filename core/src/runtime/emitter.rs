@@ -88,6 +88,12 @@ impl<T: Tuple> Emitter<T> {
         self.buffer.push(Envelope { anchor, tuple });
     }
 
+    /// Emits the one tuple of a new tree, whose first edge it has.
+    #[inline]
+    pub(crate) fn emit_first(&mut self, anchor: Anchor, tuple: T) {
+        self.buffer.push(Envelope { anchor, tuple });
+    }
+
     /// Emits `tuple` anchored to nothing: nobody hears of its end, and it is not replayed.
     pub fn emit_unanchored(&mut self, tuple: T) {
         self.buffer.push(Envelope { anchor: Anchor::UNTRACKED, tuple });

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::acks::Acks;
-use super::chunk::Tracing;
+use super::chunk::{Chunk, Tracing};
 use super::emitter::Emitters;
 use super::envelope::{Anchor, Envelope, JOINT, Joints, for_each_anchor};
 use super::input::{AnswerDesk, Input};
@@ -27,10 +27,16 @@ pub(crate) trait Form: Send + 'static {
     /// What it emits.
     type Out: Output;
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Executes up to `limit` tuples, fewer where their output fills a batch.
+    ///
+    /// The loop is the form's own so that there is one future around the user's, not one per tuple and layer: each layer
+    /// would move the tuple once more.
     fn execute(
         &mut self,
-        work: Work<'_, Self::In>,
+        chunk: Chunk<'_, '_, Self::In>,
+        limit: usize,
         out: &mut <Self::Out as Output>::Emitter,
+        turn: &mut Turn,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
     fn idle(
         &mut self,
@@ -41,13 +47,6 @@ pub(crate) trait Form: Send + 'static {
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
     fn cleanup(&mut self) -> impl Future<Output = ()> + Send;
-}
-
-/// One input to execute.
-pub(crate) struct Work<'a, In> {
-    pub(crate) envelope: Envelope<In>,
-    pub(crate) joints: &'a Joints,
-    pub(crate) turn: &'a mut Turn,
 }
 
 /// What an executor keeps while it executes a batch: how its inputs were answered.
@@ -84,22 +83,30 @@ impl Turn {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
         self.current = Some(anchor);
         if anchor.root == JOINT {
-            let roots: Vec<RootId> = joints[anchor.edge as usize].iter().map(|one| one.root).collect();
-            out.begin_joint(&roots);
+            begin_joint(anchor, joints, out);
         } else {
             out.begin(anchor.root);
         }
     }
 
+    /// The input in work was executed.
+    #[inline(always)]
+    fn end(&mut self, executed: Result<(), Fail>, joints: &Joints, out: &mut impl Emitters) {
+        let Some(anchor) = self.current.take() else { return };
+        match executed {
+            Ok(()) => self.settle(anchor, joints, out),
+            Err(fail) => self.fail(anchor, joints, out, fail),
+        }
+    }
+
     /// The input is done: what was emitted stands for it, or its edge is consumed.
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
         self.acked += 1;
-        self.current = None;
         if anchor.root == RootId::UNTRACKED {
             return;
         }
@@ -144,6 +151,12 @@ impl Turn {
     }
 }
 
+#[cold]
+fn begin_joint(anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
+    let roots: Vec<RootId> = joints[anchor.edge as usize].iter().map(|one| one.root).collect();
+    out.begin_joint(&roots);
+}
+
 /// A bolt whose inputs are answered for it.
 pub(crate) struct Basic<B>(pub(crate) B);
 
@@ -155,14 +168,21 @@ impl<B: Bolt> Form for Basic<B> {
         self.0.prepare(task)
     }
 
-    #[inline]
-    async fn execute(&mut self, work: Work<'_, B::In>, out: &mut Out<Self>) -> Result<(), Fault> {
-        let Work { envelope, joints, turn } = work;
-        let anchor = envelope.anchor;
-        turn.begin(anchor, joints, out);
-        match self.0.execute(envelope.tuple, out).await {
-            Ok(()) => turn.settle(anchor, joints, out),
-            Err(fail) => turn.fail(anchor, joints, out, fail),
+    async fn execute(
+        &mut self,
+        mut chunk: Chunk<'_, '_, B::In>,
+        limit: usize,
+        out: &mut Out<Self>,
+        turn: &mut Turn,
+    ) -> Result<(), Fault> {
+        for _ in 0..limit {
+            let Some(Envelope { anchor, tuple }) = chunk.next(out, turn) else { break };
+            turn.begin(anchor, chunk.joints, out);
+            let executed = self.0.execute(tuple, out).await;
+            turn.end(executed, chunk.joints, out);
+            if chunk.end(out, turn) {
+                break;
+            }
         }
         Ok(())
     }
@@ -191,16 +211,24 @@ impl<B: RichBolt> Form for Rich<B> {
         self.0.prepare(task)
     }
 
-    #[inline]
-    async fn execute(&mut self, work: Work<'_, B::In>, out: &mut Out<Self>) -> Result<(), Fault> {
-        let Work { envelope, joints, turn } = work;
-        out.begin(RootId::UNTRACKED);
-        let input = Input::new(envelope, joints, Arc::clone(&turn.desk));
-        let executed = self.0.execute(input, out).await;
-        if executed.is_ok() {
+    async fn execute(
+        &mut self,
+        mut chunk: Chunk<'_, '_, B::In>,
+        limit: usize,
+        out: &mut Out<Self>,
+        turn: &mut Turn,
+    ) -> Result<(), Fault> {
+        for _ in 0..limit {
+            let Some(envelope) = chunk.next(out, turn) else { break };
+            out.begin(RootId::UNTRACKED);
+            let input = Input::new(envelope, chunk.joints, Arc::clone(&turn.desk));
+            self.0.execute(input, out).await?;
             turn.desk.fail_forgotten();
+            if chunk.end(out, turn) {
+                break;
+            }
         }
-        executed
+        Ok(())
     }
 
     fn idle(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {

@@ -192,8 +192,18 @@ impl<T: Tuple, Id> SpoutEmitter<T, Id> {
         if self.room() == 0 {
             return Err(Full((id, tuple)));
         }
-        // There is room, so `track` does not refuse.
-        let _ = self.track(id, attempt, |out| out.emit(tuple));
+        if !self.tracked {
+            self.out.emit(tuple);
+            self.done.push_back(Done::Untracked(id));
+            return Ok(());
+        }
+        // The one tuple has the tree's first edge: what `track` comes to, without the way round.
+        let edge = self.edges.next();
+        let Some(root) = self.ledger.open(id, edge, attempt, self.now) else { return Ok(()) };
+        if let Some(witness) = &self.witness {
+            witness.lock().opened(root, edge);
+        }
+        self.out.emit_first(Anchor { root, edge }, tuple);
         Ok(())
     }
 }
