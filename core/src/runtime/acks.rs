@@ -75,6 +75,8 @@ pub(crate) type Lanes = Arc<[AckLane]>;
 #[derive(Debug)]
 pub(crate) struct Acks {
     lanes: Lanes,
+    /// The newest update, as long as the next one may be of the same root.
+    newest: Anchor,
     gathered: Vec<Answers>,
     /// Which of `gathered` hold something.
     dirty: Vec<u16>,
@@ -84,7 +86,7 @@ pub(crate) struct Acks {
 impl Acks {
     pub(crate) fn new(lanes: Lanes, component: Arc<str>) -> Self {
         let gathered = lanes.iter().map(|_| Answers::default()).collect();
-        Self { lanes, gathered, dirty: Vec::new(), component }
+        Self { lanes, newest: Anchor::UNTRACKED, gathered, dirty: Vec::new(), component }
     }
 
     /// The answers for `root`'s ledger; `None` for a root that no ledger of this topology issued.
@@ -101,10 +103,21 @@ impl Acks {
     /// XORs `anchor.edge` into its root.
     #[inline]
     pub(crate) fn update(&mut self, anchor: Anchor) {
-        let Some(answers) = self.answers(anchor.root) else { return };
-        match answers.updates.last_mut() {
-            Some(last) if last.root == anchor.root => last.edge ^= anchor.edge,
-            _ => answers.updates.push(anchor),
+        if anchor.root == self.newest.root {
+            self.newest.edge ^= anchor.edge;
+        } else {
+            self.gather_newest();
+            self.newest = anchor;
+        }
+    }
+
+    #[inline]
+    fn gather_newest(&mut self) {
+        let newest = std::mem::replace(&mut self.newest, Anchor::UNTRACKED);
+        if newest.root != RootId::UNTRACKED
+            && let Some(answers) = self.answers(newest.root)
+        {
+            answers.updates.push(newest);
         }
     }
 
@@ -125,6 +138,7 @@ impl Acks {
 
     /// Sends all that was gathered.
     pub(crate) fn flush(&mut self) {
+        self.gather_newest();
         for ledger in self.dirty.drain(..) {
             let ledger = usize::from(ledger);
             self.lanes[ledger].append(&mut self.gathered[ledger]);

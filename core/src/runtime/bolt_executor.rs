@@ -27,10 +27,11 @@ pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
 /// Batches executed before other executors of the thread get their turn.
 const BATCHES_PER_TURN: u32 = 4;
 
-/// Tuples between two looks at the clock. Reading it costs 20 ns, so quick executes share one reading: where a mean
-/// execute takes under [`SLOW`], its time is told per so many tuples.
-const QUICK_CHUNK: usize = 32;
-const SLOW: Duration = Duration::from_micros(2);
+/// Time between two looks at the clock while tuples are executed. A look costs some 25 ns, so quick executes share one, and
+/// are told their mean; an execute that takes longer than this is timed by itself.
+const LOOK_EVERY: Duration = Duration::from_micros(4);
+/// The most tuples that share a look at the clock.
+const LARGEST_CHUNK: u64 = 128;
 
 /// One task of a bolt.
 pub(crate) struct BoltExecutor<F: Form> {
@@ -254,7 +255,8 @@ impl<F: Form> BoltExecutor<F> {
             return;
         }
         let mean = took / count;
-        self.chunk = if mean > SLOW { 1 } else { QUICK_CHUNK };
+        let chunk = LOOK_EVERY.as_nanos() as u64 / (mean.as_nanos() as u64).max(1);
+        self.chunk = chunk.clamp(1, LARGEST_CHUNK) as usize;
         self.times.push((mean, u64::from(count)));
     }
 
