@@ -9,7 +9,7 @@ use topo_core::schedule::Seeded;
 use topo_core::{Config, LaunchError, Running, Topology};
 
 /// As many seeds as a quick scenario is worth.
-pub(crate) const SEEDS: u64 = 40;
+pub(crate) const SEEDS: u64 = 25;
 
 /// Runs `scenario` under many seeds; the one that fails is printed.
 pub(crate) fn for_seeds(seeds: u64, scenario: impl Fn(u64)) {

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod dag;
 mod lab;
 mod part;
 
@@ -14,4 +15,6 @@ mod feedback;
 mod grouping;
 mod hop;
 mod life_cycle;
+mod random;
 mod rich;
+mod thread;
