@@ -44,11 +44,31 @@ pub enum BuildError {
         /// The loop's name.
         name: Arc<str>,
     },
-    /// A loop was closed twice.
-    #[error("feedback `{name}` is connected twice; make one feedback per stream that returns")]
-    LoopConnectedTwice {
+    /// A loop was connected to another loop's entry, which no component emits.
+    #[error("feedback `{name}` is connected to a feedback; connect it to the stream of a bolt")]
+    LoopOfLoop {
         /// The loop's name.
         name: Arc<str>,
+    },
+    /// A loop was closed, and nobody subscribed to its entry.
+    #[error("nobody reads feedback `{name}`; subscribe a bolt to it, or leave it out")]
+    LoopUnread {
+        /// The loop's name.
+        name: Arc<str>,
+    },
+    /// A component reads what came of its own output, and no feedback lies between.
+    #[error(
+        "`{component}` reads its own output; close the cycle with topology.feedback(name), which cannot deadlock"
+    )]
+    Cycle {
+        /// A component of the cycle.
+        component: Arc<str>,
+    },
+    /// A bolt ticks without a pause.
+    #[error("bolt `{bolt}` ticks every 0 s; give .tick_every an interval above zero")]
+    ZeroTick {
+        /// The bolt.
+        bolt: Arc<str>,
     },
     /// A stream of one topology was used in another.
     #[error("`{component}` subscribes to a stream of another topology; use streams of its own")]

@@ -104,15 +104,21 @@ impl GraphHandle {
 
     pub(crate) fn close_loop(&self, component: ComponentId, source: ComponentId, stream: Arc<str>) {
         let mut graph = self.lock();
-        let index = component.0 - FIRST_LOOP;
-        if graph.loops[index].source.replace((source, stream)).is_some() {
-            let name = Arc::clone(&graph.loops[index].name);
-            graph.errors.push(BuildError::LoopConnectedTwice { name });
+        let is_loop = source.0 >= FIRST_LOOP;
+        if let Some(one) = graph.loops.iter_mut().find(|one| one.component == component) {
+            one.source = Some((source, stream));
+            let name = Arc::clone(&one.name);
+            if is_loop {
+                graph.errors.push(BuildError::LoopOfLoop { name });
+            }
         }
     }
 
+    /// Changes a component. A handle that outlived the launch of its topology changes nothing.
     pub(crate) fn change(&self, id: ComponentId, change: impl FnOnce(&mut Component)) {
-        change(&mut self.lock().components[id.0]);
+        if let Some(component) = self.lock().components.get_mut(id.0) {
+            change(component);
+        }
     }
 
     pub(crate) fn declare_stream(&self, id: ComponentId, name: &str) {
@@ -125,10 +131,9 @@ impl GraphHandle {
 
     pub(crate) fn name_of(&self, id: ComponentId) -> Arc<str> {
         let graph = self.lock();
-        match graph.components.get(id.0) {
-            Some(component) => Arc::clone(&component.name),
-            None => Arc::clone(&graph.loops[id.0 - FIRST_LOOP].name),
-        }
+        let component = graph.components.get(id.0).map(|component| &component.name);
+        let entry = || graph.loops.iter().find(|one| one.component == id).map(|one| &one.name);
+        component.or_else(entry).map(Arc::clone).unwrap_or_default()
     }
 }
 

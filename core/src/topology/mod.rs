@@ -1,5 +1,6 @@
 //! Building a topology: spouts and bolts by name, wired by typed stream handles.
 
+mod check;
 mod error;
 mod graph;
 mod handle;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 
 use crate::bolt::{Bolt, RichBolt};
 use crate::config::Config;
-use crate::ledger::RootId;
 use crate::metrics::ComponentKind;
 use crate::runtime::{Basic, BoltStart, LaunchError, Rich, Running, SpoutStart, launch};
 use crate::schedule::Scheduler;
@@ -19,6 +19,8 @@ use crate::tuple::Tuple;
 
 pub use error::BuildError;
 pub use handle::{BoltHandle, Feedback, SpoutHandle};
+
+use check::check;
 
 pub(crate) use graph::{Component, ComponentId, Graph, GraphHandle};
 
@@ -162,24 +164,7 @@ impl Topology {
     /// # Errors
     /// The first thing that is wrong, and what to do about it.
     pub fn check(&self) -> Result<(), BuildError> {
-        let graph = self.graph.lock();
-        if let Some(error) = graph.errors.first() {
-            return Err(error.clone());
-        }
-        check_spouts(&graph)?;
-        for component in &graph.components {
-            let name = || Arc::clone(&component.name);
-            if component.tasks == 0 {
-                return Err(BuildError::ZeroTasks { component: name() });
-            }
-            if component.kind == ComponentKind::Bolt && component.inputs.is_empty() {
-                return Err(BuildError::NoInput { bolt: name() });
-            }
-        }
-        match graph.loops.iter().find(|one| one.source.is_none()) {
-            Some(open) => Err(BuildError::LoopOpen { name: Arc::clone(&open.name) }),
-            None => Ok(()),
-        }
+        check(&self.graph.lock())
     }
 
     /// Starts the topology on `scheduler`; returns once every task is prepared.
@@ -191,37 +176,6 @@ impl Topology {
         let graph = std::mem::take(&mut *self.graph.lock());
         launch(self.name, graph, scheduler, config).await
     }
-}
-
-fn check_spouts(graph: &Graph) -> Result<(), BuildError> {
-    let spouts = || graph.components.iter().enumerate().filter(|(_, one)| one.kind == ComponentKind::Spout);
-    for (index, spout) in spouts() {
-        for stream in &spout.streams {
-            let read = graph.components.iter().flat_map(|one| &one.inputs);
-            let source = Some((ComponentId(index), Arc::clone(stream)));
-            if !read.into_iter().any(|edge| graph.source_of(edge) == source) {
-                return Err(BuildError::NoSubscriber {
-                    spout: Arc::clone(&spout.name),
-                    stream: Arc::clone(stream),
-                });
-            }
-        }
-        match spout.max_pending {
-            Some(asked) if asked == 0 || asked > RootId::MAX_SLOTS => {
-                let limit = RootId::MAX_SLOTS;
-                return Err(BuildError::MaxPending { spout: Arc::clone(&spout.name), asked, limit });
-            }
-            _ => {}
-        }
-    }
-    let tasks: usize = spouts().map(|(_, spout)| spout.tasks).sum();
-    if spouts().next().is_none() {
-        return Err(BuildError::NoSpout);
-    }
-    if tasks > RootId::MAX_TASKS {
-        return Err(BuildError::TooManyTasks { tasks, limit: RootId::MAX_TASKS });
-    }
-    Ok(())
 }
 
 impl fmt::Debug for Topology {

@@ -13,7 +13,7 @@ use topo_core::{
 };
 
 use crate::lab::{Lab, SEEDS, config, for_seeds};
-use crate::part::{Desk, Seen, Source, note, pass, rich};
+use crate::part::{Desk, Seen, Source, act, note, pass, rich};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -410,4 +410,23 @@ fn ticks_come_at_their_interval_and_are_not_made_up_for() {
         lab.stop();
         assert_eq!(emitted.count(), 12, "what ticks emit is sent at once");
     });
+}
+
+#[test]
+fn a_handle_that_outlives_the_launch_changes_nothing() {
+    let desk = Desk::new(10, 1);
+    let topology = Topology::new("handles");
+    let numbers = topology.spout("numbers", desk.source());
+    let again = topology.feedback::<u64>("again");
+    let late = topology.feedback::<u64>("late");
+    let passed = topology.bolt("pass", pass()).shuffle(&numbers).shuffle(&again).shuffle(&late);
+    let nothing = topology.bolt("nothing", act(|_: u64, _: &mut Emitter<u64>, _| Ok(()))).shuffle(&passed);
+    again.connect(&nothing);
+    late.connect(&nothing);
+    let lab = Lab::launch(1, topology);
+    let passed = passed.tasks(7).tick_every(SECOND);
+    numbers.tasks(7).max_pending(7);
+    passed.shuffle(&nothing);
+    assert_eq!(lab.finish().components[1].tasks.len(), 1);
+    desk.assert_all_acked(10);
 }
