@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::Serialize;
-use topo_core::schedule::{Scheduler, TokioScheduler};
+use topo_core::schedule::{Scheduler, Seeded, TokioScheduler};
 use topo_core::{Config, Delivery, Running, Topology};
 
 use crate::failure::Failure;
@@ -37,6 +37,9 @@ pub(crate) struct Bench {
     /// End after so many of the spout's records, whatever the time: for counting instructions
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     records: Option<u64>,
+    /// Run on the seeded single thread with a clock that stands still, where a run takes the same instructions each time
+    #[arg(long, requires = "records")]
+    seeded: bool,
     /// Tuples per batch
     #[arg(long, default_value_t = Config::default().batch_size, value_name = "N")]
     batch: usize,
@@ -135,14 +138,15 @@ impl Bench {
             max_pending: self.max_pending,
             ..Config::default()
         };
-        let scheduler: Arc<dyn Scheduler> = Arc::new(TokioScheduler::current());
         let (started, cpu) = (Instant::now(), cpu_seconds()?);
-        let running =
-            topology.launch(scheduler, config).await.map_err(|error| Failure::Topology(error.to_string()))?;
-        running.finished().await;
-        let stopped = running.kill(Duration::from_secs(60)).await;
+        let running = if self.seeded {
+            let seeded = Seeded::new(1);
+            seeded.set_step_limit(u64::MAX);
+            seeded.block_on(run_to_end(topology, Arc::clone(&seeded) as _, Config { seed: 1, ..config }))?
+        } else {
+            run_to_end(topology, Arc::new(TokioScheduler::current()), config).await?
+        };
         let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
-        stopped.map_err(|error| Failure::Topology(error.to_string()))?;
         let records = meter.records.load(Ordering::Relaxed);
         let (complete_p50_us, complete_p99_us) = completion(&running);
         Ok(Report {
@@ -157,6 +161,19 @@ impl Bench {
             complete_p99_us,
         })
     }
+}
+
+/// Runs until the spouts are finished and all trees are done.
+async fn run_to_end(
+    topology: Topology,
+    scheduler: Arc<dyn Scheduler>,
+    config: Config,
+) -> Result<Running, Failure> {
+    let refused = |error: &dyn std::error::Error| Failure::Topology(error.to_string());
+    let running = topology.launch(scheduler, config).await.map_err(|error| refused(&error))?;
+    running.finished().await;
+    running.kill(Duration::from_secs(60)).await.map_err(|error| refused(&error))?;
+    Ok(running)
 }
 
 /// Median and 99th percentile from emit to ack, in microseconds.
