@@ -179,9 +179,13 @@ fn resealed(change: impl FnOnce(&mut BytesMut)) -> BytesMut {
 #[tokio::test]
 async fn batches_are_stored_as_they_came_unless_the_topic_says_how() {
     let broker = open(&MemoryStorage::new());
-    for (kind, wanted) in
-        [("producer", Compression::Lz4), ("zstd", Compression::Zstd), ("uncompressed", Compression::None)]
-    {
+    for (kind, wanted) in [
+        ("producer", Compression::Lz4),
+        ("gzip", Compression::Gzip),
+        ("snappy", Compression::Snappy),
+        ("zstd", Compression::Zstd),
+        ("uncompressed", Compression::None),
+    ] {
         broker.create_topic(kind, 1, config("compression.type", kind)).await.unwrap();
         let to = TopicPartition::new(kind, 0);
         let sent = batch_as(&[7; 500], Compression::Lz4);

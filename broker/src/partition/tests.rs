@@ -271,9 +271,13 @@ async fn a_failed_sync_refuses_appends_and_keeps_reads() {
 async fn a_failed_write_wakes_who_waits_for_an_earlier_one() {
     let disk = SimulatedDisk::new(2);
     let partition = open(Arc::new(disk.clone()));
-    disk.inject(Fault::WriteError { after: 1 });
-    let (first, second) = tokio::join!(partition.append(batch("first")), partition.append(batch("second")));
-    assert!(second.is_err());
-    // Synced before the second was written, or refused with it; never left waiting.
-    assert!(matches!(first, Ok(_) | Err(BrokerError::Poisoned { .. })), "{first:?}");
+    // No sync begins between the two writes.
+    partition.write_state().syncing = true;
+    let first = partition.write(batch("first")).unwrap();
+    partition.write_state().syncing = false;
+    disk.inject(Fault::WriteError { after: 0 });
+    assert!(partition.write(batch("second")).is_err());
+    // Refused with the second; never left waiting.
+    let waited = partition.until_durable(first.next_offset).await;
+    assert!(matches!(waited, Err(BrokerError::Poisoned { .. })), "{waited:?}");
 }

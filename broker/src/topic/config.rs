@@ -101,9 +101,12 @@ impl FromStr for CompressionType {
     type Err = &'static str;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let accepted = [Compression::None, Compression::Lz4, Compression::Zstd].map(Self::As);
-        let mut accepted = accepted.into_iter().chain([Self::Producer]);
-        accepted.find(|kind| kind.to_string() == name).ok_or("one of producer, uncompressed, lz4 and zstd")
+        let codecs =
+            [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+        let mut accepted = codecs.map(Self::As).into_iter().chain([Self::Producer]);
+        accepted
+            .find(|kind| kind.to_string() == name)
+            .ok_or("one of producer, uncompressed, gzip, snappy, lz4 and zstd")
     }
 }
 
@@ -122,6 +125,8 @@ mod tests {
         for (value, kind) in [
             ("producer", CompressionType::Producer),
             ("uncompressed", CompressionType::As(Compression::None)),
+            ("gzip", CompressionType::As(Compression::Gzip)),
+            ("snappy", CompressionType::As(Compression::Snappy)),
             ("lz4", CompressionType::As(Compression::Lz4)),
             ("zstd", CompressionType::As(Compression::Zstd)),
         ] {
@@ -141,8 +146,8 @@ mod tests {
             "`segment.bytes` cannot be `1k`; it takes a number of bytes from 1024 to 2147483647"
         );
         assert_eq!(
-            sentence(COMPRESSION_TYPE, "gzip"),
-            "`compression.type` cannot be `gzip`; it takes one of producer, uncompressed, lz4 and zstd"
+            sentence(COMPRESSION_TYPE, "brotli"),
+            "`compression.type` cannot be `brotli`; it takes one of producer, uncompressed, gzip, snappy, lz4 and zstd"
         );
         for value in ["", "-1", "1023", "2147483648", "99999999999999999999"] {
             assert!(with(SEGMENT_BYTES, value).is_err(), "{value}");

@@ -30,9 +30,9 @@ impl EmbeddedLog {
     }
 }
 
-/// Bytes that a codec makes at most `max` bytes of, even where it cannot compress them.
+/// Bytes that a codec makes at most `max` bytes of, even where it cannot compress them: Snappy may add one in 65.
 fn compressible(max: usize) -> usize {
-    max.saturating_sub(max / 128 + 128)
+    max.saturating_sub(max / 64 + 128)
 }
 
 fn batches(

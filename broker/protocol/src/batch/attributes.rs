@@ -87,8 +87,6 @@ pub enum TimestampType {
 }
 
 /// How a batch's records are compressed, with Kafka's numbers.
-///
-/// Gzip and Snappy are known by number and name; their codecs are not built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(i16)]
 pub enum Compression {
@@ -97,7 +95,7 @@ pub enum Compression {
     None = 0,
     /// RFC 1952.
     Gzip = 1,
-    /// Snappy in Kafka's framing.
+    /// Snappy blocks in the Java library's framing; a bare block is read as well.
     Snappy = 2,
     /// The LZ4 frame format, independent blocks of at most 64 KiB.
     Lz4 = 3,

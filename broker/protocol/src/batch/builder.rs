@@ -98,8 +98,8 @@ impl BatchBuilder {
     /// The batch of the records appended since the last one, at base offset 0; the builder is empty afterwards.
     ///
     /// # Errors
-    /// [`BatchError::Empty`] without records; [`BatchError::CodecUnavailable`] or [`BatchError::Compress`] where the
-    /// codec fails. The records are dropped with the error.
+    /// [`BatchError::Empty`] without records; [`BatchError::Compress`] where the codec fails, and the records are dropped
+    /// with the error.
     pub fn finish(&mut self, compression: Compression) -> Result<BytesMut, BatchError> {
         if self.is_empty() {
             return Err(BatchError::Empty);

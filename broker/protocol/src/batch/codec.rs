@@ -6,10 +6,13 @@
 use std::io::{self, Read, Write};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
 use super::attributes::Compression;
 use super::error::BatchError;
+use super::snappy::{self, Refused};
 
 /// Zstandard's own default, and that of Kafka's producers.
 const ZSTD_LEVEL: i32 = 3;
@@ -29,7 +32,14 @@ pub(super) fn compress(codec: Compression, records: &[u8], out: &mut BytesMut) -
         Compression::Zstd => {
             out.put_slice(&zstd::bulk::compress(records, ZSTD_LEVEL).map_err(failed)?);
         }
-        Compression::Gzip | Compression::Snappy => return Err(BatchError::CodecUnavailable(codec)),
+        Compression::Gzip => {
+            let mut encoder = GzEncoder::new(out.writer(), flate2::Compression::default());
+            encoder.write_all(records).map_err(failed)?;
+            encoder.finish().map_err(failed)?;
+        }
+        Compression::Snappy => {
+            snappy::compress(records, out).map_err(|error| failed(error.into()))?;
+        }
     }
     Ok(())
 }
@@ -47,7 +57,13 @@ pub(super) fn decompress(codec: Compression, compressed: &Bytes, max: usize) -> 
             let decoder = zstd::stream::read::Decoder::with_buffer(&compressed[..]).map_err(failed)?;
             read_capped(decoder, compressed.len(), max, failed)
         }
-        Compression::Gzip | Compression::Snappy => Err(BatchError::CodecUnavailable(codec)),
+        // One member behind another is one stream, as for Java's reader.
+        Compression::Gzip => read_capped(MultiGzDecoder::new(&compressed[..]), compressed.len(), max, failed),
+        Compression::Snappy => match snappy::decompress(compressed, max) {
+            Ok(records) => Ok(records.into()),
+            Err(Refused::TooLarge) => Err(BatchError::DecompressedTooLarge { max }),
+            Err(Refused::Malformed(reason)) => Err(BatchError::Decompress { codec, reason }),
+        },
     }
 }
 
@@ -74,10 +90,11 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_at_the_cap() {
         let zeros = vec![0_u8; 64 << 20];
-        for codec in [Compression::Lz4, Compression::Zstd] {
+        for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
             let mut bomb = BytesMut::new();
             compress(codec, &zeros, &mut bomb).unwrap();
-            assert!(bomb.len() < 1 << 20, "{codec}: {} bytes", bomb.len());
+            // Snappy cannot do better than 64 bytes in 3.
+            assert!(bomb.len() < 4 << 20, "{codec}: {} bytes", bomb.len());
             let bomb = bomb.freeze();
             let max = 1 << 20;
             assert_eq!(decompress(codec, &bomb, max), Err(BatchError::DecompressedTooLarge { max }));
@@ -91,12 +108,44 @@ mod tests {
     }
 
     #[test]
-    fn codecs_that_are_not_built_in_are_refused_by_name() {
-        for codec in [Compression::Gzip, Compression::Snappy] {
-            let refused = BatchError::CodecUnavailable(codec);
-            assert_eq!(compress(codec, b"x", &mut BytesMut::new()), Err(refused.clone()));
-            assert_eq!(decompress(codec, &Bytes::from_static(b"x"), 10), Err(refused.clone()));
-            assert!(refused.to_string().starts_with(&codec.to_string()), "{refused}");
+    fn gzip_of_another_implementation_is_read() {
+        // By Python: `gzip.compress(b"one two two ", mtime=0) + gzip.compress(b"three", mtime=0)`.
+        const MEMBERS: [u8; 53] = [
+            0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xcb, 0xcf, 0x4b, 0x55, 0x28, 0x29,
+            0xcf, 0x07, 0x63, 0x00, 0x45, 0x38, 0xd0, 0xc3, 0x0c, 0x00, 0x00, 0x00, 0x1f, 0x8b, 0x08, 0x00,
+            0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x2b, 0xc9, 0x28, 0x4a, 0x4d, 0x05, 0x00, 0xf5, 0xd8, 0xc5,
+            0x46, 0x05, 0x00, 0x00, 0x00,
+        ];
+        let read = |bytes: &'static [u8], max| decompress(Compression::Gzip, &Bytes::from_static(bytes), max);
+        assert_eq!(read(&MEMBERS, 17).unwrap()[..], b"one two two three"[..]);
+        assert_eq!(read(&MEMBERS, 16), Err(BatchError::DecompressedTooLarge { max: 16 }));
+        for end in 1..MEMBERS.len() {
+            let cut = read(&MEMBERS[..end], 17);
+            assert!(cut.is_err() || end == 28, "cut at {end}: {cut:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_is_read_back_at_any_size() {
+        let text: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 27) as u8).collect();
+        for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            for bytes in [0, 1, 100, 32 << 10, (32 << 10) + 1, 200_000] {
+                let mut out = BytesMut::from(&b"in front"[..]);
+                compress(codec, &text[..bytes], &mut out).unwrap();
+                let compressed = out.freeze().slice(8..);
+                assert_eq!(
+                    decompress(codec, &compressed, bytes).unwrap()[..],
+                    text[..bytes],
+                    "{codec} {bytes}"
+                );
+                if bytes > 0 {
+                    let max = bytes - 1;
+                    assert_eq!(
+                        decompress(codec, &compressed, max),
+                        Err(BatchError::DecompressedTooLarge { max })
+                    );
+                }
+            }
         }
     }
 

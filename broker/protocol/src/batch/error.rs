@@ -57,9 +57,6 @@ pub enum BatchError {
     /// A compression number that Kafka does not define.
     #[error("a record batch is compressed with the unknown codec {0}")]
     UnknownCodec(i16),
-    /// A codec that is known and not built in.
-    #[error("{0} compression is not supported; use lz4, zstd or none")]
-    CodecUnavailable(Compression),
     /// The compressed records do not decompress.
     #[error("the {codec} records of a batch do not decompress: {reason}")]
     Decompress {

@@ -23,6 +23,7 @@ mod error;
 mod header;
 mod reader;
 mod recompress;
+mod snappy;
 #[cfg(test)]
 mod tests;
 
