@@ -35,7 +35,7 @@ pub enum BrokerError {
     InvalidPartitionCount(u32),
     /// A configuration key that no topic has.
     #[error(
-        "`{0}` is no topic setting that topo has; it has compression.type, max.message.bytes and segment.bytes"
+        "`{0}` is no topic setting that topo has; it has compression.type, flush.ms, max.message.bytes and segment.bytes"
     )]
     UnknownConfig(String),
     /// A configuration value that its key does not take.

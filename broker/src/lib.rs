@@ -5,12 +5,14 @@
 //! of the same methods; nothing here knows the network.
 //!
 //! Invariants:
-//! - What is acknowledged or returned survives a power loss: the high watermark is the durable end of the log.
+//! - Under [`Durability::Fsync`], the default, what is acknowledged or returned survives a power loss: the high
+//!   watermark is the durable end of the log. Under the others it is the log's end.
 //! - Batches are stored verbatim, unless their topic's `compression.type` asks for another codec.
 //! - A topic exists exactly while its metadata file does.
 
 mod broker;
 mod config;
+mod durability;
 mod error;
 mod offsets;
 mod partition;
@@ -18,6 +20,7 @@ mod topic;
 
 pub use broker::Broker;
 pub use config::BrokerConfig;
+pub use durability::Durability;
 pub use error::BrokerError;
 pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};

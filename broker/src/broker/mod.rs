@@ -20,7 +20,7 @@ use crate::offsets::{CommittedOffset, CommittedOffsets};
 use crate::partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
 use crate::topic::{CompressionType, OFFSETS_TOPIC, Registry, Topic, TopicPartition, is_internal};
 
-/// A log of topics in one data directory, durable before it acknowledges.
+/// A log of topics in one data directory, durable before it acknowledges unless a topic's `flush.ms` says otherwise.
 ///
 /// Clones share it. Its methods need a tokio runtime: syncs and reads run on blocking threads. A broker that is dropped
 /// without [`Broker::close`] has lost nothing that it acknowledged; the next open has more to check.
@@ -123,7 +123,7 @@ impl Broker {
 
     /// Creates a topic; it exists, durably, when this returns.
     ///
-    /// `config` are Kafka's keys: `segment.bytes`, `max.message.bytes` and `compression.type`.
+    /// `config` are Kafka's keys, as in [`TopicConfig`](crate::TopicConfig).
     ///
     /// # Errors
     /// [`BrokerError::TopicExists`]; [`BrokerError::InvalidTopicName`], [`BrokerError::InternalTopic`],
@@ -167,7 +167,8 @@ impl Broker {
         self.shared.registry.all()
     }
 
-    /// Appends batches, as producers send them, behind each other, and returns once they are durable.
+    /// Appends batches, as producers send them, behind each other, and returns once they are as durable as their topic
+    /// wants them.
     ///
     /// Offsets are given at the first poll, so appends polled one after another keep that order. An append that is
     /// dropped while it waits may or may not have happened.

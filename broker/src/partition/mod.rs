@@ -1,8 +1,8 @@
 //! A partition as many tasks share it: appends, group-committed syncs, reads, and waiting for records.
 //!
-//! Invariants: the high watermark is the log's durable end, so nothing is read, or acknowledged, that a power loss could
-//! take back. At most one thread syncs a partition; it syncs outside the lock, and all that was appended meanwhile
-//! shares its next sync.
+//! Invariants: under [`Durability::Fsync`] the high watermark is the log's durable end, so nothing is read, or
+//! acknowledged, that a power loss could take back; under the others it is the log's end. It never goes back. At most one
+//! thread syncs a partition; it syncs outside the lock, and all that was appended meanwhile shares its next sync.
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use topo_log::{LogError, Partition as Log};
 
+use crate::durability::Durability;
 use crate::error::BrokerError;
 use crate::topic::TopicPartition;
 
@@ -31,7 +32,7 @@ pub struct Appended {
 pub struct Offsets {
     /// The first offset still held.
     pub log_start: i64,
-    /// One past the last record that may be read: the durable end.
+    /// One past the last record that may be read: the durable end, or the log's where the topic does not wait for syncs.
     pub high_watermark: i64,
     /// One past the last record appended.
     pub log_end: i64,
@@ -59,6 +60,7 @@ pub struct Fetched {
 #[derive(Debug)]
 pub struct Partition {
     at: TopicPartition,
+    durability: Durability,
     state: RwLock<State>,
     progress: watch::Sender<Progress>,
 }
@@ -67,7 +69,7 @@ pub struct Partition {
 struct State {
     /// `None` once closed or deleted.
     log: Option<Log>,
-    /// Whether a thread is syncing; whoever finds `false` starts one.
+    /// Whether a sync is under way or due; whoever finds `false` sees to one.
     syncing: bool,
 }
 
@@ -91,10 +93,11 @@ enum Standing {
 
 impl Partition {
     /// Shares an open log, all of which is durable.
-    pub(crate) fn new(at: TopicPartition, log: Log) -> Self {
+    pub(crate) fn new(at: TopicPartition, log: Log, durability: Durability) -> Self {
         let progress = Progress { high_watermark: log.durable_end(), standing: Standing::Open };
         Self {
             at,
+            durability,
             state: RwLock::new(State { log: Some(log), syncing: false }),
             progress: watch::Sender::new(progress),
         }
@@ -110,10 +113,10 @@ impl Partition {
     /// # Errors
     /// [`BrokerError::Closed`], or [`BrokerError::UnknownTopic`] for a topic that was deleted.
     pub fn offsets(&self) -> Result<Offsets, BrokerError> {
-        self.read_state().log.as_ref().map(offsets).ok_or_else(|| self.gone())
+        self.read_state().log.as_ref().map(|log| self.held(log)).ok_or_else(|| self.gone())
     }
 
-    /// Appends sound batches behind each other and returns once they are durable.
+    /// Appends sound batches behind each other and returns once they are as durable as the topic wants them.
     ///
     /// Offsets are given at the first poll, so appends polled one after another keep that order. An append that is
     /// dropped while it waits may or may not have happened.
@@ -134,7 +137,7 @@ impl Partition {
             return Err(refused);
         }
         let log = state.log.as_mut().ok_or_else(|| self.gone())?;
-        let base_offset = log.log_end();
+        let (base_offset, segments) = (log.log_end(), log.segments());
         let mut written = Ok(());
         for batch in &mut batches {
             written = log.append(batch).map(drop);
@@ -143,11 +146,18 @@ impl Partition {
             }
         }
         let next_offset = log.log_end();
+        let rolled = log.segments() > segments;
+        if self.durability != Durability::Fsync {
+            self.progress.send_modify(|progress| progress.high_watermark = next_offset);
+        }
+        let due = match self.durability {
+            Durability::Os => rolled,
+            Durability::Fsync | Durability::Interval(_) => next_offset > base_offset,
+        };
         // Also after an error: what was written before it must not keep the high watermark back.
-        if !state.syncing && (next_offset > base_offset || written.is_err()) {
+        if !state.syncing && (due || written.is_err()) {
             state.syncing = true;
-            let this = self.clone();
-            tokio::task::spawn_blocking(move || this.sync_all());
+            self.see_to_sync(written.is_err());
         }
         match written {
             Ok(()) => Ok(Appended { base_offset, next_offset }),
@@ -166,34 +176,57 @@ impl Partition {
         if durable { Ok(()) } else { Err(self.refusal().unwrap_or(BrokerError::Closed)) }
     }
 
-    /// Syncs until nothing is left to sync.
-    fn sync_all(&self) {
-        loop {
-            let ticket = {
-                let mut state = self.write_state();
-                let poisoned = matches!(self.progress.borrow().standing, Standing::Poisoned(_));
-                match state.log.as_mut() {
-                    Some(log)
-                        if !poisoned && (log.log_end() > log.durable_end() || log.poisoned().is_some()) =>
-                    {
-                        log.begin_sync()
+    /// Lets what was written be synced, when the durability asks for it.
+    fn see_to_sync(self: &Arc<Self>, at_once: bool) {
+        let this = self.clone();
+        match self.durability {
+            Durability::Interval(every) if !at_once => {
+                tokio::spawn(async move {
+                    let mut more = true;
+                    while more {
+                        tokio::time::sleep(every).await;
+                        let this = this.clone();
+                        more = tokio::task::spawn_blocking(move || this.sync_once()).await.unwrap_or(false);
                     }
-                    _ => {
-                        state.syncing = false;
-                        return;
-                    }
-                }
-            };
-            let result = ticket.run();
-            let mut state = self.write_state();
-            // Deleted meanwhile: nobody waits any more.
-            let Some(log) = state.log.as_mut() else { continue };
-            let outcome = log.finish_sync(ticket, result);
-            self.progress.send_modify(|progress| match outcome {
-                Ok(durable_end) => progress.high_watermark = durable_end,
-                Err(error) => progress.standing = Standing::Poisoned(error.to_string().into()),
-            });
+                });
+            }
+            Durability::Os if !at_once => {
+                tokio::task::spawn_blocking(move || {
+                    this.sync_once();
+                    this.write_state().syncing = false;
+                });
+            }
+            _ => {
+                tokio::task::spawn_blocking(move || while this.sync_once() {});
+            }
         }
+    }
+
+    /// Syncs what there is; `false`, and nobody is syncing any more, where nothing is left.
+    fn sync_once(&self) -> bool {
+        let ticket = {
+            let mut state = self.write_state();
+            let poisoned = matches!(self.progress.borrow().standing, Standing::Poisoned(_));
+            match state.log.as_mut() {
+                Some(log) if !poisoned && (log.log_end() > log.durable_end() || log.poisoned().is_some()) => {
+                    log.begin_sync()
+                }
+                _ => {
+                    state.syncing = false;
+                    return false;
+                }
+            }
+        };
+        let result = ticket.run();
+        let mut state = self.write_state();
+        // Deleted meanwhile: nobody waits any more.
+        let Some(log) = state.log.as_mut() else { return true };
+        let outcome = log.finish_sync(ticket, result);
+        self.progress.send_modify(|progress| match outcome {
+            Ok(durable_end) => progress.high_watermark = progress.high_watermark.max(durable_end),
+            Err(error) => progress.standing = Standing::Poisoned(error.to_string().into()),
+        });
+        true
     }
 
     /// Whole batches from the one that holds `offset` on, up to the high watermark; waits for a first one as long as
@@ -225,7 +258,7 @@ impl Partition {
     pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> Result<Fetched, BrokerError> {
         let state = self.read_state();
         let log = state.log.as_ref().ok_or_else(|| self.gone())?;
-        let offsets = offsets(log);
+        let offsets = self.held(log);
         let batches =
             log.read(offset, max_bytes, offsets.high_watermark).map_err(|error| self.log_error(error))?;
         Ok(Fetched { batches, offsets })
@@ -271,6 +304,14 @@ impl Partition {
         let log = self.write_state().log.take();
         self.progress.send_modify(|progress| progress.standing = Standing::Deleted);
         drop(log);
+    }
+
+    fn held(&self, log: &Log) -> Offsets {
+        let high_watermark = match self.durability {
+            Durability::Fsync => log.durable_end(),
+            Durability::Interval(_) | Durability::Os => log.log_end(),
+        };
+        Offsets { log_start: log.log_start(), high_watermark, log_end: log.log_end() }
     }
 
     fn check_range(&self, asked: i64, held: Offsets) -> Result<(), BrokerError> {
@@ -326,8 +367,4 @@ impl Partition {
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn offsets(log: &Log) -> Offsets {
-    Offsets { log_start: log.log_start(), high_watermark: log.durable_end(), log_end: log.log_end() }
 }

@@ -109,15 +109,23 @@ impl StorageFile for GatedFile {
 }
 
 fn open(storage: Arc<dyn Storage>) -> Arc<Partition> {
-    let (log, _) = Log::open(storage, Path::new("/lines-0"), PartitionConfig::default()).unwrap();
-    Arc::new(Partition::new(TopicPartition::new("lines", 0), log))
+    open_as(storage, Durability::Fsync, PartitionConfig::default())
+}
+
+fn open_as(storage: Arc<dyn Storage>, durability: Durability, config: PartitionConfig) -> Arc<Partition> {
+    let (log, _) = Log::open(storage, Path::new("/lines-0"), config).unwrap();
+    Arc::new(Partition::new(TopicPartition::new("lines", 0), log, durability))
 }
 
 /// A partition behind a gate that is shut, and the gate.
 fn gated() -> (Arc<Partition>, Arc<Gate>) {
+    gated_as(Durability::Fsync, PartitionConfig::default())
+}
+
+fn gated_as(durability: Durability, config: PartitionConfig) -> (Arc<Partition>, Arc<Gate>) {
     let storage = Gated::default();
     storage.gate.set(true);
-    let partition = open(Arc::new(storage.clone()));
+    let partition = open_as(Arc::new(storage.clone()), durability, config);
     storage.gate.set(false);
     storage.gate.syncs.store(0, Ordering::SeqCst);
     (partition, storage.gate)
@@ -280,4 +288,63 @@ async fn a_failed_write_wakes_who_waits_for_an_earlier_one() {
     // Refused with the second; never left waiting.
     let waited = partition.until_durable(first.next_offset).await;
     assert!(matches!(waited, Err(BrokerError::Poisoned { .. })), "{waited:?}");
+}
+
+/// Lets timers and the threads that they start do what is due within `wait`.
+async fn pass(wait: Duration) {
+    tokio::time::sleep(wait).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_an_interval_appends_are_acknowledged_when_written_and_synced_when_it_is_over() {
+    let every = Duration::from_secs(1);
+    let (partition, gate) = gated_as(Durability::Interval(every), PartitionConfig::default());
+    for number in 0..5 {
+        partition.append(batch(&number.to_string())).await.unwrap();
+    }
+    let held = partition.offsets().unwrap();
+    assert_eq!((held.high_watermark, held.log_end), (5, 5), "read as soon as written");
+    assert_eq!(values(&partition.fetch(3, SOON).await.unwrap()), ["3", "4"]);
+    gate.set(true);
+    assert_eq!(gate.syncs(), 0);
+    pass(every * 3).await;
+    assert_eq!(gate.syncs(), 1, "one sync for all of them, and none while nothing is appended");
+    let durable = |partition: &Partition| partition.read_state().log.as_ref().unwrap().durable_end();
+    assert_eq!(durable(&partition), 5);
+    partition.append(batch("later")).await.unwrap();
+    assert_eq!((gate.syncs(), durable(&partition)), (1, 5));
+    pass(every * 2).await;
+    assert_eq!((gate.syncs(), durable(&partition)), (2, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn left_to_the_system_only_rolled_segments_and_closed_logs_are_synced() {
+    let config = PartitionConfig { segment_bytes: 700, ..PartitionConfig::default() };
+    let (partition, gate) = gated_as(Durability::Os, config);
+    gate.set(true);
+    while partition.read_state().log.as_ref().unwrap().segments() == 1 {
+        pass(Duration::from_secs(60)).await;
+        assert_eq!(gate.syncs(), 0);
+        partition.append(batch("some text that fills a segment")).await.unwrap();
+    }
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(gate.syncs(), 2, "the sealed segment and the new one");
+    partition.append(batch("last")).await.unwrap();
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(gate.syncs(), 2);
+    partition.close().await.unwrap();
+    assert_eq!(gate.syncs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_that_fails_later_ends_appends_all_the_same() {
+    let disk = SimulatedDisk::new(3);
+    let every = Duration::from_secs(1);
+    let partition = open_as(Arc::new(disk.clone()), Durability::Interval(every), PartitionConfig::default());
+    disk.inject(Fault::SyncError { after: 0 });
+    partition.append(batch("written")).await.unwrap();
+    pass(Duration::from_secs(3)).await;
+    assert!(matches!(partition.append(batch("late")).await, Err(BrokerError::Poisoned { .. })));
+    assert_eq!(values(&partition.fetch(0, SOON).await.unwrap()), ["written"]);
+    assert!(partition.close().await.is_err());
 }

@@ -9,9 +9,11 @@ use std::str::FromStr;
 
 use topo_protocol::Compression;
 
+use crate::durability::Durability;
 use crate::error::{BrokerError, shown};
 
 const COMPRESSION_TYPE: &str = "compression.type";
+const FLUSH_MS: &str = "flush.ms";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const SEGMENT_BYTES: &str = "segment.bytes";
 
@@ -28,6 +30,8 @@ pub struct TopicConfig {
     pub max_message_bytes: u32,
     /// `compression.type`: how batches are stored.
     pub compression_type: CompressionType,
+    /// `flush.ms`: how long an acknowledged record may stay unsynced. 0 by default, unlike Kafka's: synced first.
+    pub durability: Durability,
 }
 
 impl Default for TopicConfig {
@@ -36,6 +40,7 @@ impl Default for TopicConfig {
             segment_bytes: 1 << 30,
             max_message_bytes: (1 << 20) + 12,
             compression_type: CompressionType::Producer,
+            durability: Durability::Fsync,
         }
     }
 }
@@ -49,6 +54,7 @@ impl TopicConfig {
         for (key, value) in overrides {
             match key.as_str() {
                 COMPRESSION_TYPE => self.compression_type = compression_type(value)?,
+                FLUSH_MS => self.durability = flush_ms(value)?,
                 MAX_MESSAGE_BYTES => {
                     self.max_message_bytes = bytes(MAX_MESSAGE_BYTES, value, MAX_MESSAGE_BYTES_RANGE)?;
                 }
@@ -65,6 +71,17 @@ fn bytes(key: &'static str, value: &str, range: RangeInclusive<u32>) -> Result<u
         key,
         value: shown(value),
         expected: format!("a number of bytes from {} to {}", range.start(), range.end()),
+    })
+}
+
+fn flush_ms(value: &str) -> Result<Durability, BrokerError> {
+    value.parse().ok().and_then(Durability::from_flush_ms).ok_or_else(|| BrokerError::InvalidConfig {
+        key: FLUSH_MS,
+        value: shown(value),
+        expected: format!(
+            "0 to sync first, a number of milliseconds, or {} to leave it to the system",
+            i64::MAX
+        ),
     })
 }
 
@@ -122,6 +139,8 @@ mod tests {
     fn known_keys_are_taken() {
         assert_eq!(with(SEGMENT_BYTES, "4096").unwrap().segment_bytes, 4096);
         assert_eq!(with(MAX_MESSAGE_BYTES, "100").unwrap().max_message_bytes, 100);
+        let interval = Durability::Interval(std::time::Duration::from_millis(5));
+        assert_eq!(with(FLUSH_MS, "5").unwrap().durability, interval);
         for (value, kind) in [
             ("producer", CompressionType::Producer),
             ("uncompressed", CompressionType::As(Compression::None)),
@@ -139,7 +158,7 @@ mod tests {
         let sentence = |key, value| with(key, value).unwrap_err().to_string();
         assert_eq!(
             sentence("segment.byte", "1"),
-            "`segment.byte` is no topic setting that topo has; it has compression.type, max.message.bytes and segment.bytes"
+            "`segment.byte` is no topic setting that topo has; it has compression.type, flush.ms, max.message.bytes and segment.bytes"
         );
         assert_eq!(
             sentence(SEGMENT_BYTES, "1k"),

@@ -178,7 +178,7 @@ impl Registry {
             let bytes = recovery.truncated_bytes;
             tracing::warn!(partition = %at, bytes, "cut off a torn end, which was never acknowledged");
         }
-        Ok(Partition::new(at, log))
+        Ok(Partition::new(at, log, topic.durability))
     }
 
     fn read_metadata(&self, name: &str) -> Result<Option<TopicMetadata>, BrokerError> {
