@@ -32,7 +32,8 @@ use crate::tuple::Tuple;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a bolt",
-    note = "implement `Bolt` for it, and pass a factory that makes one per task: `topology.bolt(\"name\", || MyBolt::new())`"
+    note = "implement `Bolt` for it, and pass a factory that makes one per task: `topology.bolt(\"name\", || MyBolt::new())`",
+    note = "a `RichBolt`, which owns its inputs, is added with `topology.rich_bolt`"
 )]
 pub trait Bolt: Send + 'static {
     /// What it takes. A stream of another type `T` may be subscribed where `In: From<T>`.
@@ -78,7 +79,15 @@ pub trait Bolt: Send + 'static {
 /// A step that owns its inputs and answers for each itself, at once or later: for joins, aggregates and hand-offs to other
 /// tasks (Storm's rich bolt).
 ///
-/// What it emits with `out.emit_anchored(&[&input], …)` belongs to that input's tree; plain `out.emit` belongs to none.
+/// What it emits with `out.emit_anchored(&[&input], …)` belongs to that input's tree; plain `out.emit` belongs to none. An
+/// input that was answered is gone, so nothing can be anchored to it any more:
+///
+/// ```compile_fail,E0382
+/// # fn late(input: topo_core::Input<u64>, out: &mut topo_core::Emitter<u64>) {
+/// input.ack();
+/// out.emit_anchored(&[&input], 7);
+/// # }
+/// ```
 ///
 /// ```
 /// use topo_core::{Emitter, Fault, Input, RichBolt};
@@ -106,7 +115,8 @@ pub trait Bolt: Send + 'static {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a rich bolt",
-    note = "implement `RichBolt` for it; for a bolt whose inputs are acknowledged for it, implement `Bolt` and call `topology.bolt`"
+    note = "implement `RichBolt` for it, and pass a factory that makes one per task",
+    note = "a `Bolt`, whose inputs are answered for it, is added with `topology.bolt`"
 )]
 pub trait RichBolt: Send + 'static {
     /// What it takes. A stream of another type `T` may be subscribed where `In: From<T>`.

@@ -31,7 +31,7 @@ pub use fail::{Fail, FailKind, Failure};
 pub use grouping::{Direct, Grouping, Targets};
 pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError};
 pub use spout::{Fault, Next, Spout};
-pub use stream::{Accepts, Emitting, Output, Reading, Side, Stream};
+pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;
 

@@ -45,22 +45,24 @@ impl<T: Tuple> Output for T {
     }
 }
 
-/// What an input type takes: everything it can be made from.
+/// What a bolt that takes `In` may be fed: everything that `In` can be made from.
+// A trait of the tuple and not of the input: of an input with one conversion the compiler would infer the tuple's type,
+// and complain about that instead of saying what is missing.
 #[diagnostic::on_unimplemented(
-    message = "a bolt that takes `{Self}` cannot subscribe to a stream of `{T}`",
-    label = "`{Self}` cannot be made from `{T}`",
-    note = "implement `From<{T}> for {Self}`, or let the bolt take `{T}`"
+    message = "a bolt that takes `{In}` cannot subscribe to a stream of `{Self}`",
+    label = "`{In}` cannot be made from `{Self}`",
+    note = "implement `From<{Self}> for {In}`, or let the bolt take `{Self}`"
 )]
-pub trait Accepts<T>: Sized {
+pub trait Feeds<In> {
     /// Makes the input from the streamed tuple.
-    fn accept(tuple: T) -> Self;
+    fn feed(self) -> In;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, In: From<T>> Accepts<T> for In {
+impl<In, T: Into<In>> Feeds<In> for T {
     #[inline]
-    fn accept(tuple: T) -> Self {
-        tuple.into()
+    fn feed(self) -> In {
+        self.into()
     }
 }
 

@@ -128,7 +128,7 @@ impl HeldEdge {
 /// A tuple that its bolt must answer for: [`ack`](Self::ack) it or [`fail`](Self::fail) it, now or later, here or on
 /// another task. Dropped unanswered, it fails.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0382
 /// # fn twice(input: topo_core::Input<u32>) {
 /// input.ack();
 /// input.ack(); // an input can be answered once

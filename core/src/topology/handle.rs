@@ -11,7 +11,7 @@ use crate::grouping::{
     All, Direct, Directed, Fields, FieldsBy, Global, Grouping, LocalOrShuffle, PartialKey, Shuffle,
 };
 use crate::runtime::InboxSlot;
-use crate::stream::{Accepts, Output, Stream, SubscriptionPlan};
+use crate::stream::{Feeds, Output, Stream, SubscriptionPlan};
 use crate::tuple::Tuple;
 
 /// A spout in a topology; dereferences to its stream or streams.
@@ -89,85 +89,64 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
     }
 
     /// Deals tuples out in turn.
-    pub fn shuffle<T: Tuple>(self, stream: &Stream<T>) -> Self
-    where
-        In: Accepts<T>,
-    {
-        self.subscribe(stream, "shuffle", Shuffle::default(), In::accept)
+    pub fn shuffle<T: Tuple + Feeds<In>>(self, stream: &Stream<T>) -> Self {
+        self.subscribe(stream, "shuffle", Shuffle::default(), T::feed)
     }
 
     /// Sends tuples with equal keys to the same task.
     pub fn fields<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
     where
-        T: Tuple,
-        In: Accepts<T>,
+        T: Tuple + Feeds<In>,
         K: Hash + ?Sized + 'static,
         F: Fn(&T) -> &K + Clone + Send + 'static,
     {
-        self.subscribe(stream, "fields", Fields::new(key), In::accept)
+        self.subscribe(stream, "fields", Fields::new(key), T::feed)
     }
 
     /// As [`fields`](Self::fields), for a key that is computed: several fields as a pair, a number, a new string.
     pub fn fields_by<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
     where
-        T: Tuple,
-        In: Accepts<T>,
+        T: Tuple + Feeds<In>,
         K: Hash + 'static,
         F: Fn(&T) -> K + Clone + Send + 'static,
     {
-        self.subscribe(stream, "fields", FieldsBy::new(key), In::accept)
+        self.subscribe(stream, "fields", FieldsBy::new(key), T::feed)
     }
 
     /// As [`fields`](Self::fields), but each key is shared by two tasks, the less loaded of which gets the tuple: for
     /// aggregates that are combined again later, where some keys are much heavier than others.
     pub fn partial_key<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
     where
-        T: Tuple,
-        In: Accepts<T>,
+        T: Tuple + Feeds<In>,
         K: Hash + ?Sized + 'static,
         F: Fn(&T) -> &K + Clone + Send + 'static,
     {
-        self.subscribe(stream, "partial-key", PartialKey::new(key), In::accept)
+        self.subscribe(stream, "partial-key", PartialKey::new(key), T::feed)
     }
 
     /// Sends a copy of every tuple to each task.
-    pub fn all<T: Tuple>(self, stream: &Stream<T>) -> Self
-    where
-        In: Accepts<T>,
-    {
-        self.subscribe(stream, "all", All, In::accept)
+    pub fn all<T: Tuple + Feeds<In>>(self, stream: &Stream<T>) -> Self {
+        self.subscribe(stream, "all", All, T::feed)
     }
 
     /// Sends everything to the lowest task.
-    pub fn global<T: Tuple>(self, stream: &Stream<T>) -> Self
-    where
-        In: Accepts<T>,
-    {
-        self.subscribe(stream, "global", Global, In::accept)
+    pub fn global<T: Tuple + Feeds<In>>(self, stream: &Stream<T>) -> Self {
+        self.subscribe(stream, "global", Global, T::feed)
     }
 
     /// Sends each tuple to the task that its emitter named.
-    pub fn direct<T: Tuple>(self, stream: &Stream<Direct<T>>) -> Self
-    where
-        In: Accepts<T>,
-    {
-        self.subscribe(stream, "direct", Directed, |direct: Direct<T>| In::accept(direct.tuple))
+    pub fn direct<T: Tuple + Feeds<In>>(self, stream: &Stream<Direct<T>>) -> Self {
+        self.subscribe(stream, "direct", Directed, |direct: Direct<T>| direct.tuple.feed())
     }
 
     /// Task n of the emitting component to task n of this one where both have as many tasks, else a shuffle.
-    pub fn local_or_shuffle<T: Tuple>(self, stream: &Stream<T>) -> Self
-    where
-        In: Accepts<T>,
-    {
-        self.subscribe(stream, "local-or-shuffle", LocalOrShuffle::default(), In::accept)
+    pub fn local_or_shuffle<T: Tuple + Feeds<In>>(self, stream: &Stream<T>) -> Self {
+        self.subscribe(stream, "local-or-shuffle", LocalOrShuffle::default(), T::feed)
     }
 
     /// Picks tasks by a grouping of your own.
-    pub fn custom<T: Tuple>(self, stream: &Stream<T>, grouping: impl Grouping<T>) -> Self
-    where
-        In: Accepts<T>,
-    {
-        self.subscribe(stream, "custom", grouping, In::accept)
+    pub fn custom<T: Tuple + Feeds<In>>(self, stream: &Stream<T>, grouping: impl Grouping<T>) -> Self {
+        self.subscribe(stream, "custom", grouping, T::feed)
     }
 
     fn subscribe<T, G, C>(self, stream: &Stream<T>, name: &'static str, grouping: G, convert: C) -> Self
