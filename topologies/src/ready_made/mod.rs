@@ -1,0 +1,3 @@
+//! Topologies that are ready to be run by name.
+
+pub mod access_log;
