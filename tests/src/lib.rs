@@ -1,1 +1,3 @@
-//! topo-tests.
+//! What the tests of several crates share.
+
+pub mod memory_log;

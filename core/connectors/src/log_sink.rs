@@ -1,8 +1,11 @@
 //! Writes a topic and acknowledges what is durable.
 //!
 //! Inputs are held while their records are gathered into one append per partition; the whole group is acknowledged when
-//! the log says that it is durable, and fails together when the log refuses. While an append waits for the disk, the next
-//! inputs gather in the queue, so the more there is to do, the more records share one sync.
+//! the log says that it is durable, and fails together when the log fails. A record that the log calls invalid is found
+//! and rejected alone. While an append waits for the disk, the next inputs gather in the queue, so the more there is to
+//! do, the more records share one sync.
+//!
+//! Invariant: the records of a partition are appended in the order of their inputs, one append at a time.
 
 use std::sync::Arc;
 
@@ -61,26 +64,48 @@ where
         }
     }
 
-    /// Appends all that was gathered, and answers for it.
+    /// Appends all that was gathered, all partitions at once, and answers for it.
     async fn append(&mut self) {
         (self.records, self.bytes) = (0, 0);
         let (log, topic) = (&self.log, &self.topic);
-        let appends = self.gathered.iter_mut().enumerate().filter(|(_, one)| !one.inputs.is_empty());
-        join_all(appends.map(|(number, gathered)| async move {
+        let gathered = self.gathered.iter_mut().enumerate().filter(|(_, one)| !one.inputs.is_empty());
+        let appends = gathered.map(|(number, one)| {
             let at = TopicPartition::new(Arc::clone(topic), number as u32);
-            let appended = log.append(&at, std::mem::take(&mut gathered.records)).await;
-            answer(gathered.inputs.drain(..), appended);
-        }))
-        .await;
+            let (records, inputs) = (std::mem::take(&mut one.records), std::mem::take(&mut one.inputs));
+            async move { (log.append(&at, records).await, at, inputs) }
+        });
+        for (appended, at, inputs) in join_all(appends).await {
+            match appended {
+                Err(LogError::Invalid(_)) if inputs.len() > 1 => self.append_halves(at, inputs).await,
+                appended => answer(inputs, &appended),
+            }
+        }
+    }
+
+    /// Finds the records that the log calls invalid, so that no other is refused with them: appends in ever smaller
+    /// halves, in order.
+    async fn append_halves(&mut self, at: TopicPartition, inputs: Vec<Input<T>>) {
+        let mut groups = vec![inputs];
+        while let Some(mut inputs) = groups.pop() {
+            if inputs.len() > 1 {
+                let later = inputs.split_off(inputs.len() / 2);
+                groups.push(later);
+            }
+            let records = inputs.iter().map(|input| (self.encode)(input)).collect();
+            match self.log.append(&at, records).await {
+                Err(LogError::Invalid(_)) if inputs.len() > 1 => groups.push(inputs),
+                appended => answer(inputs, &appended),
+            }
+        }
     }
 }
 
-fn answer<T>(inputs: impl Iterator<Item = Input<T>>, appended: Result<i64, LogError>) {
+fn answer<T>(inputs: Vec<Input<T>>, appended: &Result<i64, LogError>) {
     match appended {
-        Ok(_) => inputs.for_each(Input::ack),
+        Ok(_) => inputs.into_iter().for_each(Input::ack),
         // What the log calls invalid stays so; whatever else it says may pass.
-        Err(LogError::Invalid(reason)) => inputs.for_each(|input| input.fail(Fail::reject(&reason))),
-        Err(error) => inputs.for_each(|input| input.fail(Fail::retry(&error))),
+        Err(LogError::Invalid(reason)) => inputs.into_iter().for_each(|one| one.fail(Fail::reject(reason))),
+        Err(error) => inputs.into_iter().for_each(|one| one.fail(Fail::retry(error))),
     }
 }
 

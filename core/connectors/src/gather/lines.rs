@@ -27,7 +27,20 @@ pub enum BadInput {
     Io(io::Error),
 }
 
-/// Reads `input` to its end on a thread of its own.
+/// Reads `input` to its end on a thread of its own, which ends with it, with an error, or once nobody receives.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use topo_connectors::gather::{blocks, lines};
+///
+/// let mut blocks = blocks(&b"one\ntwo"[..])?;
+/// let mut read = Vec::new();
+/// while let Some(Ok(block)) = blocks.blocking_recv() {
+///     read.extend(lines(&block));
+/// }
+/// assert_eq!(read, ["one", "two"]);
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// The system's, where it gives no thread.

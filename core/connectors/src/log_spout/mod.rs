@@ -2,41 +2,49 @@
 //!
 //! The committed offset of a partition is its frontier: every record below it is done, which means that its tree was
 //! acknowledged or its dead letter is durable. A restart goes on from there, so every record is processed at least once.
+//! A call to the log that fails is made again; what is open stays open meanwhile.
 //!
-//! Invariant: what is under way to the log (a commit, dead letters) is kept in the spout and not in `ready`, which the
-//! runtime drops whenever an ack arrives.
+//! Invariant: what is under way to the log (fetches, a commit, dead letters) is kept in the spout and not in `ready`,
+//! which the runtime drops whenever an ack arrives.
 
+mod calls;
 mod config;
 mod dead_letter;
 mod partition;
+mod setback;
 mod window;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::pending;
 use std::marker::PhantomData;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::select_all;
-use topo_core::log::{Consumed, FetchLimit, Log, LogError, TopicPartition};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use topo_core::log::{Consumed, Log, LogError, TopicPartition};
 use topo_core::schedule::Moment;
 use topo_core::{Fail, FailKind, Failure, Fault, Next, Spout, SpoutEmitter, TaskContext, Tuple};
 
 pub use config::{LogSpoutConfig, StartAt};
 
-use self::dead_letter::{Buried, DeadLetter, bury};
-use self::partition::{POLL, Partition};
+use self::calls::Call;
+use self::dead_letter::DeadLetter;
+use self::partition::Partition;
+use self::setback::Setback;
 use crate::source_progress::SourceProgress;
 
-/// Something under way to the log.
-type UnderWay<T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send>>;
-
-/// Records between two looks at the clock for a commit that is due.
-const RECORDS_PER_LOOK: u32 = 256;
+/// Records between two looks at the clock.
+const RECORDS_PER_LOOK: u32 = 32;
+/// How long records are emitted before the calls to the log get their turn.
+const TURN: Duration = Duration::from_millis(5);
+/// Dead letters that may wait for those before them; then nothing is emitted until they are durable.
+const DEAD_LETTERS: usize = 1_024;
 
 /// Names a record by its partition and offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
     /// The partition's place among those of its task.
     partition: usize,
@@ -46,7 +54,7 @@ pub struct RecordId {
 /// A spout of the records of a topic, each made into a tuple by a function.
 ///
 /// Its tasks share the topic's partitions: task i of n reads those whose number leaves i when divided by n. A record that
-/// the function refuses goes to the dead letters.
+/// the function refuses, or panics on, goes to the dead letters.
 pub struct LogSpout<T, D> {
     log: Arc<dyn Log>,
     config: LogSpoutConfig,
@@ -57,20 +65,23 @@ pub struct LogSpout<T, D> {
     /// Whose turn it is to emit.
     turn: usize,
     /// Records that failed, by when their next attempt is due.
-    retries: BinaryHeap<Reverse<(Moment, RecordKey)>>,
-    /// Records given up whose dead letters are not written yet.
+    retries: BinaryHeap<Reverse<(Moment, RecordId)>>,
+    /// Records given up whose dead letters are not under way.
     dead: Vec<DeadLetter>,
-    burying: Option<UnderWay<Buried>>,
-    committing: Option<UnderWay<Vec<(usize, i64)>>>,
+    /// Everything under way to the log.
+    calls: FuturesUnordered<Call>,
+    burying: bool,
+    bury_setback: Setback,
+    committing: bool,
+    commit_setback: Setback,
     last_commit: Moment,
+    /// When the calls get their next turn, and records until the clock is asked whether that is now.
+    look_at: Moment,
     until_look: u32,
-    /// What the log refused; ends this instance.
+    /// What ends this instance.
     fault: Option<LogError>,
     tuple: PhantomData<fn() -> T>,
 }
-
-/// A record's place among the retries.
-type RecordKey = (usize, i64);
 
 impl<T, D> LogSpout<T, D>
 where
@@ -89,90 +100,43 @@ where
             turn: 0,
             retries: BinaryHeap::new(),
             dead: Vec::new(),
-            burying: None,
-            committing: None,
+            calls: FuturesUnordered::new(),
+            burying: false,
+            bury_setback: Setback::default(),
+            committing: false,
+            commit_setback: Setback::default(),
             last_commit: Moment::default(),
+            look_at: Moment::default(),
             until_look: 0,
             fault: None,
             tuple: PhantomData,
         }
     }
 
-    fn now(&self) -> Moment {
-        self.task.as_ref().map(TaskContext::now).unwrap_or_default()
-    }
-
-    /// Whether something must be told to the log before more is emitted.
-    fn is_call_due(&mut self) -> bool {
-        if !self.dead.is_empty() && self.burying.is_none() {
+    /// Whether the calls to the log get their turn before more is emitted. Stays so until they got it.
+    fn is_turn_over(&mut self) -> bool {
+        if self.dead.len() >= DEAD_LETTERS {
             return true;
         }
-        if self.until_look > 0 {
-            self.until_look -= 1;
-            return false;
+        if self.until_look == 0 {
+            if self.now() >= self.look_at {
+                return true;
+            }
+            self.until_look = RECORDS_PER_LOOK;
         }
-        self.until_look = RECORDS_PER_LOOK;
-        self.commit_due().is_some_and(|at| at <= self.now())
+        self.until_look -= 1;
+        false
     }
 
-    /// When the next commit is due; `None` where there is nothing to commit or one is under way.
-    ///
-    /// Once all is done, a commit follows sooner: somebody may be waiting for it.
-    fn commit_due(&self) -> Option<Moment> {
-        let moved = self.partitions.iter().any(|one| one.window.frontier() > one.committed);
-        let at_rest = || self.partitions.iter().all(|one| one.window.is_empty() && one.buffer.is_empty());
-        (moved && self.committing.is_none()).then(|| {
-            let interval = self.config.commit_interval;
-            self.last_commit.after(if at_rest() { interval / 20 } else { interval })
+    fn decode(&self, record: &Consumed) -> Result<T, Fail> {
+        // The function is not changed by its calls, so that a panic leaves nothing half done. Without this, the record
+        // would end every instance of the spout that comes to it.
+        let decoded = catch_unwind(AssertUnwindSafe(|| (self.decode)(record)));
+        decoded.unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(Fail::reject(format_args!("panicked: {}", message.unwrap_or("a panic without a message"))))
         })
-    }
-
-    fn start_commit(&mut self) {
-        let moved =
-            self.partitions.iter().enumerate().filter(|(_, one)| one.window.frontier() > one.committed);
-        let frontiers: Vec<(usize, i64)> = moved.map(|(index, one)| (index, one.window.frontier())).collect();
-        let offsets: Vec<(TopicPartition, i64)> =
-            frontiers.iter().map(|&(index, offset)| (self.partitions[index].at.clone(), offset)).collect();
-        let (log, group) = (Arc::clone(&self.log), Arc::clone(&self.config.group));
-        self.last_commit = self.now();
-        self.committing =
-            Some(Box::pin(async move { log.commit(&group, &offsets).await.map(|()| frontiers) }));
-    }
-
-    fn start_burying(&mut self) {
-        if self.burying.is_none() && !self.dead.is_empty() {
-            let dead = std::mem::take(&mut self.dead);
-            let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.config.dead_letters));
-            self.burying = Some(Box::pin(bury(log, topic, dead)));
-        }
-    }
-
-    /// Notes what came of something under way.
-    fn note(&mut self, done: Done) {
-        let outcome = match done {
-            Done::Committed(committed) => {
-                self.committing = None;
-                committed.map(|frontiers| {
-                    for (index, offset) in frontiers {
-                        let partition = &mut self.partitions[index];
-                        partition.committed = offset;
-                        self.progress.committed(&partition.at, offset);
-                    }
-                })
-            }
-            Done::Buried(buried) => {
-                self.burying = None;
-                buried.map(|buried| {
-                    for (index, offset) in buried.records {
-                        self.partitions[index].window.done(offset);
-                    }
-                    self.progress.dead_lettered(buried.rejected, buried.exhausted);
-                })
-            }
-            Done::Fetched(index, fetched) => self.partitions[index].take(fetched),
-            Done::Due => Ok(()),
-        };
-        self.fault = self.fault.take().or(outcome.err());
     }
 
     /// Emits the next attempt at a record whose wait is over.
@@ -181,15 +145,16 @@ where
             Some(Reverse((due, _))) if *due <= self.now() => {}
             _ => return false,
         }
-        let Some(Reverse((due, (index, offset)))) = self.retries.pop() else { return false };
-        let window = &mut self.partitions[index].window;
-        let Some((attempt, record)) = window.reopen(offset) else { return true };
-        let id = RecordId { partition: index, offset };
-        match (self.decode)(record) {
+        let Some(Reverse((due, id))) = self.retries.pop() else { return false };
+        let Some((attempt, record)) = self.partitions[id.partition].window.reopen(id.offset) else {
+            return true;
+        };
+        let record = record.clone();
+        match self.decode(&record) {
             Ok(tuple) => {
                 if out.replay(id, attempt, tuple).is_err() {
-                    window.put_back(offset);
-                    self.retries.push(Reverse((due, (index, offset))));
+                    self.partitions[id.partition].window.put_back(id.offset);
+                    self.retries.push(Reverse((due, id)));
                     return false;
                 }
             }
@@ -215,7 +180,7 @@ where
 
     fn emit_record(&mut self, index: usize, record: Consumed, out: &mut SpoutEmitter<T, RecordId>) -> bool {
         let id = RecordId { partition: index, offset: record.offset };
-        let decoded = (self.decode)(&record);
+        let decoded = self.decode(&record);
         let partition = &mut self.partitions[index];
         match decoded {
             Ok(tuple) => {
@@ -242,63 +207,11 @@ where
 
     /// Sends a record that failed to the dead letters.
     fn give_up(&mut self, id: RecordId, failure: &Failure) {
-        let partition = &mut self.partitions[id.partition];
+        let Some(partition) = self.partitions.get_mut(id.partition) else { return };
         if let Some((_, record)) = partition.window.fail(id.offset) {
             let wall_ms = self.task.as_ref().map_or(0, |task| task.clock().wall_ms());
-            self.dead.push(DeadLetter::new(&partition.at, id.partition, record, failure, wall_ms));
+            self.dead.push(DeadLetter::new(&partition.at, id, record, failure, wall_ms));
         }
-    }
-
-    /// Waits for the first thing to happen: something under way ends, records arrive, a retry or a commit is due.
-    async fn first(&mut self) -> Done {
-        let due = [self.retries.peek().map(|Reverse((due, _))| *due), self.commit_due()]
-            .into_iter()
-            .flatten()
-            .min();
-        let fetches =
-            self.partitions.iter().enumerate().filter(|(_, one)| one.wants_records(self.config.window));
-        let limit = FetchLimit { max_bytes: self.config.fetch_bytes, max_wait: POLL };
-        let log = &self.log;
-        let fetches: Vec<_> = fetches
-            .map(|(index, one)| {
-                Box::pin(async move { (index, log.fetch(&one.at, one.fetch_offset, limit).await) })
-            })
-            .collect();
-        let sleep = async {
-            match (due, &self.task) {
-                (Some(due), Some(task)) => task.sleep(due.since(task.now())).await,
-                _ => pending().await,
-            }
-        };
-        let fetched = async {
-            if fetches.is_empty() {
-                return pending().await;
-            }
-            select_all(fetches).await.0
-        };
-        tokio::select! {
-            biased;
-            committed = under_way(&mut self.committing) => Done::Committed(committed),
-            buried = under_way(&mut self.burying) => Done::Buried(buried),
-            (index, fetched) = fetched => Done::Fetched(index, fetched),
-            () = sleep => Done::Due,
-        }
-    }
-}
-
-/// What a spout waited for.
-enum Done {
-    Committed(Result<Vec<(usize, i64)>, LogError>),
-    Buried(Result<Buried, LogError>),
-    Fetched(usize, Result<topo_core::log::Fetched, LogError>),
-    Due,
-}
-
-/// The end of something under way; never, where there is nothing.
-async fn under_way<T>(future: &mut Option<UnderWay<T>>) -> Result<T, LogError> {
-    match future {
-        Some(future) => future.await,
-        None => pending().await,
     }
 }
 
@@ -318,9 +231,9 @@ where
         };
         for number in (task.task()..info.partitions).step_by(task.tasks() as usize) {
             let at = TopicPartition::new(Arc::clone(topic), number);
-            let partition = Partition::open(&*self.log, at, &self.config).await?;
-            self.progress.committed(&partition.at, partition.committed);
-            self.partitions.push(partition);
+            let opened =
+                Partition::open(&*self.log, at, &self.config, &self.progress, task.component()).await;
+            self.partitions.push(opened?);
         }
         self.last_commit = task.now();
         Ok(())
@@ -330,20 +243,37 @@ where
         if let Some(fault) = self.fault.take() {
             return Err(fault.into());
         }
-        if !self.is_call_due() && (self.emit_retry(out) || self.emit_next(out)) {
+        if !self.is_turn_over() && (self.emit_retry(out) || self.emit_next(out)) {
             return Ok(Next::Emitted);
         }
         Ok(Next::Idle)
     }
 
     async fn ready(&mut self) {
-        self.start_burying();
-        if self.commit_due().is_some_and(|at| at <= self.now()) {
-            self.start_commit();
+        self.start_calls();
+        while let Some(Some(done)) = self.calls.next().now_or_never() {
+            self.note(done);
         }
-        let buffered = self.partitions.iter().any(|one| one.can_emit(self.config.window));
-        let done = if buffered { Done::Due } else { self.first().await };
-        self.note(done);
+        let now = self.now();
+        (self.look_at, self.until_look) = (now.after(TURN), 0);
+        let retry = self.retries.peek().is_some_and(|Reverse((due, _))| *due <= now);
+        let can_emit = retry || self.partitions.iter().any(|one| one.can_emit(self.config.window));
+        if self.fault.is_some() || (can_emit && self.dead.len() < DEAD_LETTERS) {
+            return;
+        }
+        let due = self.next_due();
+        let task = self.task.clone();
+        let sleep = async move {
+            match (due, task) {
+                (Some(due), Some(task)) => task.sleep(due.since(now)).await,
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(done) = self.calls.next() => self.note(done),
+            () = sleep => {}
+        }
     }
 
     fn ack(&mut self, id: RecordId) {
@@ -353,32 +283,29 @@ where
     }
 
     fn fail(&mut self, id: RecordId, failure: &Failure) {
-        let now = self.now();
         if failure.kind == FailKind::Reject || failure.attempt >= self.config.attempts {
             return self.give_up(id, failure);
         }
+        let now = self.now();
         let Some(partition) = self.partitions.get_mut(id.partition) else { return };
         if let Some((attempt, _)) = partition.window.fail(id.offset) {
-            let wait = self.config.wait_before(attempt + 1, rand::random());
-            self.retries.push(Reverse((now.after(wait), (id.partition, id.offset))));
+            let salt = (id.offset as u64) ^ (id.partition as u64).rotate_right(16);
+            self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
         }
     }
 
     async fn close(&mut self) {
-        self.start_burying();
-        if self.burying.is_some() {
-            let buried = under_way(&mut self.burying).await;
-            self.note(Done::Buried(buried));
+        // Dead letters first: what they held back can be committed then. What fails now is read again after a restart.
+        self.settle(|spout| spout.burying).await;
+        if !self.dead.is_empty() {
+            self.start_burying();
+            self.settle(|spout| spout.burying).await;
         }
-        if self.committing.is_some() {
-            let committed = under_way(&mut self.committing).await;
-            self.note(Done::Committed(committed));
+        self.settle(|spout| spout.committing).await;
+        if self.partitions.iter().any(Partition::has_moved) {
+            self.start_commit();
+            self.settle(|spout| spout.committing).await;
         }
-        self.start_commit();
-        let committed = under_way(&mut self.committing).await;
-        self.note(Done::Committed(committed));
-        if let Some(fault) = self.fault.take() {
-            tracing::error!(topic = %self.config.topic, error = %fault, "the last offsets were not committed");
-        }
+        self.calls.clear();
     }
 }

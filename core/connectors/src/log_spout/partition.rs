@@ -1,15 +1,20 @@
 //! One partition as its spout task reads it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use topo_core::log::{Consumed, Fetched, Log, LogError, TopicPartition};
+use topo_core::Fault;
+use topo_core::log::{Consumed, FetchLimit, Fetched, Log, LogError, TopicPartition};
+use topo_core::schedule::Moment;
 
 use super::config::{LogSpoutConfig, StartAt};
+use super::setback::Setback;
 use super::window::Window;
+use crate::source_progress::SourceProgress;
 
 /// How long one fetch waits for records; the next one follows at once.
-pub(super) const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(500);
 
 /// Records fetched and records open.
 #[derive(Debug)]
@@ -20,56 +25,118 @@ pub(super) struct Partition {
     /// Fetched and not emitted.
     pub(super) buffer: VecDeque<Consumed>,
     /// Where the next fetch begins.
-    pub(super) fetch_offset: i64,
-    /// What was committed last.
+    fetch_offset: i64,
+    /// Whether a fetch is under way.
+    fetching: bool,
+    fetch_setback: Setback,
+    /// Fetch again once no more than so many records are buffered: half of what the last fetch gave.
+    refill_at: usize,
+    /// What was committed last, or where a group without a committed offset begins.
     pub(super) committed: i64,
 }
 
 impl Partition {
-    /// Finds out where to begin.
+    /// Claims the partition for `component` and finds out where to begin: where an earlier instance would go on, else
+    /// where the settings say.
     pub(super) async fn open(
         log: &dyn Log,
         at: TopicPartition,
         config: &LogSpoutConfig,
-    ) -> Result<Self, LogError> {
+        progress: &SourceProgress,
+        component: &Arc<str>,
+    ) -> Result<Self, Fault> {
+        let resume = progress.claim(&at, component)?;
         let held = log.offsets(&at).await?;
-        let committed = log.committed(&config.group, &at).await?;
-        let offset = match config.start {
-            StartAt::Committed => committed.unwrap_or(held.log_start),
+        let committed = log.committed(&config.group, &at).await?.unwrap_or(held.log_start);
+        let offset = resume.unwrap_or(match config.start {
+            StartAt::Committed => committed,
             StartAt::Start => held.log_start,
             StartAt::End => held.high_watermark,
-        };
+        });
         // What was committed may have been deleted since, or lie beyond a log that was put back from a backup.
         let begin = offset.clamp(held.log_start, held.high_watermark);
         if begin != offset {
             tracing::warn!(partition = %at, offset, begin, "the committed offset is not in the log");
         }
-        let window = Window::new(begin);
-        Ok(Self { at, window, buffer: VecDeque::new(), fetch_offset: begin, committed: begin })
+        progress.begun(&at, begin, begin == committed);
+        Ok(Self {
+            at,
+            window: Window::default(),
+            buffer: VecDeque::new(),
+            fetch_offset: begin,
+            fetching: false,
+            fetch_setback: Setback::default(),
+            refill_at: 0,
+            committed,
+        })
     }
 
-    /// Takes what a fetch gave. Where retention has deleted what was to be read next, reading goes on at the log's start.
-    pub(super) fn take(&mut self, fetched: Result<Fetched, LogError>) -> Result<(), LogError> {
-        match fetched {
-            Ok(fetched) => {
-                self.fetch_offset = fetched.next_offset;
-                self.buffer.extend(fetched.records);
-                Ok(())
-            }
-            Err(LogError::OffsetOutOfRange { held, asked, .. }) if asked < held.log_start => {
-                tracing::warn!(partition = %self.at, from = asked, to = held.log_start, "records were deleted unread");
-                self.fetch_offset = held.log_start;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+    /// The offset to commit: every record below it is done.
+    pub(super) fn frontier(&self) -> i64 {
+        let waiting = || self.buffer.front().map(|record| record.offset);
+        self.window.first().or_else(waiting).unwrap_or(self.fetch_offset)
+    }
+
+    /// Whether the frontier is not what is committed. It may also lie below, where reading was told to begin there.
+    pub(super) fn has_moved(&self) -> bool {
+        self.frontier() != self.committed
+    }
+
+    /// Whether all that was fetched is done.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.window.first().is_none() && self.buffer.is_empty()
     }
 
     pub(super) fn can_emit(&self, window: u64) -> bool {
         !self.buffer.is_empty() && self.window.span() < window
     }
 
-    pub(super) fn wants_records(&self, window: u64) -> bool {
-        self.buffer.is_empty() && self.window.span() < window
+    /// When a fetch is to be started; `None` while there is no need or one is under way.
+    pub(super) fn fetch_due(&self, window: u64) -> Option<Moment> {
+        let wanted = self.buffer.len() <= self.refill_at && self.window.span() < window;
+        (wanted && !self.fetching).then_some(self.fetch_setback.until)
+    }
+
+    /// The next fetch.
+    pub(super) fn fetch(
+        &mut self,
+        log: Arc<dyn Log>,
+        max_bytes: usize,
+    ) -> impl Future<Output = Result<Fetched, LogError>> + Send + use<> {
+        self.fetching = true;
+        let (at, offset) = (self.at.clone(), self.fetch_offset);
+        async move { log.fetch(&at, offset, FetchLimit { max_bytes, max_wait: POLL }).await }
+    }
+
+    /// Takes what a fetch gave. Where retention has deleted what was to be read next, reading goes on at the log's start.
+    ///
+    /// # Errors
+    /// The log ends below what was read: nothing that is open here can be trusted.
+    pub(super) fn take(
+        &mut self,
+        fetched: Result<Fetched, LogError>,
+        config: &LogSpoutConfig,
+        now: Moment,
+    ) -> Result<(), LogError> {
+        self.fetching = false;
+        match fetched {
+            Ok(fetched) => {
+                self.fetch_setback.over();
+                let asked = self.fetch_offset;
+                self.refill_at = fetched.records.len() / 2;
+                self.buffer.extend(fetched.records.into_iter().filter(|record| record.offset >= asked));
+                self.fetch_offset = fetched.next_offset;
+            }
+            Err(LogError::OffsetOutOfRange { held, asked, .. }) if asked < held.log_start => {
+                tracing::warn!(partition = %self.at, from = asked, to = held.log_start, "records were deleted unread");
+                self.fetch_offset = held.log_start;
+            }
+            Err(error @ LogError::OffsetOutOfRange { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(partition = %self.at, %error, "a fetch failed and is made again");
+                self.fetch_setback.again(config, now);
+            }
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,11 @@
+//! Log spout and log sink in whole topologies, on the seeded scheduler and a log in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod lab;
+mod random;
+mod restart;
+mod retry;
+mod sink;
+mod spout;
+mod trouble;

@@ -1,0 +1,309 @@
+//! A log in memory: the second implementation of [`Log`], for tests.
+//!
+//! It runs on any scheduler, remembers every commit with what the log held by then, and lets a test decide how long each
+//! call takes and whether it fails.
+//!
+//! Invariant: a record can be read only after the call that appended it was given its time, as if it had been synced.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use topo_core::log::{
+    Consumed, FetchLimit, Fetched, Log, LogError, Offsets, Record, TopicInfo, TopicPartition, TopicSpec,
+};
+use topo_core::schedule::Scheduler;
+
+/// A call that is about to be carried out.
+#[derive(Debug, Clone, Copy)]
+pub enum Call<'a> {
+    /// [`Log::append`] of so many records.
+    Append(&'a TopicPartition, &'a [Record]),
+    /// [`Log::fetch`] from this offset on.
+    Fetch(&'a TopicPartition, i64),
+    /// [`Log::commit`].
+    Commit(&'a [(TopicPartition, i64)]),
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Default)]
+pub struct Fate {
+    /// How long it takes.
+    pub takes: Duration,
+    /// What it fails with; an append or a commit then has no effect, unless `lies`.
+    pub error: Option<LogError>,
+    /// Whether it is carried out although it fails, as where the answer was lost.
+    pub lies: bool,
+}
+
+impl Fate {
+    /// It fails with a storage error.
+    pub fn fails() -> Self {
+        Self { error: Some(LogError::Storage("the disk is gone".into())), ..Self::default() }
+    }
+}
+
+/// A commit that took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The group.
+    pub group: String,
+    /// The partition.
+    pub at: TopicPartition,
+    /// The offset.
+    pub offset: i64,
+    /// One past the last record of every partition of the log at that time.
+    pub ends: BTreeMap<TopicPartition, i64>,
+}
+
+/// Decides what becomes of each call.
+type Judge = Box<dyn FnMut(Call<'_>) -> Fate + Send>;
+
+/// A log that keeps everything in memory.
+pub struct MemoryLog {
+    scheduler: Arc<dyn Scheduler>,
+    state: Mutex<State>,
+    appended: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    topics: BTreeMap<String, (TopicSpec, Vec<Partition>)>,
+    committed: HashMap<(String, TopicPartition), i64>,
+    commits: Vec<Commit>,
+    fetch_records: Option<usize>,
+    judge: Option<Judge>,
+}
+
+#[derive(Clone, Default)]
+struct Partition {
+    /// Offset of the first record held.
+    log_start: i64,
+    records: Vec<Consumed>,
+}
+
+impl Partition {
+    fn end(&self) -> i64 {
+        self.log_start + self.records.len() as i64
+    }
+
+    fn offsets(&self) -> Offsets {
+        Offsets { log_start: self.log_start, high_watermark: self.end(), log_end: self.end() }
+    }
+}
+
+impl State {
+    fn partition(&mut self, at: &TopicPartition) -> Result<&mut Partition, LogError> {
+        let (_, partitions) =
+            self.topics.get_mut(&*at.topic).ok_or_else(|| LogError::UnknownTopic(at.topic.clone()))?;
+        partitions.get_mut(at.partition as usize).ok_or_else(|| LogError::UnknownPartition(at.clone()))
+    }
+
+    fn ends(&self) -> BTreeMap<TopicPartition, i64> {
+        let mut ends = BTreeMap::new();
+        for (topic, (_, partitions)) in &self.topics {
+            for (number, partition) in partitions.iter().enumerate() {
+                ends.insert(TopicPartition::new(topic.as_str(), number as u32), partition.end());
+            }
+        }
+        ends
+    }
+}
+
+impl MemoryLog {
+    /// An empty log that waits, and takes its timestamps, by `scheduler`'s clock.
+    pub fn new(scheduler: Arc<dyn Scheduler>) -> Self {
+        Self { scheduler, state: Mutex::default(), appended: Notify::new() }
+    }
+
+    /// Has `judge` decide what becomes of each append, fetch and commit from now on.
+    pub fn judge(&self, judge: impl FnMut(Call<'_>) -> Fate + Send + 'static) {
+        self.lock().judge = Some(Box::new(judge));
+    }
+
+    /// Carries out every call at once from now on.
+    pub fn be_kind(&self) {
+        self.lock().judge = None;
+    }
+
+    /// Makes every fetch return at most `records`.
+    pub fn limit_fetches(&self, records: usize) {
+        self.lock().fetch_records = Some(records);
+    }
+
+    /// Deletes the records below `offset`, as retention would.
+    ///
+    /// # Panics
+    /// Where there is no such partition.
+    pub fn delete_before(&self, at: &TopicPartition, offset: i64) {
+        let mut state = self.lock();
+        let partition = state.partition(at).expect("tests delete from what they created");
+        let gone = usize::try_from(offset - partition.log_start).unwrap_or(0).min(partition.records.len());
+        partition.records.drain(..gone);
+        partition.log_start += gone as i64;
+    }
+
+    /// What a partition holds; nothing, where there is none.
+    pub fn records(&self, topic: &str, partition: u32) -> Vec<Consumed> {
+        let at = TopicPartition::new(topic, partition);
+        self.lock().partition(&at).map_or_else(|_| Vec::new(), |partition| partition.records.clone())
+    }
+
+    /// Every commit that took effect, in order.
+    pub fn commits(&self) -> Vec<Commit> {
+        self.lock().commits.clone()
+    }
+
+    // No code panics while it holds the lock but a test's judge; the state is whole then.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives `call` its time, then carries it out by `act`, as its judge decides.
+    async fn carry_out<T>(
+        &self,
+        call: Call<'_>,
+        act: impl FnOnce(&mut State) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let fate = self.lock().judge.as_mut().map(|judge| judge(call)).unwrap_or_default();
+        if !fate.takes.is_zero() {
+            let until = self.scheduler.clock().now().after(fate.takes);
+            self.scheduler.sleep_until(until).await;
+        }
+        match fate.error {
+            Some(error) if !fate.lies => Err(error),
+            Some(error) => act(&mut self.lock()).and(Err(error)),
+            None => act(&mut self.lock()),
+        }
+    }
+
+    /// Waits until `from` holds a record at `offset`, or until `max_wait` is over.
+    async fn wait_for(&self, from: &TopicPartition, offset: i64, max_wait: Duration) {
+        if max_wait.is_zero() {
+            return;
+        }
+        let mut over = self.scheduler.sleep_until(self.scheduler.clock().now().after(max_wait));
+        loop {
+            let mut appended = pin!(self.appended.notified());
+            appended.as_mut().enable();
+            if self.lock().partition(from).map_or(true, |partition| partition.end() > offset) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = &mut over => return,
+                () = appended => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MemoryLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLog").field("ends", &self.lock().ends()).finish_non_exhaustive()
+    }
+}
+
+fn info(name: &str, spec: &TopicSpec) -> TopicInfo {
+    TopicInfo { name: name.into(), partitions: spec.partitions, config: spec.config.clone() }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<(), LogError> {
+        let mut state = self.lock();
+        if state.topics.contains_key(topic) {
+            return Err(LogError::TopicExists(topic.into()));
+        }
+        let partitions = vec![Partition::default(); spec.partitions as usize];
+        state.topics.insert(topic.into(), (spec.clone(), partitions));
+        Ok(())
+    }
+
+    async fn delete_topic(&self, topic: &str) -> Result<(), LogError> {
+        let mut state = self.lock();
+        state.committed.retain(|(_, at), _| &*at.topic != topic);
+        state.topics.remove(topic).map(drop).ok_or_else(|| LogError::UnknownTopic(topic.into()))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicInfo>, LogError> {
+        Ok(self.lock().topics.iter().map(|(name, (spec, _))| info(name, spec)).collect())
+    }
+
+    async fn topic(&self, topic: &str) -> Result<Option<TopicInfo>, LogError> {
+        Ok(self.lock().topics.get(topic).map(|(spec, _)| info(topic, spec)))
+    }
+
+    async fn append(&self, to: &TopicPartition, records: Vec<Record>) -> Result<i64, LogError> {
+        let now_ms = self.scheduler.clock().wall_ms();
+        let appended = self.carry_out(Call::Append(to, &records), |state| {
+            let partition = state.partition(to)?;
+            let base_offset = partition.end();
+            partition.records.extend(records.iter().zip(base_offset..).map(|(record, offset)| Consumed {
+                offset,
+                timestamp_ms: record.timestamp_ms.unwrap_or(now_ms),
+                key: record.key.clone(),
+                value: record.value.clone(),
+                headers: record.headers.clone(),
+            }));
+            Ok(base_offset)
+        });
+        let appended = appended.await;
+        self.appended.notify_waiters();
+        appended
+    }
+
+    async fn fetch(
+        &self,
+        from: &TopicPartition,
+        offset: i64,
+        limit: FetchLimit,
+    ) -> Result<Fetched, LogError> {
+        self.wait_for(from, offset, limit.max_wait).await;
+        self.carry_out(Call::Fetch(from, offset), |state| {
+            let most = state.fetch_records.unwrap_or(usize::MAX);
+            let partition = state.partition(from)?;
+            let held = partition.offsets();
+            if !(held.log_start..=held.log_end).contains(&offset) {
+                return Err(LogError::OffsetOutOfRange { at: from.clone(), asked: offset, held });
+            }
+            let mut bytes = 0;
+            let begin = (offset - held.log_start) as usize;
+            let fits = |record: &&Consumed| {
+                let fits = bytes < limit.max_bytes;
+                bytes += record.value.as_ref().map_or(0, |value| value.len());
+                fits
+            };
+            let records: Vec<_> =
+                partition.records[begin..].iter().take(most).take_while(fits).cloned().collect();
+            let next_offset = offset + records.len() as i64;
+            Ok(Fetched { records, next_offset, high_watermark: held.high_watermark })
+        })
+        .await
+    }
+
+    async fn offsets(&self, of: &TopicPartition) -> Result<Offsets, LogError> {
+        self.lock().partition(of).map(|partition| partition.offsets())
+    }
+
+    async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        self.carry_out(Call::Commit(offsets), |state| {
+            let ends = state.ends();
+            for (at, offset) in offsets {
+                let (group, at, offset, ends) = (group.to_owned(), at.clone(), *offset, ends.clone());
+                state.committed.insert((group.clone(), at.clone()), offset);
+                state.commits.push(Commit { group, at, offset, ends });
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
+        Ok(self.lock().committed.get(&(group.to_owned(), of.clone())).copied())
+    }
+}
