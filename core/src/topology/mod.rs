@@ -116,7 +116,8 @@ impl Topology {
     /// A stream that does not exist yet: subscribe to it first, and [`connect`](Feedback::connect) it to the stream that
     /// closes the cycle later.
     ///
-    /// A feedback edge never waits. Over [`Config::feedback_bytes`], what it carries fails with that reason.
+    /// A feedback edge never waits. Over [`Config::feedback_bytes`], what it carries fails with that reason. A topology
+    /// that drains waits for the trees that are open; tuples in a cycle that belong to none are dropped.
     pub fn feedback<T: Tuple>(&self, name: &str) -> Feedback<T> {
         let component = self.graph.add_loop(name);
         Feedback::new(Stream::new(component, name, self.graph.clone()))

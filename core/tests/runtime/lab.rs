@@ -88,6 +88,10 @@ impl Lab {
         assert_eq!(self.scheduler.unfinished(), [], "a task outlived its topology");
         let numbers = self.running.snapshot();
         balance(&numbers);
+        for component in &numbers.components {
+            let queued = component.total(|task| task.queue.tuples + task.queue.bytes);
+            assert_eq!(queued, 0, "tuples and bytes queued at {}", component.name);
+        }
         numbers
     }
 }
@@ -97,8 +101,6 @@ pub(crate) fn balance(numbers: &TopologySnapshot) {
     for component in &numbers.components {
         let name = &component.name;
         assert_eq!(component.total(|task| task.pending), 0, "{name} has trees open");
-        assert_eq!(component.total(|task| task.queue.tuples), 0, "{name} has tuples queued");
-        assert_eq!(component.total(|task| task.queue.bytes), 0, "{name} has bytes queued");
         if component.kind == ComponentKind::Bolt {
             let executed = component.total(|task| task.executed);
             let answered = component.total(|task| task.acked + task.failed);
