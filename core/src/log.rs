@@ -218,6 +218,13 @@ pub trait Log: Send + Sync + 'static {
     /// [`LogError::UnknownTopic`] or [`LogError::UnknownPartition`].
     async fn offsets(&self, of: &TopicPartition) -> Result<Offsets, LogError>;
 
+    /// The offset of the first record whose timestamp is at or after `timestamp_ms`, in milliseconds since 1970; `None`
+    /// where no record that may be read is so late. Timestamps need not rise with offsets.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`], [`LogError::Corrupt`], or a storage error.
+    async fn offset_for_time(&self, of: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError>;
+
     /// Commits, for `group`, the offset of the next record to read in each partition; durable when it returns.
     ///
     /// # Errors

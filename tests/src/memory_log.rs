@@ -290,6 +290,15 @@ impl Log for MemoryLog {
         self.lock().partition(of).map(|partition| partition.offsets())
     }
 
+    async fn offset_for_time(&self, of: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
+        self.lock().partition(of).map(|partition| {
+            let high_watermark = partition.offsets().high_watermark;
+            let readable = partition.records.iter().take_while(|record| record.offset < high_watermark);
+            let mut late = readable.filter(|record| record.timestamp_ms >= timestamp_ms);
+            late.next().map(|record| record.offset)
+        })
+    }
+
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
         self.carry_out(Call::Commit(offsets), |state| {
             let ends = state.ends();

@@ -10,11 +10,18 @@ pub struct PartitionConfig {
     pub index_interval_bytes: u32,
     /// Epoch written into every batch appended, and the highest one that is accepted from the disk.
     pub leader_epoch: i32,
+    /// The most that one batch may decompress to where a record is looked up by its timestamp.
+    pub max_decompressed_bytes: usize,
 }
 
 impl Default for PartitionConfig {
     fn default() -> Self {
-        Self { segment_bytes: 1 << 30, index_interval_bytes: 4 << 10, leader_epoch: 0 }
+        Self {
+            segment_bytes: 1 << 30,
+            index_interval_bytes: 4 << 10,
+            leader_epoch: 0,
+            max_decompressed_bytes: 64 << 20,
+        }
     }
 }
 

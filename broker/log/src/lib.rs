@@ -5,6 +5,7 @@
 //! DATA-DIR/format, lock, clean            one DataDirectory, held by one process
 //! DATA-DIR/TOPIC-N/00000000000000000000.log      batches, verbatim
 //!                  00000000000000000000.index    where some of them start; derived
+//!                  00000000000000000000.timeindex  how late what is in front of those is; derived
 //!                  checkpoint                    the recovery point
 //! ```
 //!
@@ -23,6 +24,7 @@ mod recovery;
 mod segment;
 pub mod storage;
 mod sync;
+mod time;
 
 pub use config::PartitionConfig;
 pub use directory::{DataDirectory, DirectoryError};
@@ -30,3 +32,4 @@ pub use error::LogError;
 pub use partition::{Appended, Partition};
 pub use recovery::Recovery;
 pub use sync::SyncTicket;
+pub use time::TimestampedOffset;

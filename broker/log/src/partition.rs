@@ -135,8 +135,8 @@ impl Partition {
             }
             next => next?,
         };
-        let sealed = std::mem::replace(&mut self.active, next);
-        sealed.index.seal();
+        let mut sealed = std::mem::replace(&mut self.active, next);
+        sealed.seal();
         self.sealed.push(sealed);
         Ok(())
     }
@@ -187,7 +187,7 @@ impl Partition {
         SyncTicket {
             shared: self.shared.clone(),
             logs,
-            indexes: sealed.iter().map(|segment| segment.index.file()).collect(),
+            derived: sealed.iter().flat_map(Segment::derived).collect(),
             directory: created.then(|| (self.storage.clone(), self.dir.clone())),
             end: self.log_end(),
             active: self.active.base_offset,
@@ -229,6 +229,7 @@ impl Partition {
         let result = ticket.run().and_then(|()| ticket.anchor());
         self.finish_sync(ticket, result)?;
         self.active.index.save();
+        self.active.time_index.save();
         Ok(())
     }
 }

@@ -15,9 +15,9 @@ use crate::checkpoint::{self, Checkpoint, RecoveryPoint};
 use crate::config::PartitionConfig;
 use crate::cursor::{Checked, Cursor, Flaw, Place, Stop};
 use crate::error::LogError;
-use crate::index::Index;
+use crate::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use crate::partition::Partition;
-use crate::segment::{SCAN_CHUNK, Segment, base_offset_in, index_path, log_path};
+use crate::segment::{Indexes, SCAN_CHUNK, Segment, base_offset_in, index_path, log_path, time_index_path};
 use crate::storage::{Storage, create_dirs, parent_of};
 use crate::sync::Durability;
 
@@ -33,7 +33,7 @@ pub struct Recovery {
     pub truncated_bytes: u64,
     /// Segments removed, which followed something torn.
     pub removed_segments: usize,
-    /// Indexes that were missing or damaged and were built again from the log.
+    /// Segments of which an index was missing or damaged and was built again from the log.
     pub rebuilt_indexes: usize,
 }
 
@@ -140,7 +140,7 @@ impl Opening<'_> {
         }
         // Their last pages may have been in memory when the process died.
         let newest = segments.len().saturating_sub(1);
-        segments[scanned.min(newest)..newest].iter().for_each(|segment| segment.index.seal());
+        segments[scanned.min(newest)..newest].iter_mut().for_each(Segment::seal);
         Ok(segments)
     }
 
@@ -160,58 +160,91 @@ impl Opening<'_> {
         let path = log_path(self.dir, base);
         let log = self.storage.open(&path).map_err(LogError::storage("open", &path))?;
         let bytes = log.length().map_err(LogError::storage("read", &path))?;
-        let index_path = index_path(self.dir, base);
-        if let Some(index) = Index::open_sealed(&*self.storage, &index_path) {
-            let mut segment = Segment::unread(path, log, index, base);
-            (segment.bytes, segment.next_offset) = (bytes, next);
+        if let Some((indexes, max_timestamp)) = self.sealed_indexes(base, next) {
+            let mut segment = Segment::unread(path, log, indexes, base);
+            (segment.bytes, segment.next_offset, segment.max_timestamp) = (bytes, next, max_timestamp);
             return Ok(segment);
         }
         self.report.rebuilt_indexes += 1;
-        let index =
-            Index::create(&*self.storage, &index_path).map_err(LogError::storage("create", &index_path))?;
-        let mut segment = Segment::unread(path, log, index, base);
+        let indexes = Indexes::create(&*self.storage, self.dir, base)?;
+        let mut segment = Segment::unread(path, log, indexes, base);
         let file = segment.log.clone();
         let mut cursor = Cursor::new(&*file, segment.start(), bytes, self.config.leader_epoch, SCAN_CHUNK);
         while segment.next_offset < next {
-            // A flaw here is met again, and reported, by whoever reads there.
-            match cursor.next_header() {
-                Ok(Some((_, header))) => segment.note(&header, self.config.index_interval_bytes),
+            match cursor.next_batch() {
+                Ok(Some(batch)) => segment.note(&batch.header, self.config.index_interval_bytes),
                 Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
-                Ok(None) | Err(Stop::Flaw(_)) => break,
+                Ok(None) | Err(Stop::Flaw(_)) => {
+                    // It is met again, and reported, by whoever reads there; whoever looks for a time must come by.
+                    segment.max_timestamp = i64::MAX;
+                    break;
+                }
             }
         }
-        segment.index.seal();
         (segment.bytes, segment.next_offset) = (bytes, next);
+        segment.seal();
         Ok(segment)
+    }
+
+    /// The indexes of a segment that was sealed, and its largest timestamp, where all of that is whole.
+    fn sealed_indexes(&self, base: i64, next: i64) -> Option<(Indexes, i64)> {
+        let offset = Index::open_sealed(&*self.storage, &index_path(self.dir, base), base)?;
+        let time = Index::open_sealed(&*self.storage, &time_index_path(self.dir, base), base)?;
+        let sealing: TimeEntry = time.last()?;
+        let ends = base + i64::from(sealing.relative_offset) == next;
+        ends.then_some((Indexes { offset, time }, sealing.max_timestamp_before))
     }
 
     /// Checks a segment's batches from the last index entry at or below `from` on, to the end or the first flaw.
     fn scan(&mut self, base: i64, from: i64) -> Result<(Segment, Option<Flaw>), LogError> {
         let path = log_path(self.dir, base);
         let log = self.storage.open(&path).map_err(LogError::storage("open", &path))?;
-        let index_path = index_path(self.dir, base);
         let limit = u32::try_from((from - base).max(0)).unwrap_or(u32::MAX);
-        let opened = Index::open_for_recovery(&*self.storage, &index_path, limit);
-        let (index, damaged) = match opened.map_err(LogError::storage("read", &index_path))? {
-            Some(found) => found,
-            None => {
-                let created = Index::create(&*self.storage, &index_path);
-                (created.map_err(LogError::storage("create", &index_path))?, true)
-            }
-        };
-        self.report.rebuilt_indexes += usize::from(damaged);
-        let mut segment = Segment::unread(path, log, index, base);
-        if let Some(entry) = segment.index.last() {
-            let entry = segment.place_of(entry);
-            if self.is_batch(&segment, entry)? {
-                segment.rewind(entry);
+        let (indexes, mut damaged) = self.indexes_up_to(base, limit)?;
+        let mut segment = Segment::unread(path, log, indexes, base);
+        if let (Some(entry), Some(time)) = (segment.index.last(), segment.time_index.last()) {
+            let place = segment.place_of(entry);
+            if entry.relative_offset == time.relative_offset && self.is_batch(&segment, place)? {
+                segment.rewind(place, time.max_timestamp_before);
             } else {
-                self.report.rebuilt_indexes += usize::from(!damaged);
-                segment.index.clear().map_err(LogError::storage("write", &index_path))?;
+                damaged = true;
+                segment.clear_indexes().map_err(LogError::storage("write", &index_path(self.dir, base)))?;
             }
         }
+        self.report.rebuilt_indexes += usize::from(damaged);
         let flaw = self.walk(&mut segment)?;
         Ok((segment, flaw))
+    }
+
+    /// What is sound of a segment's indexes up to a relative offset, ending in the same batch, or in none where there is
+    /// no such; the flag says whether anything was damaged.
+    fn indexes_up_to(&self, base: i64, limit: u32) -> Result<(Indexes, bool), LogError> {
+        let (mut offset, mut damaged) = self.index_up_to(&index_path(self.dir, base), base, limit)?;
+        let limit = offset.last().map_or(0, |entry: OffsetEntry| entry.relative_offset);
+        let (time, time_damaged) = self.index_up_to(&time_index_path(self.dir, base), base, limit)?;
+        damaged |= time_damaged;
+        // Pages of the two hold different numbers of entries, so after a kill they end in different places.
+        let common = time.last().map_or(0, |entry: TimeEntry| entry.relative_offset);
+        if common < limit {
+            (offset, _) = self.index_up_to(&index_path(self.dir, base), base, common)?;
+        }
+        Ok((Indexes { offset, time }, damaged))
+    }
+
+    fn index_up_to<E: IndexEntry>(
+        &self,
+        path: &Path,
+        base: i64,
+        limit: u32,
+    ) -> Result<(Index<E>, bool), LogError> {
+        match Index::open_for_recovery(&*self.storage, path, base, limit) {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => {
+                let created = Index::create(&*self.storage, path, base);
+                Ok((created.map_err(LogError::storage("create", path))?, true))
+            }
+            Err(error) => Err(LogError::storage("read", path)(error)),
+        }
     }
 
     /// Whether a sound batch starts at a place that an index names.
@@ -263,12 +296,8 @@ impl Opening<'_> {
             self.report.truncated_bytes += length.map_err(LogError::storage("read", &path))?;
             self.report.removed_segments += 1;
             self.storage.remove(&path).map_err(LogError::storage("remove", &path))?;
-            let index = index_path(self.dir, base);
-            match self.storage.remove(&index) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogError::storage("remove", &index)(error));
-                }
-                _ => {}
+            for derived in [index_path(self.dir, base), time_index_path(self.dir, base)] {
+                remove_if_there(&*self.storage, &derived)?;
             }
         }
         Ok(())
@@ -293,4 +322,14 @@ fn gap(segment: &Segment, next: Option<i64>) -> Option<Flaw> {
     let next = next.filter(|next| *next != segment.next_offset)?;
     let at = Place { position: segment.bytes, offset: segment.next_offset };
     Some(Flaw { at, reason: format!("the file ends there, the next segment starts at offset {next}") })
+}
+
+/// Removes a file whose absence is as good.
+fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<(), LogError> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::storage("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,4 +1,4 @@
-//! A segment: the batches from one base offset on, verbatim in a file, and the offset index beside it.
+//! A segment: the batches from one base offset on, verbatim in a file, and the indexes by offset and time beside it.
 //!
 //! Invariant: the file holds whole batches up to `bytes`, each following the one before without a gap. What the file
 //! has beyond was never part of the log.
@@ -14,11 +14,11 @@ use crate::checkpoint;
 use crate::config::PartitionConfig;
 use crate::cursor::{Cursor, Flaw, Place, Stop, header_at};
 use crate::error::LogError;
-use crate::index::{Entry, Index};
+use crate::index::{Index, OffsetEntry, TimeEntry};
 use crate::storage::{Storage, StorageFile};
 
 /// Bytes to read at a time while looking for a batch between two index entries.
-const SEEK_CHUNK: usize = 8 << 10;
+pub(crate) const SEEK_CHUNK: usize = 8 << 10;
 /// Bytes to read at a time where a whole file is walked.
 pub(crate) const SCAN_CHUNK: usize = 256 << 10;
 
@@ -32,7 +32,11 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
     pub(crate) path: PathBuf,
     pub(crate) log: Arc<dyn StorageFile>,
-    pub(crate) index: Index,
+    pub(crate) index: Index<OffsetEntry>,
+    pub(crate) time_index: Index<TimeEntry>,
+    /// The largest timestamp of the batches, in milliseconds since 1970; `i64::MAX` where a damaged one hides it, and
+    /// `i64::MIN` where there are none.
+    pub(crate) max_timestamp: i64,
     /// Bytes of batches since the last index entry.
     since_entry: u64,
 }
@@ -40,17 +44,31 @@ pub(crate) struct Segment {
 impl Segment {
     /// Creates an empty segment; its name is durable once the directory is synced.
     pub(crate) fn create(storage: &dyn Storage, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
-        // The index first: a leftover one is harmless, a leftover log would be in the way of the next attempt.
-        let index_path = index_path(dir, base_offset);
-        let index = Index::create(storage, &index_path).map_err(LogError::storage("create", &index_path))?;
+        // The indexes first: leftover ones are harmless, a leftover log would be in the way of the next attempt.
+        let indexes = Indexes::create(storage, dir, base_offset)?;
         let path = log_path(dir, base_offset);
         let log = storage.create(&path).map_err(LogError::storage("create", &path))?;
-        Ok(Self { base_offset, next_offset: base_offset, bytes: 0, path, log, index, since_entry: 0 })
+        Ok(Self::unread(path, log, indexes, base_offset))
     }
 
     /// A segment of which nothing beyond its base offset is known yet.
-    pub(crate) fn unread(path: PathBuf, log: Arc<dyn StorageFile>, index: Index, base_offset: i64) -> Self {
-        Self { base_offset, next_offset: base_offset, bytes: 0, path, log, index, since_entry: 0 }
+    pub(crate) fn unread(
+        path: PathBuf,
+        log: Arc<dyn StorageFile>,
+        indexes: Indexes,
+        base_offset: i64,
+    ) -> Self {
+        Self {
+            base_offset,
+            next_offset: base_offset,
+            bytes: 0,
+            path,
+            log,
+            index: indexes.offset,
+            time_index: indexes.time,
+            max_timestamp: i64::MIN,
+            since_entry: 0,
+        }
     }
 
     /// Writes a placed batch behind the last one.
@@ -66,18 +84,21 @@ impl Segment {
             // Rolling keeps both within 31 bits; a file that nobody rolled is walked from its last entry.
             let relative = u32::try_from(header.base_offset - self.base_offset);
             if let (Ok(relative_offset), Ok(position)) = (relative, u32::try_from(self.bytes)) {
-                self.index.push(Entry { relative_offset, position });
+                self.index.push(OffsetEntry { relative_offset, position });
+                self.time_index.push(TimeEntry { max_timestamp_before: self.max_timestamp, relative_offset });
                 self.since_entry = 0;
             }
         }
         self.since_entry += header.total_bytes() as u64;
         self.bytes += header.total_bytes() as u64;
         self.next_offset = header.next_offset();
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
     }
 
-    /// Goes back to an index entry, or to the start, from where the rest is to be noted anew.
-    pub(crate) fn rewind(&mut self, to: Place) {
+    /// Goes back to the last entry of both indexes, from where the rest is to be noted anew.
+    pub(crate) fn rewind(&mut self, to: Place, max_timestamp_before: i64) {
         (self.bytes, self.next_offset, self.since_entry) = (to.position, to.offset, 0);
+        self.max_timestamp = max_timestamp_before;
         // The batch at an entry is noted again, without a second entry.
     }
 
@@ -88,13 +109,34 @@ impl Segment {
         self.bytes > 0 && (too_long || too_far)
     }
 
+    /// Forgets what the indexes say.
+    pub(crate) fn clear_indexes(&mut self) -> io::Result<()> {
+        self.index.clear()?;
+        self.time_index.clear()
+    }
+
+    /// Completes the indexes: nothing more is appended.
+    pub(crate) fn seal(&mut self) {
+        // Rolling keeps offsets within 31 bits; the index of a file that nobody rolled is built again at every open.
+        if let Ok(relative_offset) = u32::try_from(self.next_offset - self.base_offset) {
+            self.time_index.push(TimeEntry { max_timestamp_before: self.max_timestamp, relative_offset });
+        }
+        self.index.seal();
+        self.time_index.seal();
+    }
+
+    /// The files derived from the log, to be synced once the segment is sealed.
+    pub(crate) fn derived(&self) -> [Arc<dyn StorageFile>; 2] {
+        [self.index.file(), self.time_index.file()]
+    }
+
     /// Where the segment starts.
     pub(crate) fn start(&self) -> Place {
         Place { position: 0, offset: self.base_offset }
     }
 
     /// Where the batch of an index entry should start.
-    pub(crate) fn place_of(&self, entry: Entry) -> Place {
+    pub(crate) fn place_of(&self, entry: OffsetEntry) -> Place {
         let offset = self.base_offset + i64::from(entry.relative_offset);
         Place { position: u64::from(entry.position), offset }
     }
@@ -121,17 +163,19 @@ impl Segment {
 
     /// The batch that holds `offset`.
     fn find(&self, offset: i64, leader_epoch: i32) -> Result<(Place, BatchHeader), LogError> {
-        let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
-        let near = self.index.floor(relative).map_or(self.start(), |entry| self.place_of(entry));
+        let near = self.near(u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX));
         // The index is never believed over the log: a walk that fails from one of its entries starts over.
         let found = match self.walk_to(offset, near, leader_epoch) {
             Err(Stop::Flaw(_)) if near.position > 0 => self.walk_to(offset, self.start(), leader_epoch),
             found => found,
         };
-        found.map_err(|stop| match stop {
-            Stop::Flaw(flaw) => self.corrupt(flaw),
-            Stop::Io(error) => LogError::storage("read", &self.path)(error),
-        })
+        found.map_err(|stop| self.stopped(stop))
+    }
+
+    /// The last place known at or below an offset relative to the base.
+    pub(crate) fn near(&self, relative_offset: u32) -> Place {
+        let entry = self.index.floor(|entry| entry.relative_offset <= relative_offset);
+        entry.map_or(self.start(), |entry| self.place_of(entry))
     }
 
     fn walk_to(&self, offset: i64, from: Place, leader_epoch: i32) -> Result<(Place, BatchHeader), Stop> {
@@ -147,6 +191,14 @@ impl Segment {
         Err(Stop::Flaw(Flaw { at: cursor.place(), reason: format!("the file ends before offset {offset}") }))
     }
 
+    /// The error for a walk through this segment that could not go on.
+    pub(crate) fn stopped(&self, stop: Stop) -> LogError {
+        match stop {
+            Stop::Flaw(flaw) => self.corrupt(flaw),
+            Stop::Io(error) => LogError::storage("read", &self.path)(error),
+        }
+    }
+
     /// The error for a flaw in this segment.
     pub(crate) fn corrupt(&self, flaw: Flaw) -> LogError {
         LogError::Corrupt {
@@ -156,6 +208,24 @@ impl Segment {
             reason: flaw.reason,
             checkpoint: checkpoint::path(self.path.parent().unwrap_or(Path::new(""))),
         }
+    }
+}
+
+/// A segment's indexes.
+#[derive(Debug)]
+pub(crate) struct Indexes {
+    pub(crate) offset: Index<OffsetEntry>,
+    pub(crate) time: Index<TimeEntry>,
+}
+
+impl Indexes {
+    /// Empty ones, in place of leftover ones.
+    pub(crate) fn create(storage: &dyn Storage, dir: &Path, base: i64) -> Result<Self, LogError> {
+        let path = index_path(dir, base);
+        let offset = Index::create(storage, &path, base).map_err(LogError::storage("create", &path))?;
+        let path = time_index_path(dir, base);
+        let time = Index::create(storage, &path, base).map_err(LogError::storage("create", &path))?;
+        Ok(Self { offset, time })
     }
 }
 
@@ -195,9 +265,19 @@ pub(crate) fn index_path(dir: &Path, base_offset: i64) -> PathBuf {
     dir.join(format!("{base_offset:020}.index"))
 }
 
+/// `DIR/00000000000000000042.timeindex`.
+pub(crate) fn time_index_path(dir: &Path, base_offset: i64) -> PathBuf {
+    dir.join(format!("{base_offset:020}.timeindex"))
+}
+
 /// The base offset in a segment's file name; `None` for any other file.
 pub(crate) fn base_offset_in(name: &str) -> Option<i64> {
-    let digits = name.strip_suffix(".log")?;
+    offset_in(name, ".log")
+}
+
+/// The offset in the name of a file that ends in `suffix`.
+pub(crate) fn offset_in(name: &str, suffix: &str) -> Option<i64> {
+    let digits = name.strip_suffix(suffix)?;
     let is_offset = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     if is_offset { digits.parse().ok() } else { None }
 }

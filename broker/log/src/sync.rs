@@ -46,7 +46,7 @@ pub struct SyncTicket {
     /// The files of every segment that has bytes at or above the durable end.
     pub(crate) logs: Vec<Arc<dyn StorageFile>>,
     /// The indexes of those that are sealed.
-    pub(crate) indexes: Vec<Arc<dyn StorageFile>>,
+    pub(crate) derived: Vec<Arc<dyn StorageFile>>,
     /// The partition's directory, where segments were created.
     pub(crate) directory: Option<(Arc<dyn Storage>, PathBuf)>,
     /// The durable end once the ticket has run.
@@ -95,8 +95,8 @@ impl SyncTicket {
         for log in &self.logs {
             log.sync()?;
         }
-        for index in &self.indexes {
-            // Derived, and checked whenever it is read.
+        for index in &self.derived {
+            // Checked whenever it is read.
             drop(index.sync());
         }
         match &self.directory {

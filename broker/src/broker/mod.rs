@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::BytesMut;
-use topo_log::DataDirectory;
 use topo_log::storage::{FileStorage, Storage};
+use topo_log::{DataDirectory, TimestampedOffset};
 use topo_protocol::{check, recompress};
 
 use crate::config::BrokerConfig;
@@ -207,6 +207,27 @@ impl Broker {
     /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`] or [`BrokerError::Closed`].
     pub fn offsets(&self, of: &TopicPartition) -> Result<Offsets, BrokerError> {
         self.topic(&of.topic)?.partition(of.partition)?.offsets()
+    }
+
+    /// The first record below the high watermark whose timestamp is at or after `timestamp_ms`; `None` where there is
+    /// none.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], or as [`Partition::offset_for_time`].
+    pub async fn offset_for_time(
+        &self,
+        of: &TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampedOffset>, BrokerError> {
+        self.topic(&of.topic)?.partition(of.partition)?.offset_for_time(timestamp_ms).await
+    }
+
+    /// The first record below the high watermark of those with the largest timestamp; `None` without records.
+    ///
+    /// # Errors
+    /// As [`Broker::offset_for_time`].
+    pub async fn max_timestamp(&self, of: &TopicPartition) -> Result<Option<TimestampedOffset>, BrokerError> {
+        self.topic(&of.topic)?.partition(of.partition)?.max_timestamp().await
     }
 
     /// Commits, for `group`, what it goes on from in each partition: all of it or nothing, durably.

@@ -164,6 +164,7 @@ impl Registry {
         let config = PartitionConfig {
             segment_bytes: topic.segment_bytes,
             index_interval_bytes: self.config.index_interval_bytes,
+            max_decompressed_bytes: self.config.max_decompressed_bytes,
             ..PartitionConfig::default()
         };
         let (log, recovery) = match Log::open(self.storage.clone(), dir, config) {

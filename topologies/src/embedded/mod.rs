@@ -144,6 +144,11 @@ impl Log for EmbeddedLog {
         self.broker.offsets(&there(of)).map(offsets).map_err(unread)
     }
 
+    async fn offset_for_time(&self, of: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
+        let found = self.broker.offset_for_time(&there(of), timestamp_ms).await.map_err(unread)?;
+        Ok(found.map(|found| found.offset))
+    }
+
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
         let commit_timestamp_ms = self.clock.wall_ms();
         let committed = |(of, offset): &(TopicPartition, i64)| {

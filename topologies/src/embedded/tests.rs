@@ -232,3 +232,21 @@ async fn errors_are_in_the_logs_words() {
     let second = EmbeddedLog::open(dir.path(), EmbeddedConfig::default(), Arc::new(At(0))).err().unwrap();
     assert!(second.to_string().contains("is in use by another topo"), "{second}");
 }
+
+#[tokio::test]
+async fn records_are_found_by_their_timestamps() {
+    let (log, _dir) = log(EmbeddedConfig { batch_bytes: 300, ..EmbeddedConfig::default() }, &[]).await;
+    let at = |timestamp_ms| Record { timestamp_ms: Some(timestamp_ms), ..Record::default() };
+    assert_eq!(log.offset_for_time(&lines(0), 0).await.unwrap(), None);
+    log.append(&lines(0), [30, 10, 20, 50, 40].map(at).into()).await.unwrap();
+    log.append(&lines(0), (100..200).map(at).collect()).await.unwrap();
+    for (timestamp_ms, offset) in
+        [(-1, Some(0)), (30, Some(0)), (31, Some(3)), (51, Some(5)), (150, Some(55)), (200, None)]
+    {
+        assert_eq!(log.offset_for_time(&lines(0), timestamp_ms).await.unwrap(), offset, "{timestamp_ms}");
+    }
+    let latest = log.broker().max_timestamp(&there(&lines(0))).await.unwrap().unwrap();
+    assert_eq!((latest.offset, latest.timestamp_ms), (104, 199));
+    let none = TopicPartition::new("none", 0);
+    assert!(matches!(log.offset_for_time(&none, 0).await, Err(LogError::UnknownTopic(_))));
+}

@@ -48,6 +48,9 @@ impl Life {
         assert!(end >= self.durable, "{what}: durable up to {}, recovered up to {end}", self.durable);
         assert!(recovery.recovery_point.is_none_or(|point| point <= end), "{what}: {recovery:?}");
         assert_eq!(partition.durable_end(), end, "{what}");
+        if end % 5 == 0 {
+            self.history.assert_times(&partition, i64::MAX, what);
+        }
         self.durable = end;
         self.history.truncate(end);
         partition

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use topo_log::storage::Storage;
-use topo_log::{LogError, Partition, PartitionConfig, Recovery};
-use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room};
+use topo_log::{LogError, Partition, PartitionConfig, Recovery, TimestampedOffset};
+use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, records};
 
 pub(crate) const DIR: &str = "/lines-0";
+
+pub(crate) const CODECS: [Compression; 5] =
+    [Compression::None, Compression::Lz4, Compression::Zstd, Compression::Snappy, Compression::Gzip];
 
 /// Segments of a few batches, and more than one index entry in each.
 pub(crate) fn small() -> PartitionConfig {
@@ -22,13 +25,13 @@ pub(crate) fn open<S: Storage + Clone>(
     Partition::open(Arc::new(storage.clone()), Path::new(DIR), config.clone())
 }
 
-/// A batch unlike that of any other serial number: 1 to 3 records of up to 70 bytes.
+/// A batch unlike that of any other serial number: 1 to 3 records of up to 70 bytes, their timestamps out of order.
 pub(crate) fn batch(serial: u64, compression: Compression) -> Vec<u8> {
     let mut builder = BatchBuilder::new(1 << 20);
     for record in 0..=serial % 3 {
         let value = format!("{serial}/{record} {}", "x".repeat((serial * 37 % 60) as usize));
-        let record =
-            NewRecord { timestamp_ms: serial as i64, key: None, value: Some(value.as_bytes()), headers: &[] };
+        let timestamp_ms = (serial + serial * 7919 % 13 + record * 5 % 3) as i64;
+        let record = NewRecord { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] };
         assert_eq!(builder.append(&record), Ok(Room::Taken));
     }
     builder.finish(compression).unwrap().to_vec()
@@ -45,8 +48,7 @@ pub(crate) struct History {
 impl History {
     /// Appends the next batch; it stays in the history where the append failed and may have reached the disk.
     pub(crate) fn append(&mut self, partition: &mut Partition) -> Result<(), LogError> {
-        let codecs = [Compression::None, Compression::Lz4, Compression::Zstd];
-        let mut bytes = batch(self.serial, codecs[(self.serial / 2 % 3) as usize]);
+        let mut bytes = batch(self.serial, CODECS[(self.serial / 2 % 5) as usize]);
         self.serial += 1;
         let end = partition.log_end();
         let result = partition.append(&mut bytes);
@@ -91,6 +93,26 @@ impl History {
         }
         assert!(rest.is_empty(), "more than was appended, from offset {offset}");
         count
+    }
+
+    /// Offset and timestamp of every record.
+    pub(crate) fn times(&self) -> Vec<TimestampedOffset> {
+        let of = |batch: &Vec<u8>| records(Bytes::from(batch.clone()), 1 << 20).unwrap();
+        let all = self.batches.iter().flat_map(of).map(Result::unwrap);
+        all.map(|r| TimestampedOffset { offset: r.offset, timestamp_ms: r.timestamp_ms }).collect()
+    }
+
+    /// Requires that records are found by their timestamps as a look at each of them would.
+    pub(crate) fn assert_times(&self, partition: &Partition, up_to: i64, what: &str) {
+        let mut times = self.times();
+        times.retain(|at| at.offset < up_to.min(partition.log_end()) && at.offset >= partition.log_start());
+        let latest = times.iter().map(|at| at.timestamp_ms).max();
+        for asked in -1..latest.map_or(3, |latest| latest + 3) {
+            let expected = times.iter().find(|at| at.timestamp_ms >= asked).copied();
+            assert_eq!(partition.offset_for_time(asked, up_to).unwrap(), expected, "{what}: at {asked}");
+        }
+        let first_of_latest = times.iter().find(|at| Some(at.timestamp_ms) == latest).copied();
+        assert_eq!(partition.max_timestamp(up_to).unwrap(), first_of_latest, "{what}");
     }
 
     /// Requires that a partition holds a front part of this history, whole, and says where it ends.

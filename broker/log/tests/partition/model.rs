@@ -17,6 +17,8 @@ enum Step {
     Drop,
     /// Where from, how much, and up to where, in 256ths of the log.
     Read(u8, u16, u8),
+    /// Up to where, in 256ths of the log.
+    Times(u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -25,6 +27,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Sync),
         1 => Just(Step::Close),
         1 => Just(Step::Drop),
+        1 => any::<u8>().prop_map(Step::Times),
         6 => any::<(u8, u16, u8)>().prop_map(|(from, bytes, to)| Step::Read(from, bytes % 2_000, to)),
     ];
     prop::collection::vec(step, 1..60)
@@ -61,6 +64,9 @@ proptest! {
                 Step::Append(count) => (0..count).for_each(|_| history.append(&mut partition).unwrap()),
                 Step::Sync => durable = sync(&mut partition).unwrap(),
                 Step::Read(from, bytes, to) => read(&partition, &history, from, bytes.into(), to),
+                Step::Times(to) => {
+                    history.assert_times(&partition, history.end() * i64::from(to) / 255, "model");
+                }
                 Step::Close | Step::Drop => {
                     if matches!(step, Step::Close) {
                         partition.close().unwrap();
@@ -78,6 +84,7 @@ proptest! {
             prop_assert_eq!((partition.log_end(), partition.durable_end()), (history.end(), durable));
         }
         prop_assert_eq!(history.assert_holds(&partition), history.end());
+        history.assert_times(&partition, i64::MAX, "at the end");
         let bytes: usize = history.batches.iter().map(Vec::len).sum();
         prop_assert_eq!(partition.bytes(), bytes as u64);
         prop_assert!(partition.segments() > 1 || bytes <= segment_bytes as usize || history.batches.len() < 2);
