@@ -1,12 +1,16 @@
 //! Gathering: what cannot be replayed at its source goes into the log first.
 
+mod file;
 mod lines;
+mod position;
 
+pub use file::FileLines;
 pub use lines::{BadInput, MAX_LINE_BYTES, blocks, lines};
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use topo_core::log::{Log, LogError, Record, TopicPartition};
 
 /// Why gathering ended before its source did. The lines before it are in the log.
@@ -42,6 +46,53 @@ pub enum GatherError {
 /// How far gathering came.
 fn held(lines: u64) -> String {
     if lines == 0 { String::new() } else { format!("; the input's first {lines} lines are in the log") }
+}
+
+/// A source that is gathered into a topic.
+#[async_trait]
+pub trait Gather: Send {
+    /// Appends what the source holds beyond what `topic` has of it, and returns how many lines that were, once all are
+    /// durable.
+    ///
+    /// # Errors
+    /// [`GatherError`]; the lines it counts are durable.
+    async fn gather(&mut self, log: &dyn Log, topic: &str) -> Result<u64, GatherError>;
+
+    /// Notes that a run over what was gathered has come to its end: the next one is not its continuation.
+    ///
+    /// # Errors
+    /// A storage error, after which nothing was noted.
+    async fn ended(&mut self, log: &dyn Log, topic: &str) -> Result<(), LogError>;
+}
+
+/// Standard input, or any other stream that is there once: whatever it gives is new.
+pub struct StreamLines(Option<Box<dyn Read + Send>>);
+
+impl StreamLines {
+    /// The lines of `input`.
+    pub fn new(input: impl Read + Send + 'static) -> Self {
+        Self(Some(Box::new(input)))
+    }
+}
+
+impl std::fmt::Debug for StreamLines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamLines").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Gather for StreamLines {
+    async fn gather(&mut self, log: &dyn Log, topic: &str) -> Result<u64, GatherError> {
+        match self.0.take() {
+            Some(input) => gather_lines(log, topic, input).await,
+            None => Ok(0),
+        }
+    }
+
+    async fn ended(&mut self, _log: &dyn Log, _topic: &str) -> Result<(), LogError> {
+        Ok(())
+    }
 }
 
 /// Appends the lines of `input` to `topic`, without their ends, and returns how many there were once all are durable.
