@@ -152,11 +152,14 @@ async fn fetch(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use clap::Parser;
     use topo_core::log::{Record, TopicSpec};
+    use topo_core::schedule::TokioScheduler;
+    use topo_tests::memory_log::MemoryLog;
 
     use super::*;
-    use crate::memory_log::MemoryLog;
 
     #[derive(Parser)]
     struct Line {
@@ -166,7 +169,7 @@ mod tests {
 
     /// A topic `t` that holds, in partition p, so many records of value `p/offset` and key `k`.
     async fn log(records: &[i64]) -> MemoryLog {
-        let log = MemoryLog::default();
+        let log = MemoryLog::new(Arc::new(TokioScheduler::current()));
         let spec = TopicSpec { partitions: records.len() as u32, ..TopicSpec::default() };
         log.create_topic("t", &spec).await.unwrap();
         for (partition, count) in records.iter().enumerate() {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use topo::launcher::RunError;
 use topo_broker::BrokerError;
+use topo_connectors::gather::GatherError;
 use topo_core::log::LogError;
 
 /// One clear sentence, and the exit code that goes with it.
@@ -104,9 +105,7 @@ impl Failure {
     /// 2 for what the user can put right, 1 for what failed underneath.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let underneath = match self {
-            Failure::Log(source) | Failure::Interrupted { source, .. } => {
-                matches!(source, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
-            }
+            Failure::Log(source) | Failure::Interrupted { source, .. } => is_storage(source),
             Failure::DataDir(error) => !matches!(error, BrokerError::DataDirectory(_)),
             Failure::Run(error) => is_underneath(error),
             Failure::Exhausted(_) | Failure::CutShort => true,
@@ -117,13 +116,18 @@ impl Failure {
     }
 }
 
+/// Whether the log's storage failed.
+fn is_storage(error: &LogError) -> bool {
+    matches!(error, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
+}
+
 /// Whether a run failed for a reason that the user cannot put right by another setting.
 fn is_underneath(error: &RunError) -> bool {
     match error {
-        RunError::Log(error) => {
-            matches!(error, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
-        }
+        RunError::Log(error) => is_storage(error),
         RunError::DataDirectory(error) => !matches!(error, BrokerError::DataDirectory(_)),
+        RunError::Gather(GatherError::Log { source, .. }) => is_storage(source),
+        RunError::Gather(GatherError::LongLine { .. }) => false,
         RunError::Stuck(_) | RunError::Signal(_) | RunError::Gather(_) => true,
         _ => false,
     }

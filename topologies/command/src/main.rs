@@ -8,10 +8,7 @@ mod consume;
 mod data_dir;
 mod failure;
 mod format;
-mod lines;
 mod logging;
-#[cfg(test)]
-mod memory_log;
 mod produce;
 mod run;
 mod start_at;
@@ -34,7 +31,7 @@ struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a topology
+    /// Run a topology, until it is told to stop or its input is done
     Run(run::Run),
     /// Create, list, describe and delete topics
     Topic(topic::Topic),

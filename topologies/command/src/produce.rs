@@ -10,13 +10,13 @@ use bytes::Bytes;
 use clap::Args;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use topo_connectors::gather::{self, BadInput, MAX_LINE_BYTES};
 use topo_core::log::{Log, LogError, Record, TopicPartition};
 use topo_protocol::partition_for_key;
 
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::format::Separator;
-use crate::lines::{self, BadInput};
 
 /// A batch is appended when it has so many bytes, or when no further line is there yet.
 const BATCH_BYTES: usize = 1 << 20;
@@ -63,12 +63,12 @@ impl Produce {
         input: impl Read + Send + 'static,
     ) -> Result<u64, Failure> {
         let mut partitions = Partitions::of(&**log, &self.topic, self.partition).await?;
-        let mut blocks = lines::blocks(input).map_err(Failure::System)?;
+        let mut blocks = gather::blocks(input).map_err(Failure::System)?;
         let mut acknowledged = 0;
         while let Some(block) = blocks.recv().await {
-            let (batch, bad) = gather(block, &mut blocks);
+            let (batch, bad) = with_waiting(block, &mut blocks);
             let mut taken = 0;
-            for line in batch.iter().flat_map(lines::lines) {
+            for line in batch.iter().flat_map(gather::lines) {
                 partitions.place(self.record(line));
                 taken += 1;
             }
@@ -80,7 +80,7 @@ impl Produce {
                 Some(BadInput::Io(error)) => return Err(Failure::Input(error)),
                 Some(BadInput::LongLine) => {
                     let line = acknowledged + 1;
-                    return Err(Failure::LongLine { line, most: lines::MAX_LINE_BYTES, acknowledged });
+                    return Err(Failure::LongLine { line, most: MAX_LINE_BYTES, acknowledged });
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Produce {
 }
 
 /// `first` and what else is there already, up to a batch's size.
-fn gather(
+fn with_waiting(
     first: Result<Bytes, BadInput>,
     blocks: &mut mpsc::Receiver<Result<Bytes, BadInput>>,
 ) -> (Vec<Bytes>, Option<BadInput>) {
@@ -186,9 +186,10 @@ impl Partitions {
 mod tests {
     use clap::Parser;
     use topo_core::log::TopicSpec;
+    use topo_core::schedule::TokioScheduler;
+    use topo_tests::memory_log::{Fate, MemoryLog};
 
     use super::*;
-    use crate::memory_log::MemoryLog;
 
     #[derive(Parser)]
     struct Line {
@@ -197,7 +198,7 @@ mod tests {
     }
 
     async fn log(partitions: u32) -> Arc<MemoryLog> {
-        let log = MemoryLog::default();
+        let log = MemoryLog::new(Arc::new(TokioScheduler::current()));
         log.create_topic("t", &TopicSpec { partitions, ..TopicSpec::default() }).await.unwrap();
         Arc::new(log)
     }
@@ -259,9 +260,12 @@ mod tests {
     #[tokio::test]
     async fn a_failing_log_says_how_far_it_got() {
         let log = log(1).await;
-        log.refuse_appends_after(0);
+        log.judge(|_| Fate::fails());
         let failed = produce(&log, "", "a\nb\n").await.unwrap_err();
-        assert_eq!(failed.to_string(), "no space; the first 0 lines are in the log, of the rest some may be");
+        assert_eq!(
+            failed.to_string(),
+            "the disk is gone; the first 0 lines are in the log, of the rest some may be"
+        );
         let missing = Line::try_parse_from(["produce", "none"]).unwrap().produce;
         let failed = missing.append_all(&(log as Arc<dyn Log>), io::empty()).await.unwrap_err();
         assert_eq!(failed.to_string(), "there is no topic `none`; create it with `topo topic create none`");

@@ -151,11 +151,14 @@ async fn delete(log: &dyn Log, out: &mut impl Write, topics: &[String]) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use clap::Parser;
     use topo_core::log::Record;
+    use topo_core::schedule::TokioScheduler;
+    use topo_tests::memory_log::MemoryLog;
 
     use super::*;
-    use crate::memory_log::MemoryLog;
 
     #[derive(Parser)]
     struct Line {
@@ -172,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_topic_lives_from_create_to_delete() {
-        let log = MemoryLog::default();
+        let log = MemoryLog::new(Arc::new(TokioScheduler::current()));
         assert_eq!(created(&log, "create b").await.unwrap(), "created topic `b` with 1 partition\n");
         let said = created(&log, "create a -p 2 -c segment.bytes=1024 -c retention.ms=5").await.unwrap();
         assert_eq!(said, "created topic `a` with 2 partitions\n");
@@ -197,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_missing_or_there_already_is_said() {
-        let log = MemoryLog::default();
+        let log = MemoryLog::new(Arc::new(TokioScheduler::current()));
         created(&log, "create a").await.unwrap();
         let again = created(&log, "create a").await.unwrap_err();
         assert_eq!(again.to_string(), "topic `a` exists already");

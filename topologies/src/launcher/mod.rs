@@ -3,13 +3,14 @@
 mod application;
 mod banner;
 mod options;
+mod page;
+mod signals;
 mod summary;
 
 use std::fs::File;
-use std::future::Future;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use topo_broker::BrokerError;
 use topo_connectors::SourceProgress;
 use topo_connectors::gather::{GatherError, gather_lines};
 use topo_core::log::{Log, LogError, TopicPartition};
-use topo_core::schedule::{Scheduler, TokioScheduler};
+use topo_core::schedule::TokioScheduler;
 use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
@@ -25,8 +26,10 @@ pub use options::{RunOptions, StatusAddr};
 pub use summary::Summary;
 
 use self::banner::Banner;
+use self::page::Page;
+use self::signals::Signals;
 use crate::embedded::{EmbeddedConfig, EmbeddedLog};
-use crate::status::{StatusError, StatusServer};
+use crate::status::StatusError;
 
 /// How long open trees have to complete when the process is told to stop.
 const STOP_WAIT: Duration = Duration::from_secs(30);
@@ -64,6 +67,11 @@ pub enum RunError {
     /// `--input` was given to an application that reads no topic.
     #[error("`{0}` takes no --input: it reads no topic")]
     NoInput(Arc<str>),
+    /// The input topic is read by no spout, so that it can never be done.
+    #[error(
+        "no log spout reads {0}, the topic that the application's input goes to; run it without --until-idle"
+    )]
+    Unread(TopicPartition),
     /// A component's code does not return.
     #[error(transparent)]
     Stuck(#[from] StuckError),
@@ -74,72 +82,123 @@ pub enum RunError {
 
 /// Runs `application` until it is told to stop, or until all of its input is done where `options` say so.
 ///
-/// Prints a banner to standard error. Needs a tokio runtime with timers and I/O.
+/// Prints a banner to standard error. Needs a tokio runtime with timers and I/O. Told to stop, by SIGINT or SIGTERM, it
+/// drains; told again, it stops at once.
 ///
 /// # Errors
-/// [`RunError`], each a sentence for the user.
+/// [`RunError`], each a sentence for the user. What can be known to be wrong before anything is started, is.
 pub async fn run(application: Application, options: RunOptions) -> Result<Summary, RunError> {
     let input = options.input.as_deref().map(open_input).transpose()?;
     if input.is_some() && application.input_topic().is_none() {
         return Err(RunError::NoInput(Arc::clone(application.name())));
     }
+    let mut signals = Signals::listen().map_err(RunError::Signal)?;
+    let page = Page::bind(options.status)?;
     let scheduler = Arc::new(TokioScheduler::current());
     let embedded =
         EmbeddedLog::open(&options.data_dir, EmbeddedConfig::default(), Arc::clone(&scheduler) as _)?;
-    let log: Arc<dyn Log> = Arc::new(embedded.clone());
-    let ran = run_on(log, scheduler, &application, &options, input).await;
+    let run = Run { application, options, log: Arc::new(embedded.clone()), scheduler };
+    let ran = run.on_open_log(input, page, &mut signals).await;
     let closed = embedded.close().await;
     let summary = ran?;
     closed?;
     Ok(summary)
 }
 
-async fn run_on(
+/// A run whose log is open.
+struct Run {
+    application: Application,
+    options: RunOptions,
     log: Arc<dyn Log>,
-    scheduler: Arc<dyn Scheduler>,
-    application: &Application,
-    options: &RunOptions,
-    input: Option<Box<dyn Read + Send>>,
-) -> Result<Summary, RunError> {
-    application.create_topics(&*log).await?;
-    let progress = SourceProgress::default();
-    let environment = Environment::new(Arc::clone(&log), progress.clone(), application, options);
-    let topology: Topology = application.topology(&environment);
-    for (component, tasks) in &options.tasks {
-        topology.set_tasks(component, *tasks)?;
-    }
-    let started = Instant::now();
-    let running = topology.launch(scheduler, options.config()).await?;
-    let served = serve(application, options, &running);
-    let ended = match served {
-        Ok(_) => until_over(&log, application, options, input, &progress).await,
-        Err(ref _refused) => Ok(Ended::Stopped),
-    };
-    let elapsed = started.elapsed();
-    let stopped = running.kill(STOP_WAIT).await;
-    if let Some(server) = served? {
-        server.shutdown().await;
-    }
-    let ended = ended?;
-    stopped?;
-    Ok(Summary::new(&running.snapshot(), &progress, elapsed, ended == Ended::Idle))
+    scheduler: Arc<TokioScheduler>,
 }
 
-/// Starts the page, and says on standard error what runs where.
-fn serve(
-    application: &Application,
-    options: &RunOptions,
-    running: &Running,
-) -> Result<Option<StatusServer>, StatusError> {
-    let server = match options.status {
-        StatusAddr::Off => None,
-        StatusAddr::At(address) => Some(StatusServer::bind(address, Arc::new(running.clone()))?),
-    };
-    let page = server.as_ref().map(StatusServer::local_addr);
-    let banner = Banner { application, options, page, id: running.id() };
-    // Where standard error is closed, the topology runs all the same.
-    let _ = write!(io::stderr(), "{banner}");
-    Ok(server)
+impl Run {
+    async fn on_open_log(
+        self,
+        input: Option<Input>,
+        page: Page,
+        signals: &mut Signals,
+    ) -> Result<Summary, RunError> {
+        let progress = SourceProgress::default();
+        let environment =
+            Environment::new(Arc::clone(&self.log), progress.clone(), &self.application, &self.options);
+        let topology: Topology = self.application.topology(&environment);
+        for (component, tasks) in &self.options.tasks {
+            topology.set_tasks(component, *tasks)?;
+        }
+        topology.check()?;
+        self.application.create_topics(&*self.log).await?;
+        let started = Instant::now();
+        let running = topology.launch(Arc::clone(&self.scheduler) as _, self.options.config()).await?;
+        page.show(running.clone());
+        self.say_what_runs(running.id(), page.address());
+        let ended = tokio::select! {
+            ended = self.until_over(&running, input, &progress) => ended,
+            () = signals.told_to_stop() => Ok(Ended::Stopped),
+        };
+        let stopped = stop(&running, signals).await;
+        let elapsed = started.elapsed();
+        page.close().await;
+        let ended = ended?;
+        stopped?;
+        Ok(Summary::new(&running.snapshot(), &progress, elapsed, ended == Ended::Idle))
+    }
+
+    /// Says on standard error what runs where.
+    fn say_what_runs(&self, id: &str, page: Option<SocketAddr>) {
+        let banner = Banner { application: &self.application, options: &self.options, page, id };
+        // Where standard error is closed, the topology runs all the same.
+        let _ = write!(io::stderr(), "{banner}");
+    }
+
+    /// Feeds the input, then waits until all is done where that is asked for, else for ever.
+    async fn until_over(
+        &self,
+        running: &Running,
+        input: Option<Input>,
+        progress: &SourceProgress,
+    ) -> Result<Ended, RunError> {
+        let topic = self.application.input_topic();
+        if let (Some(input), Some(topic)) = (input, topic) {
+            let lines = gather_lines(&*self.log, topic, input).await?;
+            tracing::info!(lines, %topic, "the input is in the log");
+        }
+        if !self.options.until_idle {
+            std::future::pending::<()>().await;
+        }
+        match topic {
+            Some(topic) => progress.reached(&self.ends(topic, progress).await?).await,
+            None => running.idle().await,
+        }
+        Ok(Ended::Idle)
+    }
+
+    /// One past the last record of each partition of the input topic.
+    async fn ends(
+        &self,
+        topic: &Arc<str>,
+        progress: &SourceProgress,
+    ) -> Result<Vec<(TopicPartition, i64)>, RunError> {
+        let mut ends = Vec::new();
+        for number in 0..self.log.topic(topic).await?.map_or(0, |info| info.partitions) {
+            let at = TopicPartition::new(Arc::clone(topic), number);
+            if !progress.reads(&at) {
+                return Err(RunError::Unread(at));
+            }
+            let end = self.log.offsets(&at).await?.high_watermark;
+            ends.push((at, end));
+        }
+        Ok(ends)
+    }
+}
+
+/// Drains, unless told to stop once more.
+async fn stop(running: &Running, signals: &mut Signals) -> Result<(), StuckError> {
+    tokio::select! {
+        stopped = running.kill(STOP_WAIT) => stopped,
+        () = signals.told_to_stop() => running.kill(Duration::ZERO).await,
+    }
 }
 
 /// How a run came to its end.
@@ -151,58 +210,10 @@ enum Ended {
     Stopped,
 }
 
-async fn until_over(
-    log: &Arc<dyn Log>,
-    application: &Application,
-    options: &RunOptions,
-    input: Option<Box<dyn Read + Send>>,
-    progress: &SourceProgress,
-) -> Result<Ended, RunError> {
-    let work = async {
-        if let (Some(input), Some(topic)) = (input, application.input_topic()) {
-            let lines = gather_lines(&**log, topic, input).await?;
-            tracing::info!(lines, %topic, "the input is in the log");
-        }
-        if !options.until_idle {
-            std::future::pending::<()>().await;
-        }
-        progress.reached(&ends(&**log, application).await?).await;
-        Ok(Ended::Idle)
-    };
-    until_signal(work).await
-}
+/// Lines to be fed.
+type Input = Box<dyn Read + Send>;
 
-/// One past the last record of each partition that the application reads.
-async fn ends(log: &dyn Log, application: &Application) -> Result<Vec<(TopicPartition, i64)>, LogError> {
-    let mut ends = Vec::new();
-    let Some(topic) = application.input_topic() else { return Ok(ends) };
-    let partitions = log.topic(topic).await?.map_or(0, |info| info.partitions);
-    for number in 0..partitions {
-        let at = TopicPartition::new(Arc::clone(topic), number);
-        let end = log.offsets(&at).await?.high_watermark;
-        ends.push((at, end));
-    }
-    Ok(ends)
-}
-
-/// Runs `work` until it ends or the process is told to stop, by SIGINT or SIGTERM.
-async fn until_signal(work: impl Future<Output = Result<Ended, RunError>>) -> Result<Ended, RunError> {
-    let mut work = pin!(work);
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(RunError::Signal)?;
-    #[cfg(unix)]
-    let terminated = async move { terminate.recv().await };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<Option<()>>();
-    tokio::select! {
-        ended = &mut work => ended,
-        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| Ended::Stopped).map_err(RunError::Signal),
-        _ = terminated => Ok(Ended::Stopped),
-    }
-}
-
-fn open_input(path: &Path) -> Result<Box<dyn Read + Send>, RunError> {
+fn open_input(path: &Path) -> Result<Input, RunError> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin()));
     }

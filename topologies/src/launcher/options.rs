@@ -89,7 +89,7 @@ pub struct RunOptions {
     /// Where the status page listens, or `off`
     #[arg(long, env = "TOPO_STATUS", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub status: StatusAddr,
-    /// How many tasks a component has
+    /// How many tasks a component has; repeat it, or write split=4,count=2, for several
     #[arg(long, env = "TOPO_TASKS", value_name = "COMPONENT=N", value_parser = tasks, value_delimiter = ',')]
     pub tasks: Vec<(String, usize)>,
     /// What becomes of a tuple whose tree does not complete

@@ -1,0 +1,58 @@
+//! The page of a run, bound before anything is started so that an address in use starts nothing.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use topo_core::Running;
+use topo_core::metrics::TopologySnapshot;
+
+use super::options::StatusAddr;
+use crate::status::{Snapshots, StatusError, StatusServer};
+
+/// The page, if there is one, and the topology it shows once that runs.
+pub(super) struct Page {
+    server: Option<StatusServer>,
+    shown: Arc<Shown>,
+}
+
+#[derive(Default)]
+struct Shown(OnceLock<Running>);
+
+impl Snapshots for Shown {
+    fn snapshots(&self) -> Vec<TopologySnapshot> {
+        self.0.get().map(Running::snapshot).into_iter().collect()
+    }
+}
+
+impl Page {
+    /// Listens where `status` says.
+    ///
+    /// # Errors
+    /// Those of [`StatusServer::bind`].
+    pub(super) fn bind(status: StatusAddr) -> Result<Self, StatusError> {
+        let shown = Arc::new(Shown::default());
+        let server = match status {
+            StatusAddr::Off => None,
+            StatusAddr::At(address) => Some(StatusServer::bind(address, Arc::clone(&shown) as _)?),
+        };
+        Ok(Self { server, shown })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(StatusServer::local_addr)
+    }
+
+    /// Shows `running` from now on.
+    pub(super) fn show(&self, running: Running) {
+        // A run shows one topology.
+        let _ = self.shown.0.set(running);
+    }
+
+    /// Lets answers under way finish, and frees the address.
+    pub(super) async fn close(self) {
+        if let Some(server) = self.server {
+            server.shutdown().await;
+        }
+    }
+}
