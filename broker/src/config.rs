@@ -1,5 +1,7 @@
 //! The broker's settings.
 
+use std::time::Duration;
+
 use crate::topic::TopicConfig;
 
 /// How a broker stores; the defaults are Kafka's.
@@ -11,6 +13,8 @@ pub struct BrokerConfig {
     pub index_interval_bytes: u32,
     /// The most that one batch may decompress to where the broker itself has to look inside.
     pub max_decompressed_bytes: usize,
+    /// How often [`Broker::keep_retention`](crate::Broker::keep_retention) looks for segments to give up.
+    pub retention_check_interval: Duration,
 }
 
 impl Default for BrokerConfig {
@@ -19,6 +23,7 @@ impl Default for BrokerConfig {
             topic_defaults: TopicConfig::default(),
             index_interval_bytes: 4 << 10,
             max_decompressed_bytes: 64 << 20,
+            retention_check_interval: Duration::from_mins(5),
         }
     }
 }

@@ -6,7 +6,7 @@ use topo_log::{DirectoryError, LogError};
 use topo_protocol::BatchError;
 
 use crate::partition::Offsets;
-use crate::topic::{MAX_PARTITIONS, TopicPartition};
+use crate::topic::{KEYS, MAX_PARTITIONS, TopicPartition};
 
 /// Why the broker refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +34,7 @@ pub enum BrokerError {
     #[error("a topic cannot have {0} partitions; choose from 1 to {MAX_PARTITIONS}")]
     InvalidPartitionCount(u32),
     /// A configuration key that no topic has.
-    #[error(
-        "`{0}` is no topic setting that topo has; it has compression.type, flush.ms, max.message.bytes and segment.bytes"
-    )]
+    #[error("`{0}` is no topic setting that topo has; it has {KEYS}")]
     UnknownConfig(String),
     /// A configuration value that its key does not take.
     #[error("`{key}` cannot be `{value}`; it takes {expected}")]

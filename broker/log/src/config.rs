@@ -1,5 +1,7 @@
 //! How one partition is stored.
 
+use std::time::Duration;
+
 /// Settings of one partition; the defaults are Kafka's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionConfig {
@@ -12,6 +14,32 @@ pub struct PartitionConfig {
     pub leader_epoch: i32,
     /// The most that one batch may decompress to where a record is looked up by its timestamp.
     pub max_decompressed_bytes: usize,
+    /// What is given up, and when.
+    pub retention: Retention,
+}
+
+/// How long records are kept. Only whole segments are given up, the oldest first, and never the active one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// A segment whose newest record is older goes; `None` keeps all. 7 days by default. A segment none of whose records
+    /// carries a time is kept.
+    pub max_age: Option<Duration>,
+    /// The oldest segment goes while the others hold at least so many bytes; `None`, the default, for no limit.
+    pub max_bytes: Option<u64>,
+    /// The active segment is rolled, so that it can be given up, once its first record is so old. 7 days by default.
+    pub roll_after: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const WEEK: Duration = Duration::from_hours(7 * 24);
+        Self { max_age: Some(WEEK), max_bytes: None, roll_after: WEEK }
+    }
+}
+
+impl Retention {
+    /// Nothing is ever given up.
+    pub const FOREVER: Self = Self { max_age: None, max_bytes: None, roll_after: Duration::MAX };
 }
 
 impl Default for PartitionConfig {
@@ -21,6 +49,7 @@ impl Default for PartitionConfig {
             index_interval_bytes: 4 << 10,
             leader_epoch: 0,
             max_decompressed_bytes: 64 << 20,
+            retention: Retention::default(),
         }
     }
 }

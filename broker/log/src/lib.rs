@@ -6,7 +6,7 @@
 //! DATA-DIR/TOPIC-N/00000000000000000000.log      batches, verbatim
 //!                  00000000000000000000.index    where some of them start; derived
 //!                  00000000000000000000.timeindex  how late what is in front of those is; derived
-//!                  checkpoint                    the recovery point
+//!                  checkpoint                    the recovery point and the log's start
 //! ```
 //!
 //! A [`Partition`] owns its segments; each is a file of batches and an index of it. All bytes go through
@@ -21,15 +21,17 @@ mod error;
 mod index;
 mod partition;
 mod recovery;
+mod retention;
 mod segment;
 pub mod storage;
 mod sync;
 mod time;
 
-pub use config::PartitionConfig;
+pub use config::{PartitionConfig, Retention};
 pub use directory::{DataDirectory, DirectoryError};
 pub use error::LogError;
 pub use partition::{Appended, Partition};
 pub use recovery::Recovery;
+pub use retention::{Expired, NewStart};
 pub use sync::SyncTicket;
 pub use time::TimestampedOffset;

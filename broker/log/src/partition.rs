@@ -128,7 +128,7 @@ impl Partition {
     }
 
     /// Seals the active segment and starts the next one at the log's end.
-    fn roll(&mut self) -> Result<(), LogError> {
+    pub(crate) fn roll(&mut self) -> Result<(), LogError> {
         let next = match Segment::create(&*self.storage, &self.dir, self.log_end()) {
             Err(LogError::Storage { path, source, .. }) if is_full(&source) => {
                 return Err(LogError::Full { file: path });
@@ -148,8 +148,9 @@ impl Partition {
         if is_full(&error) && self.active.log.truncate(self.active.bytes).is_ok() {
             return LogError::Full { file };
         }
+        let error = LogError::storage("write", &file)(error);
         self.shared.poison(&error);
-        LogError::storage("write", &file)(error)
+        error
     }
 
     /// Whole batches, verbatim, from the one that holds `offset` on: up to about `max_bytes` bytes, only such that end
@@ -179,9 +180,10 @@ impl Partition {
     pub fn begin_sync(&mut self) -> SyncTicket {
         let first = self.sealed.partition_point(|segment| segment.next_offset <= self.durable_end);
         let sealed = &self.sealed[first..];
-        let mut logs: Vec<_> = sealed.iter().map(|segment| segment.log.clone()).collect();
+        let mut logs: Vec<_> =
+            sealed.iter().map(|segment| (segment.path.clone(), segment.log.clone())).collect();
         if self.log_end() > self.durable_end {
-            logs.push(self.active.log.clone());
+            logs.push((self.active.path.clone(), self.active.log.clone()));
         }
         let created = !logs.is_empty() && self.active.base_offset > self.durable_segment;
         SyncTicket {
@@ -200,18 +202,14 @@ impl Partition {
     /// Returns the durable end.
     ///
     /// # Errors
-    /// [`LogError::Storage`] with the ticket's error, [`LogError::Poisoned`] for a ticket that was not run; no append
-    /// succeeds from then on.
-    pub fn finish_sync(&mut self, ticket: SyncTicket, result: io::Result<()>) -> Result<i64, LogError> {
-        if let Err(error) = result {
-            self.shared.poison(&error);
-            return Err(LogError::storage("sync", &self.dir)(error));
-        }
-        if !ticket.synced.load(Ordering::Acquire) {
-            let error = io::Error::other("a sync was settled that did not run");
-            self.shared.poison(&error);
-            return Err(LogError::storage("sync", &self.dir)(error));
-        }
+    /// The ticket's own error, [`LogError::Storage`] for a ticket that was not run; no append succeeds from then on.
+    pub fn finish_sync(&mut self, ticket: SyncTicket, result: Result<(), LogError>) -> Result<i64, LogError> {
+        let ran = || ticket.synced.load(Ordering::Acquire);
+        let settled = result.and_then(|()| {
+            let unrun = || io::Error::other("a sync was settled that did not run");
+            if ran() { Ok(()) } else { Err(LogError::storage("sync", &self.dir)(unrun())) }
+        });
+        settled.inspect_err(|error| self.shared.poison(error))?;
         self.durable_end = self.durable_end.max(ticket.end);
         self.durable_segment = self.durable_segment.max(ticket.active);
         Ok(self.durable_end)
@@ -226,7 +224,7 @@ impl Partition {
             return Err(LogError::Poisoned { reason: reason.clone() });
         }
         let ticket = self.begin_sync();
-        let result = ticket.run().and_then(|()| ticket.anchor());
+        let result = ticket.run().and_then(|()| ticket.anchor(&self.dir));
         self.finish_sync(ticket, result)?;
         self.active.index.save();
         self.active.time_index.save();

@@ -4,8 +4,8 @@
 //! every batch is checked; the first that is not whole ends the log, and whatever follows is removed, for none of it
 //! was ever acknowledged. What is kept is durable before anything of it is served.
 //!
-//! Invariant: recovery only ever removes bytes at or above the recovery point, and raises the recovery point last, so
-//! it may be interrupted anywhere and starts over with the same outcome.
+//! Invariant: recovery only ever removes bytes at or above the recovery point, or below the log's start, and raises the
+//! recovery point last, so it may be interrupted anywhere and starts over with the same outcome.
 
 use std::io;
 use std::path::Path;
@@ -33,6 +33,8 @@ pub struct Recovery {
     pub truncated_bytes: u64,
     /// Segments removed, which followed something torn.
     pub removed_segments: usize,
+    /// Segments removed that retention had given up before.
+    pub expired_segments: usize,
     /// Segments of which an index was missing or damaged and was built again from the log.
     pub rebuilt_indexes: usize,
 }
@@ -57,9 +59,10 @@ impl Partition {
             storage.sync_dir(&parent).map_err(LogError::storage("sync", &parent))?;
         }
         let names = storage.list(dir).map_err(LogError::storage("list", dir))?;
-        let bases: Vec<i64> = names.iter().filter_map(|name| base_offset_in(name)).collect();
+        let mut bases: Vec<i64> = names.iter().filter_map(|name| base_offset_in(name)).collect();
         let config = config.bounded();
         let mut opening = Opening { storage, dir, config, point, report: Recovery::default() };
+        opening.remove_expired(&mut bases)?;
         let mut segments = opening.segments(&bases)?;
         let active = match segments.pop() {
             Some(active) => active,
@@ -68,12 +71,14 @@ impl Partition {
         let Opening { storage, config, report, .. } = opening;
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
         let end = active.next_offset;
+        let log_start = segments.first().unwrap_or(&active).base_offset;
         let checkpoint = match checkpoint {
             Some(mut checkpoint) => {
+                checkpoint.assume_start(log_start);
                 checkpoint.anchor(end).map_err(LogError::storage("write", &checkpoint::path(dir)))?;
                 checkpoint
             }
-            None => Checkpoint::create(&*storage, dir, end)?,
+            None => Checkpoint::create(&*storage, dir, end, log_start)?,
         };
         let partition = Self {
             storage,
@@ -103,14 +108,14 @@ impl Opening<'_> {
         let first = bases.first().copied().unwrap_or(0);
         // From where to scan, and below what a flaw is corruption.
         let (scan_from, durable) = match self.point {
-            RecoveryPoint::At(offset) => (offset, offset),
+            RecoveryPoint::At { offset, .. } => (offset, offset),
             RecoveryPoint::Missing => (first, first),
             RecoveryPoint::Damaged => (first, i64::MAX),
         };
-        if let RecoveryPoint::At(offset) = self.point {
+        if let RecoveryPoint::At { offset, log_start } = self.point {
             self.report.recovery_point = Some(offset);
-            if bases.is_empty() && offset > 0 || first > offset {
-                return Err(self.missing(first, offset));
+            if bases.is_empty() && offset > 0 || first != log_start {
+                return Err(self.missing(first, log_start));
             }
         }
         let scanned = bases.partition_point(|base| *base <= scan_from).saturating_sub(1);
@@ -144,13 +149,28 @@ impl Opening<'_> {
         Ok(segments)
     }
 
-    /// The error for a log that starts above its recovery point.
-    fn missing(&self, first: i64, point: i64) -> LogError {
+    /// Removes the segments that retention gave up and did not come to remove, and takes them out of `bases`.
+    fn remove_expired(&mut self, bases: &mut Vec<i64>) -> Result<(), LogError> {
+        let RecoveryPoint::At { log_start, .. } = self.point else { return Ok(()) };
+        let expired = bases.partition_point(|base| *base < log_start);
+        // Without the segment that the log should start with, what is there is all that is left: nothing is removed.
+        if bases.get(expired) != Some(&log_start) {
+            return Ok(());
+        }
+        for base in bases.drain(..expired) {
+            remove_segment(&*self.storage, self.dir, base)?;
+            self.report.expired_segments += 1;
+        }
+        Ok(())
+    }
+
+    /// The error for a log that does not start where it should.
+    fn missing(&self, first: i64, log_start: i64) -> LogError {
         LogError::Corrupt {
             file: log_path(self.dir, first),
             position: 0,
-            offset: point,
-            reason: format!("the segment that held offset {point} is missing"),
+            offset: log_start,
+            reason: format!("the segment that held offset {log_start} is missing"),
             checkpoint: checkpoint::path(self.dir),
         }
     }
@@ -269,9 +289,7 @@ impl Opening<'_> {
         let flaw = loop {
             match cursor.next_batch() {
                 Ok(Some(Checked { position, header, bytes })) => {
-                    if let RecoveryPoint::At(point) = self.point
-                        && header.next_offset() > point
-                    {
+                    if self.point.offset().is_some_and(|point| header.next_offset() > point) {
                         // A sync that failed in an earlier life has left pages that call themselves clean and are
                         // on no disk: only written again are they synced. The bytes are verified, and the same.
                         log.write_all_at(bytes, position)
@@ -295,10 +313,7 @@ impl Opening<'_> {
             let length = self.storage.open(&path).and_then(|log| log.length());
             self.report.truncated_bytes += length.map_err(LogError::storage("read", &path))?;
             self.report.removed_segments += 1;
-            self.storage.remove(&path).map_err(LogError::storage("remove", &path))?;
-            for derived in [index_path(self.dir, base), time_index_path(self.dir, base)] {
-                remove_if_there(&*self.storage, &derived)?;
-            }
+            remove_segment(&*self.storage, self.dir, base)?;
         }
         Ok(())
     }
@@ -324,8 +339,16 @@ fn gap(segment: &Segment, next: Option<i64>) -> Option<Flaw> {
     Some(Flaw { at, reason: format!("the file ends there, the next segment starts at offset {next}") })
 }
 
+/// Removes a segment's files, the log first: without it the others mean nothing.
+pub(crate) fn remove_segment(storage: &dyn Storage, dir: &Path, base: i64) -> Result<(), LogError> {
+    for path in [log_path(dir, base), index_path(dir, base), time_index_path(dir, base)] {
+        remove_if_there(storage, &path)?;
+    }
+    Ok(())
+}
+
 /// Removes a file whose absence is as good.
-fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<(), LogError> {
+pub(crate) fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<(), LogError> {
     match storage.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(LogError::storage("remove", path)(error))

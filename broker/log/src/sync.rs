@@ -3,12 +3,12 @@
 //! Invariant: once any write or sync has failed, no sync succeeds any more, so the durable end never moves past bytes
 //! whose fate is unknown. A failed sync is not retried: the cache may have dropped the bytes and call itself clean.
 
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::LogError;
 use crate::storage::{Storage, StorageFile};
 
 /// What the partition and its tickets share.
@@ -26,8 +26,25 @@ impl Durability {
     }
 
     /// Ends all writing for this reason, or the one given before.
-    pub(crate) fn poison(&self, reason: &io::Error) {
+    pub(crate) fn poison(&self, reason: &LogError) {
+        if matches!(reason, LogError::Poisoned { .. }) {
+            return;
+        }
         let _ = self.poison.set(reason.to_string().into());
+    }
+
+    /// Says durably that the log starts at `log_start`, everything below `durable_end` being synced.
+    pub(crate) fn move_start(&self, dir: &Path, log_start: i64, durable_end: i64) -> Result<(), LogError> {
+        let moved = self.checkpoint()?.move_start(log_start, durable_end);
+        moved.map_err(LogError::storage("write", &checkpoint::path(dir)))
+    }
+
+    fn checkpoint(&self) -> Result<MutexGuard<'_, Checkpoint>, LogError> {
+        self.checkpoint.lock().map_err(|_| {
+            let reason: Arc<str> = "a sync panicked".into();
+            let _ = self.poison.set(reason.clone());
+            LogError::Poisoned { reason }
+        })
     }
 
     /// Why nothing more is written.
@@ -44,7 +61,7 @@ impl Durability {
 pub struct SyncTicket {
     pub(crate) shared: Arc<Durability>,
     /// The files of every segment that has bytes at or above the durable end.
-    pub(crate) logs: Vec<Arc<dyn StorageFile>>,
+    pub(crate) logs: Vec<(PathBuf, Arc<dyn StorageFile>)>,
     /// The indexes of those that are sealed.
     pub(crate) derived: Vec<Arc<dyn StorageFile>>,
     /// The partition's directory, where segments were created.
@@ -71,11 +88,10 @@ impl SyncTicket {
     ///
     /// # Errors
     /// What the storage says. The partition is then poisoned, whether or not the ticket is handed back.
-    pub fn run(&self) -> io::Result<()> {
-        let mut checkpoint =
-            self.shared.checkpoint.lock().map_err(|_| io::Error::other("a sync panicked"))?;
+    pub fn run(&self) -> Result<(), LogError> {
+        let mut checkpoint = self.shared.checkpoint()?;
         if let Some(reason) = self.shared.poisoned() {
-            return Err(io::Error::other(reason.to_string()));
+            return Err(LogError::Poisoned { reason: reason.clone() });
         }
         self.sync().inspect_err(|error| self.shared.poison(error))?;
         self.synced.store(true, Ordering::Release);
@@ -91,24 +107,23 @@ impl SyncTicket {
         Ok(())
     }
 
-    fn sync(&self) -> io::Result<()> {
-        for log in &self.logs {
-            log.sync()?;
+    fn sync(&self) -> Result<(), LogError> {
+        for (path, log) in &self.logs {
+            log.sync().map_err(LogError::storage("sync", path))?;
         }
         for index in &self.derived {
             // Checked whenever it is read.
             drop(index.sync());
         }
         match &self.directory {
-            Some((storage, path)) => storage.sync_dir(path),
+            Some((storage, path)) => storage.sync_dir(path).map_err(LogError::storage("sync", path)),
             None => Ok(()),
         }
     }
 
     /// Writes the durable end as the recovery point, synced, for an orderly close.
-    pub(crate) fn anchor(&self) -> io::Result<()> {
-        let mut checkpoint =
-            self.shared.checkpoint.lock().map_err(|_| io::Error::other("a sync panicked"))?;
-        checkpoint.anchor(self.end)
+    pub(crate) fn anchor(&self, dir: &Path) -> Result<(), LogError> {
+        let mut checkpoint = self.shared.checkpoint()?;
+        checkpoint.anchor(self.end).map_err(LogError::storage("write", &checkpoint::path(dir)))
     }
 }

@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::BytesMut;
@@ -61,6 +62,8 @@ struct Shared {
     offsets_topic: OnceLock<Arc<Topic>>,
     /// Keeps the directory locked; `None` once closed.
     directory: Mutex<Option<DataDirectory>>,
+    /// Whether somebody looks for segments to give up.
+    retained: AtomicBool,
 }
 
 impl Broker {
@@ -92,7 +95,8 @@ impl Broker {
             Err(_) => (CommittedOffsets::default(), OnceLock::new()),
         };
         let directory = Mutex::new(Some(directory));
-        let shared = Shared { config, registry, committed, offsets_topic, directory };
+        let retained = AtomicBool::new(false);
+        let shared = Shared { config, registry, committed, offsets_topic, directory, retained };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -152,6 +156,54 @@ impl Broker {
         // On a thread of its own to the end, whether or not anybody waits for it.
         self.blocking(move |shared| shared.registry.delete(&name, |topic| shared.forget_committed(topic)))
             .await
+    }
+
+    /// Gives up the segments that are due by `now_ms`, in milliseconds since 1970, in every topic, and says how many that
+    /// were. What fails in one partition is logged, and keeps none of the others from theirs.
+    ///
+    /// # Errors
+    /// The first partition's: what it did not give up is there, and the next attempt may succeed.
+    pub async fn retain(&self, now_ms: i64) -> Result<usize, BrokerError> {
+        self.blocking(move |shared| {
+            let mut retained = Ok(0);
+            for topic in shared.registry.all() {
+                for partition in topic.partitions() {
+                    let given_up = partition.retain(now_ms).inspect_err(|error| {
+                        tracing::warn!(partition = %partition.at(), %error, "retention failed");
+                    });
+                    retained = retained.and_then(|sum: usize| given_up.map(|segments| sum + segments));
+                }
+            }
+            retained
+        })
+        .await
+    }
+
+    /// Starts to call [`Broker::retain`] every `retention_check_interval`, with what `wall_ms` says, until the broker is
+    /// closed or dropped. Only the first call starts anything.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with timers.
+    pub fn keep_retention(&self, wall_ms: impl Fn() -> i64 + Send + 'static) {
+        if self.shared.retained.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (weak, interval) = (Arc::downgrade(&self.shared), self.shared.config.retention_check_interval);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(broker) = weak.upgrade().map(|shared| Self { shared }) else { return };
+                if broker.is_closed() {
+                    return;
+                }
+                // Logged where it failed.
+                let _ = broker.retain(wall_ms()).await;
+            }
+        });
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.directory.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// The topic of that name.

@@ -314,3 +314,37 @@ async fn damaged_metadata_is_named_and_left_alone() {
     file.write_all_at(b"t", 0).unwrap();
     assert_eq!(names(&open(&storage)), ["lines"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn retention_is_kept_in_the_background_by_the_clock_that_was_given() {
+    let storage = MemoryStorage::new();
+    let broker = open(&storage);
+    let settings = [("segment.bytes", "1024"), ("retention.ms", "1000"), ("segment.ms", "1000")];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    broker.create_topic("lines", 1, settings).await.unwrap();
+    broker.commit("g", &[(lines(0), at(1))]).await.unwrap();
+    for _ in 0..40 {
+        broker.append(&lines(0), batch("a line of some length, so that segments fill")).await.unwrap();
+    }
+    let wall_ms = Arc::new(std::sync::atomic::AtomicI64::new(500));
+    let clock = wall_ms.clone();
+    broker.keep_retention(move || clock.load(Ordering::Relaxed));
+    let checked = BrokerConfig::default().retention_check_interval * 2;
+    tokio::time::sleep(checked).await;
+    assert_eq!(broker.offsets(&lines(0)).unwrap().log_start, 0, "nothing is old enough");
+    wall_ms.store(2_000, Ordering::Relaxed);
+    tokio::time::sleep(checked).await;
+    let held = broker.offsets(&lines(0)).unwrap();
+    assert_eq!(
+        (held.log_start, held.log_end),
+        (40, 40),
+        "the last segment was rolled, and went with the others"
+    );
+    let refused = broker.fetch(&lines(0), 39, SOON).await.unwrap_err();
+    assert_eq!(refused.to_string(), "lines-0 holds offsets 40 to 40, not 39");
+    assert_eq!(committed(&broker, "g", &lines(0)), Some(1), "what the broker keeps for itself stays");
+    broker.close().await.unwrap();
+    let broker = open(&storage);
+    assert_eq!(broker.offsets(&lines(0)).unwrap().log_start, 40);
+    assert_eq!(committed(&broker, "g", &lines(0)), Some(1));
+}

@@ -224,7 +224,10 @@ impl Partition {
         let outcome = log.finish_sync(ticket, result);
         self.progress.send_modify(|progress| match outcome {
             Ok(durable_end) => progress.high_watermark = progress.high_watermark.max(durable_end),
-            Err(error) => progress.standing = Standing::Poisoned(error.to_string().into()),
+            Err(error) => {
+                let reason = log.poisoned().map_or_else(|| error.to_string(), str::to_owned);
+                progress.standing = Standing::Poisoned(reason.into());
+            }
         });
         true
     }
@@ -297,6 +300,27 @@ impl Partition {
             look(log, this.held(log).high_watermark).map_err(|error| this.log_error(error))
         });
         looked.await.unwrap_or(Err(BrokerError::Closed))
+    }
+
+    /// Gives up what is due by `now_ms`, in milliseconds since 1970, and says how many segments that were. Blocks.
+    ///
+    /// # Errors
+    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`]; nothing but what was given up durably is gone.
+    pub(crate) fn retain(&self, now_ms: i64) -> Result<usize, BrokerError> {
+        let begun = match self.write_state().log.as_mut() {
+            Some(log) => log.begin_retention(now_ms).map_err(|error| self.log_error(error))?,
+            None => None,
+        };
+        let Some(start) = begun else { return Ok(0) };
+        // Synced, and removed, with the lock released: appends and reads go on.
+        start.run().map_err(|error| self.log_error(error))?;
+        let expired = match self.write_state().log.as_mut() {
+            Some(log) => log.finish_retention(&start),
+            // Closed, or deleted with all its files: the next open finds the start that was written.
+            None => return Ok(0),
+        };
+        let segments = expired.segments();
+        expired.remove().map(|()| segments).map_err(|error| self.log_error(error))
     }
 
     /// Refuses appends for good, as if the storage had failed; reads go on.

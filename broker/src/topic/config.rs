@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
+use topo_log::Retention;
 use topo_protocol::Compression;
 
 use crate::durability::Durability;
@@ -15,7 +17,13 @@ use crate::error::{BrokerError, shown};
 const COMPRESSION_TYPE: &str = "compression.type";
 const FLUSH_MS: &str = "flush.ms";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+const RETENTION_BYTES: &str = "retention.bytes";
+const RETENTION_MS: &str = "retention.ms";
 const SEGMENT_BYTES: &str = "segment.bytes";
+const SEGMENT_MS: &str = "segment.ms";
+/// Every key, for whoever asked for another.
+pub(crate) const KEYS: &str = "compression.type, flush.ms, max.message.bytes, retention.bytes, retention.ms, \
+                               segment.bytes and segment.ms";
 
 /// Below this a segment would hold hardly more than one batch header.
 const SEGMENT_BYTES_RANGE: RangeInclusive<u32> = 1024..=i32::MAX as u32;
@@ -32,6 +40,9 @@ pub struct TopicConfig {
     pub compression_type: CompressionType,
     /// `flush.ms`: how long an acknowledged record may stay unsynced. 0 by default, unlike Kafka's: synced first.
     pub durability: Durability,
+    /// `retention.ms`, 7 days by default, `retention.bytes`, unlimited by default, and `segment.ms`, 7 days by default:
+    /// how long records are kept.
+    pub retention: Retention,
 }
 
 impl Default for TopicConfig {
@@ -41,6 +52,7 @@ impl Default for TopicConfig {
             max_message_bytes: (1 << 20) + 12,
             compression_type: CompressionType::Producer,
             durability: Durability::Fsync,
+            retention: Retention::default(),
         }
     }
 }
@@ -58,6 +70,11 @@ impl TopicConfig {
                 MAX_MESSAGE_BYTES => {
                     self.max_message_bytes = bytes(MAX_MESSAGE_BYTES, value, MAX_MESSAGE_BYTES_RANGE)?;
                 }
+                RETENTION_BYTES => self.retention.max_bytes = limit(RETENTION_BYTES, value)?,
+                RETENTION_MS => {
+                    self.retention.max_age = limit(RETENTION_MS, value)?.map(Duration::from_millis);
+                }
+                SEGMENT_MS => self.retention.roll_after = segment_ms(value)?,
                 SEGMENT_BYTES => self.segment_bytes = bytes(SEGMENT_BYTES, value, SEGMENT_BYTES_RANGE)?,
                 _ => return Err(BrokerError::UnknownConfig(shown(key))),
             }
@@ -71,6 +88,30 @@ fn bytes(key: &'static str, value: &str, range: RangeInclusive<u32>) -> Result<u
         key,
         value: shown(value),
         expected: format!("a number of bytes from {} to {}", range.start(), range.end()),
+    })
+}
+
+/// A number from 0 on, or -1 for no limit.
+fn limit(key: &'static str, value: &str) -> Result<Option<u64>, BrokerError> {
+    match value.parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(number @ 0..) => Ok(Some(number.unsigned_abs())),
+        _ => Err(BrokerError::InvalidConfig {
+            key,
+            value: shown(value),
+            expected: "a number from 0 on, or -1 for no limit".to_owned(),
+        }),
+    }
+}
+
+fn segment_ms(value: &str) -> Result<Duration, BrokerError> {
+    let millis = value.parse::<i64>().ok().filter(|millis| *millis > 0);
+    millis.map(|millis| Duration::from_millis(millis.unsigned_abs())).ok_or_else(|| {
+        BrokerError::InvalidConfig {
+            key: SEGMENT_MS,
+            value: shown(value),
+            expected: "a number of milliseconds from 1 on".to_owned(),
+        }
     })
 }
 
@@ -139,8 +180,13 @@ mod tests {
     fn known_keys_are_taken() {
         assert_eq!(with(SEGMENT_BYTES, "4096").unwrap().segment_bytes, 4096);
         assert_eq!(with(MAX_MESSAGE_BYTES, "100").unwrap().max_message_bytes, 100);
-        let interval = Durability::Interval(std::time::Duration::from_millis(5));
+        let interval = Durability::Interval(Duration::from_millis(5));
         assert_eq!(with(FLUSH_MS, "5").unwrap().durability, interval);
+        let age = |value| with(RETENTION_MS, value).unwrap().retention.max_age;
+        assert_eq!((age("-1"), age("3")), (None, Some(Duration::from_millis(3))));
+        assert_eq!(with(RETENTION_BYTES, "7").unwrap().retention.max_bytes, Some(7));
+        assert_eq!(with(SEGMENT_MS, "7").unwrap().retention.roll_after, Duration::from_millis(7));
+        assert!(with(SEGMENT_MS, "0").is_err() && with(RETENTION_MS, "-2").is_err());
         for (value, kind) in [
             ("producer", CompressionType::Producer),
             ("uncompressed", CompressionType::As(Compression::None)),
@@ -158,7 +204,8 @@ mod tests {
         let sentence = |key, value| with(key, value).unwrap_err().to_string();
         assert_eq!(
             sentence("segment.byte", "1"),
-            "`segment.byte` is no topic setting that topo has; it has compression.type, flush.ms, max.message.bytes and segment.bytes"
+            "`segment.byte` is no topic setting that topo has; it has compression.type, flush.ms, max.message.bytes, \
+             retention.bytes, retention.ms, segment.bytes and segment.ms"
         );
         assert_eq!(
             sentence(SEGMENT_BYTES, "1k"),

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use config::KEYS;
 pub use config::{CompressionType, TopicConfig};
 pub use id::TopicId;
 use metadata::TopicMetadata;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use topo_log::storage::{Storage, create_dirs};
-use topo_log::{LogError, Partition as Log, PartitionConfig};
+use topo_log::{LogError, Partition as Log, PartitionConfig, Retention};
 
 use super::metadata::TopicMetadata;
 use super::{Topic, TopicConfig, TopicId, TopicPartition, name};
@@ -165,6 +165,8 @@ impl Registry {
             segment_bytes: topic.segment_bytes,
             index_interval_bytes: self.config.index_interval_bytes,
             max_decompressed_bytes: self.config.max_decompressed_bytes,
+            // What the broker keeps for itself is worth what its newest record says, however old that is.
+            retention: if name::is_internal(&at.topic) { Retention::FOREVER } else { topic.retention },
             ..PartitionConfig::default()
         };
         let (log, recovery) = match Log::open(self.storage.clone(), dir, config) {

@@ -81,6 +81,9 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// What [`Broker::open`] says, in a sentence for the user.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with timers.
     pub fn open(
         data_dir: impl AsRef<Path>,
         config: EmbeddedConfig,
@@ -89,8 +92,13 @@ impl EmbeddedLog {
         Ok(Self::new(Broker::open(data_dir, config.broker)?, config, clock))
     }
 
-    /// The log of a broker that is open; `config.broker` is not looked at.
+    /// The log of a broker that is open, whose retention is kept by `clock`; `config.broker` is not looked at.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with timers.
     pub fn new(broker: Broker, config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Self {
+        let wall = clock.clone();
+        broker.keep_retention(move || wall.wall_ms());
         Self { broker, config, clock }
     }
 

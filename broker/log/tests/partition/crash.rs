@@ -47,7 +47,7 @@ impl Life {
         let end = self.history.assert_holds(&partition);
         assert!(end >= self.durable, "{what}: durable up to {}, recovered up to {end}", self.durable);
         assert!(recovery.recovery_point.is_none_or(|point| point <= end), "{what}: {recovery:?}");
-        assert_eq!(partition.durable_end(), end, "{what}");
+        assert_eq!((partition.log_start(), partition.durable_end()), (0, end), "{what}");
         if end % 5 == 0 {
             self.history.assert_times(&partition, i64::MAX, what);
         }

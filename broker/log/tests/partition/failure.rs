@@ -68,7 +68,7 @@ fn a_failed_sync_is_not_forgotten_with_its_ticket() {
         |partition, _| {
             let ticket = partition.begin_sync();
             assert!(ticket.run().is_ok());
-            assert!(partition.finish_sync(ticket, Err(std::io::Error::other("lost"))).is_err());
+            assert!(partition.finish_sync(ticket, Err(LogError::OffsetsExhausted)).is_err());
         },
     ];
     for settle in settle {

@@ -7,3 +7,4 @@ mod damage;
 mod failure;
 mod history;
 mod model;
+mod retention;
