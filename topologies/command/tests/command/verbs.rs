@@ -1,39 +1,12 @@
-//! The `topo` binary from outside: what it prints, how it ends, and what is on disk afterwards.
+//! Topics, produce and consume: what they print, how they end, and what is on disk afterwards.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 
 use tempfile::TempDir;
 
-fn command(data_dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_topo"));
-    command.args(arguments).env_clear().env("TOPO_DATA_DIR", data_dir);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn topo(data_dir: &Path, arguments: &[&str]) -> Output {
-    command(data_dir, arguments).output().expect("the binary was built for this test")
-}
-
-/// Runs to success and returns what was printed.
-fn said(data_dir: &Path, arguments: &[&str]) -> String {
-    let output = topo(data_dir, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.stderr, b"", "{arguments:?}");
-    String::from_utf8(output.stdout).expect("tests print text")
-}
-
-/// Runs to failure with code 2 and returns the one sentence that was said.
-fn refused(data_dir: &Path, arguments: &[&str]) -> String {
-    let output = topo(data_dir, arguments);
-    let sentence = String::from_utf8(output.stderr).expect("errors are text");
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {sentence}");
-    assert_eq!(output.stdout, b"", "{arguments:?}");
-    assert_eq!(sentence.lines().count(), 1, "{sentence}");
-    sentence.trim_end().to_owned()
-}
+use crate::topo::{command, refused, said, topo};
 
 fn producing(data_dir: &Path, arguments: &[&str]) -> Child {
     command(data_dir, arguments).stdin(Stdio::piped()).spawn().expect("the binary was built for this test")
@@ -164,6 +137,20 @@ fn the_logging_filter_is_the_environments() {
     let (code, sentence) = with("=[");
     assert_eq!(code, Some(2));
     assert!(sentence.starts_with("error: the logging filter of TOPO_LOG is not understood: "), "{sentence}");
+}
+
+#[test]
+fn help_shows_how_to_begin() {
+    let help = said(Path::new("."), &["--help"]);
+    for words in ["run ", "topic ", "produce ", "consume ", "TOPO_LOG"] {
+        assert!(help.contains(words), "{words} in {help}");
+    }
+    let help = said(Path::new("."), &["run", "--help"]);
+    for words in
+        ["--until-idle", "word-count", "topo run word-count --input README.md", "Exit codes: 0", "Ctrl-C"]
+    {
+        assert!(help.contains(words), "{words} in {help}");
+    }
 }
 
 #[test]

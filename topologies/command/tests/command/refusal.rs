@@ -1,0 +1,71 @@
+//! Mistakes that end a run before it starts anything.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::topo::{Run, refused, said};
+
+fn run<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "word-count", "--until-idle"], arguments].concat()
+}
+
+#[test]
+fn a_busy_page_port_starts_nothing() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let data_dir = dir.path().join("data");
+    let busy = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = busy.local_addr().expect("it is bound").to_string();
+    let expected = format!(
+        "error: {address} is in use; choose another with --status ADDR or switch it off with --status off"
+    );
+    let sentence = refused(&data_dir, &run(&["--status", &address]));
+    assert_eq!(sentence, expected);
+    assert!(!data_dir.exists(), "nothing was created");
+    let sentence = refused(&data_dir, &run(&["--status", "0.0.0.0:8080"]));
+    assert!(sentence.contains("listens on loopback addresses only"), "{sentence}");
+    assert!(!data_dir.exists(), "nothing was created");
+}
+
+#[test]
+fn an_input_that_cannot_be_read_starts_nothing() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let data_dir = dir.path().join("data");
+    let missing = dir.path().join("none.txt");
+    let missing = missing.to_str().expect("a path of text");
+    let sentence = refused(&data_dir, &run(&["--status", "off", "--input", missing]));
+    assert!(sentence.starts_with(&format!("error: {missing} cannot be read: No such file")), "{sentence}");
+    let directory = dir.path().to_str().expect("a path of text");
+    let sentence = refused(&data_dir, &run(&["--status", "off", "--input", directory]));
+    assert_eq!(
+        sentence,
+        format!("error: {directory} cannot be read: it is a directory; name a file, or - for standard input")
+    );
+    assert!(!data_dir.exists(), "nothing was created");
+}
+
+#[test]
+fn a_component_that_is_not_there_starts_nothing() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let sentence = refused(dir.path(), &run(&["--status", "off", "--tasks", "splitt=2"]));
+    assert!(sentence.contains("`splitt`"), "{sentence}");
+    assert_eq!(said(dir.path(), &["topic", "list"]), "", "no topic was created");
+    for tasks in ["split", "split=0", "split=x", "=2"] {
+        let output = crate::topo::topo(dir.path(), &run(&["--status", "off", "--tasks", tasks]));
+        assert_eq!(output.status.code(), Some(2), "{tasks}");
+    }
+}
+
+#[test]
+fn a_data_directory_in_use_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let holder = Run::start(dir.path(), &[]);
+    let sentence = refused(dir.path(), &run(&["--status", "off"]));
+    assert!(sentence.contains(" is in use by another topo "), "{sentence}");
+    let file = dir.path().join("file");
+    fs::write(&file, "not a directory").expect("room for a test");
+    let sentence = refused(Path::new(&file), &run(&["--status", "off"]));
+    assert!(sentence.starts_with("error: "), "{sentence}");
+    holder.terminate();
+    assert_eq!(holder.end().code, Some(0));
+}

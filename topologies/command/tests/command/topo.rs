@@ -1,0 +1,144 @@
+//! The binary, and one run of it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a test waits for what comes within moments.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_topo"));
+    command.args(arguments).env_clear().env("TOPO_DATA_DIR", data_dir);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+pub(crate) fn topo(data_dir: &Path, arguments: &[&str]) -> Output {
+    command(data_dir, arguments).output().expect("the binary was built for this test")
+}
+
+/// Runs to success and returns what was printed.
+pub(crate) fn said(data_dir: &Path, arguments: &[&str]) -> String {
+    let output = topo(data_dir, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stderr, b"", "{arguments:?}");
+    String::from_utf8(output.stdout).expect("tests print text")
+}
+
+/// Runs to failure with code 2 and returns the one sentence that was said.
+pub(crate) fn refused(data_dir: &Path, arguments: &[&str]) -> String {
+    let output = topo(data_dir, arguments);
+    let sentence = String::from_utf8(output.stderr).expect("errors are text");
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {sentence}");
+    assert_eq!(output.stdout, b"", "{arguments:?}");
+    assert_eq!(sentence.lines().count(), 1, "{sentence}");
+    sentence.trim_end().to_owned()
+}
+
+/// A `topo run word-count` with its page.
+pub(crate) struct Run {
+    child: Child,
+    /// Standard error, behind the banner.
+    stderr: BufReader<ChildStderr>,
+    page: SocketAddr,
+    id: String,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    /// Starts it and reads its banner.
+    pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(command(data_dir, &["run", "word-count", "--status", "127.0.0.1:0"]).args(arguments))
+    }
+
+    pub(crate) fn start_with(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary was built for this test");
+        let mut stderr = BufReader::new(child.stderr.take().expect("it was piped"));
+        let mut banner = String::new();
+        while !banner.contains("  durable ") {
+            let read = stderr.read_line(&mut banner).expect("the banner is text");
+            assert!(read > 0, "instead of a banner: {banner}");
+        }
+        let of = |name: &str| {
+            let line = banner.lines().find_map(|line| line.trim().strip_prefix(name));
+            line.expect("the banner says it").trim().to_owned()
+        };
+        let page = of("page").strip_prefix("http://").expect("an address").parse().expect("an address");
+        Self { child, stderr, page, id: of("topology") }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn page(&self) -> SocketAddr {
+        self.page
+    }
+
+    /// Asks the page.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut page = TcpStream::connect(self.page).expect("the page listens while the topology runs");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.page);
+        page.write_all(request.as_bytes()).expect("the page reads");
+        let mut answer = String::new();
+        page.read_to_string(&mut answer).expect("the page answers in text");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
+    }
+
+    pub(crate) fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.get(path)).expect("JSON")
+    }
+
+    /// The topology as the page knows it.
+    pub(crate) fn topology(&self) -> Value {
+        self.json(&format!("/api/v1/topology/{}", self.id))
+    }
+
+    /// Waits until so many lines are acknowledged.
+    pub(crate) fn wait_for_acked(&self, lines: u64) {
+        let begun = Instant::now();
+        loop {
+            let stats = &self.topology()["topologyStats"][0];
+            if stats["acked"].as_u64() >= Some(lines) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{lines} lines are not acknowledged: {stats}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        let killed = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(killed.success(), "{kill}");
+    }
+
+    /// Sends SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was killed");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Ended {
+        let mut stderr = String::new();
+        self.stderr.read_to_string(&mut stderr).expect("errors are text");
+        let output = self.child.wait_with_output().expect("it ends");
+        let stdout = String::from_utf8(output.stdout).expect("summaries are text");
+        Ended { code: output.status.code(), stdout, stderr }
+    }
+}

@@ -1,0 +1,158 @@
+//! Applications that are run as a process would: to their end, on a data directory of their own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+use topo::embedded::{EmbeddedConfig, EmbeddedLog};
+use topo::launcher::{Application, Environment, RunError, RunOptions, Summary, run};
+use topo_core::log::{Consumed, FetchLimit, Log, Record, TopicPartition};
+use topo_core::schedule::TokioScheduler;
+use topo_core::{Bolt, Emitter, Fail, Fault, Next, Spout, SpoutEmitter, Topology};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+fn options(data_dir: &Path, arguments: &[&str]) -> RunOptions {
+    let fixed = ["run", "--status", "off", "--until-idle", "--data-dir"];
+    let data_dir = [data_dir.to_str().expect("a path of text")];
+    Line::parse_from([&fixed, &data_dir[..], arguments].concat()).options
+}
+
+/// Copies lines; fails at `poison` for ever, and refuses `garbage`.
+struct Copy;
+
+impl Bolt for Copy {
+    type In = String;
+    type Out = String;
+
+    async fn execute(&mut self, line: String, out: &mut Emitter<String>) -> Result<(), Fail> {
+        match line.as_str() {
+            "poison" => Err(Fail::retry("it does not go down")),
+            "garbage" => Err(Fail::reject("it is none")),
+            _ => {
+                out.emit(line);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn text(record: &Consumed) -> Result<String, Fail> {
+    Ok(String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned())
+}
+
+fn copy(environment: &Environment) -> Topology {
+    let topology = Topology::new("copy");
+    let lines = topology.spout("lines", environment.log_spout("lines", text));
+    let copies = topology.bolt("copy", || Copy).shuffle(&lines);
+    let record = |line: &String| Record { value: Some(line.clone().into()), ..Record::default() };
+    topology.rich_bolt("copies", environment.log_sink("copies", record)).shuffle(&copies);
+    topology
+}
+
+fn application() -> Application {
+    Application::new("copy", copy).reads("lines").writes("copies")
+}
+
+async fn run_on(data_dir: &Path, input: &str, arguments: &[&str]) -> Result<Summary, RunError> {
+    let file = data_dir.with_extension("input");
+    std::fs::write(&file, input).expect("room for a test");
+    let file = file.to_str().expect("a path of text");
+    run(application(), options(data_dir, &[&["--input", file], arguments].concat())).await
+}
+
+async fn records(data_dir: &Path, topic: &str) -> Vec<Consumed> {
+    let clock = Arc::new(TokioScheduler::current());
+    let log = EmbeddedLog::open(data_dir, EmbeddedConfig::default(), clock).expect("it was closed");
+    let fetched = log.fetch(&TopicPartition::new(topic, 0), 0, FetchLimit::default()).await;
+    log.close().await.expect("it closes");
+    fetched.expect("the topic is there").records
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_runs_out_of_attempts_is_told_and_kept() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let data_dir = dir.path().join("data");
+    let summary = run_on(&data_dir, "a\npoison\ngarbage\nb\n", &[]).await.expect("it runs");
+    assert!(summary.idle && !summary.is_good());
+    assert_eq!((summary.emitted, summary.acked, summary.failed), (8, 2, 6));
+    assert_eq!((summary.rejected, summary.exhausted), (1, 1));
+    let copies = records(&data_dir, "copies").await;
+    assert_eq!(copies.iter().map(|one| text(one).expect("text")).collect::<Vec<_>>(), ["a", "b"]);
+    let dead = records(&data_dir, "lines.dead-letter").await;
+    let dead: BTreeMap<String, String> = dead
+        .iter()
+        .map(|one| {
+            let kind = one.headers.iter().find(|header| &*header.key == "topo.kind").expect("a kind");
+            let kind = String::from_utf8_lossy(kind.value.as_deref().unwrap_or_default()).into_owned();
+            (text(one).expect("text"), kind)
+        })
+        .collect();
+    let expected = [("garbage", "rejected"), ("poison", "exhausted")];
+    assert!(dead.iter().map(|(value, kind)| (value.as_str(), kind.as_str())).eq(expected), "{dead:?}");
+
+    // They are done with: another run has nothing to do, and is good.
+    let summary = run_on(&data_dir, "", &[]).await.expect("it runs");
+    assert!(summary.idle && summary.is_good());
+    assert_eq!(summary.emitted, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_refused_does_not_make_a_run_bad() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let data_dir = dir.path().join("data");
+    let summary = run_on(&data_dir, "garbage\na\n", &["--tasks", "copy=3"]).await.expect("it runs");
+    assert!(summary.idle && summary.is_good());
+    assert_eq!((summary.acked, summary.rejected), (1, 1));
+}
+
+/// Counts to a thousand, in no topic.
+struct Thousand(u64);
+
+impl Spout for Thousand {
+    type Out = String;
+    type Id = u64;
+
+    fn next(&mut self, out: &mut SpoutEmitter<String, u64>) -> Result<Next, Fault> {
+        if self.0 == 1_000 {
+            return Ok(Next::Idle);
+        }
+        self.0 += 1;
+        out.emit_with(self.0, self.0.to_string())?;
+        Ok(Next::Emitted)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_input_topic_idle_means_that_the_spouts_are() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let application = Application::new("thousand", |environment| {
+        let topology = Topology::new("thousand");
+        let numbers = topology.spout("numbers", || Thousand(0));
+        let record = |line: &String| Record { value: Some(line.clone().into()), ..Record::default() };
+        topology.rich_bolt("numbers-out", environment.log_sink("numbers", record)).shuffle(&numbers);
+        topology
+    });
+    let summary = run(application.writes("numbers"), options(dir.path(), &[])).await.expect("it runs");
+    assert!(summary.idle);
+    assert_eq!((summary.acked, records(dir.path(), "numbers").await.len()), (1_000, 1_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_topic_that_nobody_reads_is_told_instead_of_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let application = Application::new("deaf", |_| {
+        let topology = Topology::new("deaf");
+        let numbers = topology.spout("numbers", || Thousand(0));
+        topology.bolt("copy", || Copy).shuffle(&numbers);
+        topology
+    });
+    let ran = run(application.reads("lines"), options(dir.path(), &[])).await;
+    let refused = ran.expect_err("it would wait for ever").to_string();
+    assert!(refused.starts_with("no log spout reads lines-0"), "{refused}");
+}
