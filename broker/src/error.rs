@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use topo_log::{DirectoryError, LogError};
+use topo_log::{DirectoryError, LogError, ProducerError};
 use topo_protocol::BatchError;
 
 use crate::partition::Offsets;
@@ -67,6 +67,14 @@ pub enum BrokerError {
     /// A sound batch that producers do not send.
     #[error("the batch is refused: {0}")]
     UnacceptableBatch(&'static str),
+    /// A producer's batch that is not the one to come; nothing of it was appended.
+    #[error("{at}: {source}")]
+    Producer {
+        /// The partition.
+        at: TopicPartition,
+        /// What is wrong with it.
+        source: ProducerError,
+    },
     /// The offset is not held.
     #[error("{at} holds offsets {} to {}, not {asked}", .held.log_start, .held.log_end)]
     OffsetOutOfRange {

@@ -25,4 +25,4 @@ pub use error::BrokerError;
 pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
 pub use topic::{CompressionType, MAX_PARTITIONS, Topic, TopicConfig, TopicId, TopicPartition, is_internal};
-pub use topo_log::{Retention, TimestampedOffset};
+pub use topo_log::{ProducerError, Retention, TimestampedOffset};

@@ -16,6 +16,8 @@ pub struct PartitionConfig {
     pub max_decompressed_bytes: usize,
     /// What is given up, and when.
     pub retention: Retention,
+    /// How long a producer that appends nothing is remembered, so that what it sends again is known.
+    pub producer_expiration: Duration,
 }
 
 /// How long records are kept. Only whole segments are given up, the oldest first, and never the active one.
@@ -50,6 +52,7 @@ impl Default for PartitionConfig {
             leader_epoch: 0,
             max_decompressed_bytes: 64 << 20,
             retention: Retention::default(),
+            producer_expiration: Duration::from_hours(24),
         }
     }
 }

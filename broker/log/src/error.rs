@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use topo_protocol::BatchError;
 
+use crate::producers::ProducerError;
+
 /// Why a partition could not be opened, appended to, read or synced.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,6 +15,9 @@ pub enum LogError {
     /// The batch to append is not one; nothing was written.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// The batch is not the one that its producer has to send next; nothing was written.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
     /// The offset is below the log's start or beyond its end.
     #[error("the partition holds offsets {log_start} to {log_end}, not {asked}")]
     OffsetOutOfRange {

@@ -6,6 +6,7 @@
 //! DATA-DIR/TOPIC-N/00000000000000000000.log      batches, verbatim
 //!                  00000000000000000000.index    where some of them start; derived
 //!                  00000000000000000000.timeindex  how late what is in front of those is; derived
+//!                  00000000000000000042.snapshot  what producers sent last, up to there; derived
 //!                  checkpoint                    the recovery point and the log's start
 //! ```
 //!
@@ -20,6 +21,7 @@ mod directory;
 mod error;
 mod index;
 mod partition;
+mod producers;
 mod recovery;
 mod retention;
 mod segment;
@@ -31,6 +33,7 @@ pub use config::{PartitionConfig, Retention};
 pub use directory::{DataDirectory, DirectoryError};
 pub use error::LogError;
 pub use partition::{Appended, Partition};
+pub use producers::ProducerError;
 pub use recovery::Recovery;
 pub use retention::{Expired, NewStart};
 pub use sync::SyncTicket;

@@ -13,6 +13,7 @@ use topo_protocol::{check, place};
 
 use crate::config::PartitionConfig;
 use crate::error::{LogError, is_full};
+use crate::producers::Producers;
 use crate::segment::Segment;
 use crate::storage::Storage;
 use crate::sync::{Durability, SyncTicket};
@@ -24,6 +25,8 @@ pub struct Appended {
     pub base_offset: i64,
     /// Offset of its last record.
     pub last_offset: i64,
+    /// Whether the batch was in the log before, at these offsets, and nothing was written now.
+    pub is_duplicate: bool,
 }
 
 /// A partition on disk. It does nothing by itself: the caller decides when to sync, and close.
@@ -63,6 +66,9 @@ pub struct Partition {
     /// Base offset of the newest segment whose name is durable.
     pub(crate) durable_segment: i64,
     pub(crate) shared: Arc<Durability>,
+    pub(crate) producers: Producers,
+    /// The offsets of the snapshots of producers, lowest first.
+    pub(crate) snapshots: Vec<i64>,
 }
 
 impl Partition {
@@ -101,10 +107,12 @@ impl Partition {
         self.shared.poisoned().map(|reason| &**reason)
     }
 
-    /// Appends one batch, which is checked first and then given its offsets and the leader epoch in place.
+    /// Appends one batch, which is checked first and then given its offsets and the leader epoch in place. One of the last
+    /// five that an idempotent producer appended is not appended again: its offsets are returned.
     ///
     /// # Errors
-    /// [`LogError::Batch`] for a batch that is none, and [`LogError::Full`]: nothing was appended, and the next append
+    /// [`LogError::Batch`] for a batch that is none, [`LogError::Producer`] for one that its producer should not send
+    /// now, and [`LogError::Full`]: nothing was appended, and the next append
     /// may succeed. A [`LogError::Storage`] poisons the partition unless it arose from creating a segment, and
     /// [`LogError::Poisoned`] follows: until it is opened again, whether the batch was appended is unknown.
     pub fn append(&mut self, batch: &mut [u8]) -> Result<Appended, LogError> {
@@ -112,6 +120,9 @@ impl Partition {
             return Err(LogError::Poisoned { reason: reason.clone() });
         }
         let mut header = check(batch)?;
+        if let Some(before) = self.producers.check(&header)? {
+            return Ok(before);
+        }
         let base_offset = self.log_end();
         let last_offset =
             base_offset.checked_add(header.last_offset_delta.into()).filter(|last| *last < i64::MAX);
@@ -122,7 +133,10 @@ impl Partition {
             self.roll()?;
         }
         match self.active.append(batch, &header, self.config.index_interval_bytes) {
-            Ok(()) => Ok(Appended { base_offset, last_offset }),
+            Ok(()) => {
+                self.producers.note(&header);
+                Ok(Appended { base_offset, last_offset, is_duplicate: false })
+            }
             Err(error) => Err(self.take_back(error)),
         }
     }
@@ -138,6 +152,7 @@ impl Partition {
         let mut sealed = std::mem::replace(&mut self.active, next);
         sealed.seal();
         self.sealed.push(sealed);
+        self.snapshot_producers();
         Ok(())
     }
 
@@ -228,6 +243,7 @@ impl Partition {
         self.finish_sync(ticket, result)?;
         self.active.index.save();
         self.active.time_index.save();
+        self.snapshot_producers();
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::cursor::{Checked, Cursor, Flaw, Place, Stop};
 use crate::error::LogError;
 use crate::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use crate::partition::Partition;
+use crate::producers::{Replay, Replayed};
 use crate::segment::{Indexes, SCAN_CHUNK, Segment, base_offset_in, index_path, log_path, time_index_path};
 use crate::storage::{Storage, create_dirs, parent_of};
 use crate::sync::Durability;
@@ -37,6 +38,8 @@ pub struct Recovery {
     pub expired_segments: usize,
     /// Segments of which an index was missing or damaged and was built again from the log.
     pub rebuilt_indexes: usize,
+    /// The offset of the snapshot of producers that the log was followed from; `None` for the log's start.
+    pub producer_snapshot: Option<i64>,
 }
 
 impl Partition {
@@ -68,6 +71,16 @@ impl Partition {
             Some(active) => active,
             None => Segment::create(&*opening.storage, dir, 0)?,
         };
+        let all: Vec<&Segment> = segments.iter().chain([&active]).collect();
+        let replay = Replay {
+            storage: &*opening.storage,
+            dir,
+            segments: &all,
+            leader_epoch: opening.config.leader_epoch,
+            durable: point.offset(),
+        };
+        let Replayed { producers, snapshots, began_with } = replay.run(&names)?;
+        opening.report.producer_snapshot = began_with;
         let Opening { storage, config, report, .. } = opening;
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
         let end = active.next_offset;
@@ -89,6 +102,8 @@ impl Partition {
             durable_segment: active.base_offset,
             active,
             shared: Arc::new(Durability::new(checkpoint)),
+            producers,
+            snapshots,
         };
         Ok((partition, report))
     }

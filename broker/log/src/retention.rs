@@ -98,6 +98,7 @@ impl Partition {
         if self.poisoned().is_some() {
             return Ok(None);
         }
+        self.producers.expire(now_ms, self.config.producer_expiration);
         if self.is_roll_due(now_ms)? {
             self.roll()?;
         }
@@ -160,7 +161,7 @@ impl Partition {
 }
 
 /// Whether a record of `timestamp_ms` is older than `age`.
-fn is_older(timestamp_ms: i64, now_ms: i64, age: Duration) -> bool {
+pub(crate) fn is_older(timestamp_ms: i64, now_ms: i64, age: Duration) -> bool {
     let age_ms = now_ms.saturating_sub(timestamp_ms);
     u128::try_from(age_ms).is_ok_and(|age_ms| age_ms > age.as_millis())
 }

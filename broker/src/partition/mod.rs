@@ -138,9 +138,12 @@ impl Partition {
         }
         let log = state.log.as_mut().ok_or_else(|| self.gone())?;
         let (base_offset, segments) = (log.log_end(), log.segments());
-        let mut written = Ok(());
+        let (mut first, mut written) = (None, Ok(base_offset));
         for batch in &mut batches {
-            written = log.append(batch).map(drop);
+            written = log.append(batch).map(|appended| {
+                first.get_or_insert(appended.base_offset);
+                appended.last_offset + 1
+            });
             if written.is_err() {
                 break;
             }
@@ -160,7 +163,8 @@ impl Partition {
             self.see_to_sync(written.is_err());
         }
         match written {
-            Ok(()) => Ok(Appended { base_offset, next_offset }),
+            // Those of the first time, where a producer sent again what is in the log.
+            Ok(next_offset) => Ok(Appended { base_offset: first.unwrap_or(base_offset), next_offset }),
             Err(error) => Err(self.log_error(error)),
         }
     }
@@ -413,6 +417,7 @@ impl Partition {
             }
             LogError::Poisoned { reason } => BrokerError::Poisoned { at, reason },
             LogError::Batch(error) => BrokerError::InvalidBatch(error),
+            LogError::Producer(source) => BrokerError::Producer { at, source },
             corrupt @ LogError::Corrupt { .. } => BrokerError::Corrupt(format!("{at}: {corrupt}")),
             source => BrokerError::Log { at, source },
         }

@@ -29,7 +29,8 @@ pub(super) fn unwritten(error: BrokerError) -> LogError {
         | BrokerError::InvalidCommit(_)
         | BrokerError::BatchTooLarge { .. }
         | BrokerError::InvalidBatch(_)
-        | BrokerError::UnacceptableBatch(_) => LogError::Invalid(error.to_string()),
+        | BrokerError::UnacceptableBatch(_)
+        | BrokerError::Producer { .. } => LogError::Invalid(error.to_string()),
         BrokerError::Corrupt(sentence) => LogError::Corrupt(sentence),
         error => LogError::Storage(error.to_string()),
     }

@@ -7,4 +7,5 @@ mod damage;
 mod failure;
 mod history;
 mod model;
+mod producers;
 mod retention;
