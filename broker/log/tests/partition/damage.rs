@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use topo_log::storage::{MemoryStorage, Storage};
-use topo_log::{LogError, Partition};
+use topo_log::{LogError, Partition, PartitionConfig};
 use topo_protocol::BatchHeader;
 
 use crate::history::{DIR, History, open, small, sync};
@@ -252,4 +252,35 @@ fn a_checkpoint_that_says_nothing_condemns_nothing_that_is_sound() {
     storage.remove(Path::new("/lines-0/checkpoint")).unwrap();
     let (partition, _) = open(&storage, &small()).unwrap();
     assert!(history.assert_holds(&partition) < history.end());
+}
+
+/// Opens what is left of one segment of more than 64 KiB, in every codec, cut at every byte.
+#[test]
+fn a_large_segment_may_end_at_any_byte() {
+    let config = PartitionConfig { segment_bytes: 1 << 20, ..PartitionConfig::default() };
+    let storage = MemoryStorage::new();
+    let (mut partition, _) = open(&storage, &config).unwrap();
+    let mut history = History::default();
+    while partition.bytes() < 66_000 {
+        history.append_large(&mut partition);
+    }
+    drop(partition);
+    let bytes = history.batches.concat();
+    let log = Path::new(DIR).join(format!("{:020}.log", 0));
+    let (mut whole, mut kept, mut next) = (0, 0, 0);
+    for cut in 0..=bytes.len() {
+        if let Some(batch) = history.batches.get(next).filter(|batch| whole + batch.len() == cut) {
+            (whole, kept, next) = (cut, BatchHeader::parse(batch).unwrap().next_offset(), next + 1);
+        }
+        let storage = MemoryStorage::new();
+        storage.create_dir(Path::new(DIR)).unwrap();
+        storage.create(&log).unwrap().write_all_at(&bytes[..cut], 0).unwrap();
+        let (partition, recovery) = open(&storage, &config).unwrap();
+        assert_eq!((partition.log_end(), partition.bytes()), (kept, whole as u64), "cut at {cut}");
+        assert_eq!(recovery.truncated_bytes, (cut - whole) as u64, "cut at {cut}");
+        if whole == cut {
+            assert_eq!(history.assert_holds(&partition), kept, "cut at {cut}");
+        }
+    }
+    assert_eq!(next, history.batches.len());
 }

@@ -28,12 +28,12 @@ fn after_a_failed_sync_nothing_is_appended_or_acknowledged_and_reads_go_on() {
         let (mut partition, _) = open(&disk, &small()).unwrap();
         let (mut history, mut durable) = (History::default(), 0);
         disk.inject(Fault::SyncError { after });
-        if fill(&mut partition, &mut history, &mut durable, 5).is_ok() {
-            // The recovery point could not be synced, which costs time at most, or there were fewer syncs.
-            continue;
-        }
+        // Where it is the recovery point that could not be synced, that costs time at most.
+        let Err(error) = fill(&mut partition, &mut history, &mut durable, 5) else { continue };
         failed += 1;
         let what = format!("sync {after}, seed {after}");
+        let sentence = error.to_string();
+        assert!(sentence.starts_with("cannot sync /lines-0"), "{what}: {sentence}");
         assert_eq!(partition.durable_end(), durable, "{what}");
         let appended = history.batches.len();
         for _ in 0..3 {
@@ -145,6 +145,32 @@ fn short_writes_are_completed() {
         disk.crash();
         let (partition, _) = open(&disk, &small()).unwrap();
         assert_eq!(history.assert_holds(&partition), durable, "write {after}");
+    }
+}
+
+#[test]
+fn without_a_file_descriptor_nothing_is_rolled_and_nothing_is_lost() {
+    for after in 0..12 {
+        let disk = SimulatedDisk::new(after);
+        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let (mut history, mut durable) = (History::default(), 0);
+        disk.inject(Fault::CreateError { after });
+        match fill(&mut partition, &mut history, &mut durable, 5) {
+            // A snapshot of producers that could not be created costs time at most.
+            Ok(()) => {}
+            Err(error) => {
+                let sentence = error.to_string();
+                assert!(sentence.starts_with("cannot create /lines-0/"), "create {after}: {sentence}");
+                assert_eq!(partition.poisoned(), None, "create {after}: nothing was written");
+                // It is not in the log, and not in doubt either.
+                history.truncate(partition.log_end());
+                fill(&mut partition, &mut history, &mut durable, 5).unwrap();
+            }
+        }
+        assert_eq!(history.assert_holds(&partition), durable, "create {after}");
+        disk.crash();
+        let (partition, _) = open(&disk, &small()).unwrap();
+        assert!(history.assert_holds(&partition) >= durable, "create {after}");
     }
 }
 

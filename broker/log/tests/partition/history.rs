@@ -64,6 +64,20 @@ impl History {
         result.map(drop)
     }
 
+    /// Appends a batch of about 700 bytes that hardly compress, in the next codec.
+    pub(crate) fn append_large(&mut self, partition: &mut Partition) {
+        let mut builder = BatchBuilder::new(1 << 20);
+        let noise: Vec<u8> = (0..600)
+            .map(|at: u64| ((self.serial * 600 + at).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8)
+            .collect();
+        let record = NewRecord { value: Some(&noise), ..NewRecord::default() };
+        assert_eq!(builder.append(&record), Ok(Room::Taken));
+        let mut bytes = builder.finish(CODECS[(self.serial % 5) as usize]).unwrap().to_vec();
+        self.serial += 1;
+        partition.append(&mut bytes).unwrap();
+        self.batches.push(bytes);
+    }
+
     /// One past the last offset.
     pub(crate) fn end(&self) -> i64 {
         self.batches.last().map_or(0, |batch| BatchHeader::parse(batch).unwrap().next_offset())

@@ -54,6 +54,11 @@ pub enum Fault {
         /// Writes that still go well.
         after: u64,
     },
+    /// A file cannot be created: the process has too many open.
+    CreateError {
+        /// Files that are still created.
+        after: u64,
+    },
     /// A write stops half-way and says so.
     ShortWrite {
         /// Writes that still go well.
@@ -111,9 +116,16 @@ impl SimulatedDisk {
     }
 
     /// Runs a change of names under the faults that are due.
-    fn change_names(&self, check: impl FnOnce(&mut State) -> io::Result<NameChange>) -> io::Result<()> {
+    fn change_names(
+        &self,
+        operation: Operation,
+        check: impl FnOnce(&mut State) -> io::Result<NameChange>,
+    ) -> io::Result<()> {
         let state = &mut *self.state();
-        let outcome = state.begin(Operation::Other)?;
+        let outcome = state.begin(operation)?;
+        if outcome == Outcome::Refused {
+            return finish(outcome);
+        }
         let change = check(state)?;
         state.rename(change);
         finish(outcome)
@@ -124,6 +136,8 @@ impl SimulatedDisk {
 fn finish(outcome: Outcome) -> io::Result<()> {
     match outcome {
         Outcome::Done | Outcome::Short => Ok(()),
+        // The system's own number for it.
+        Outcome::Refused => Err(io::Error::from_raw_os_error(24)),
         Outcome::Failed => Err(io::Error::other("the disk failed")),
         Outcome::PowerLost => Err(io::Error::other("the power went")),
     }
@@ -137,7 +151,7 @@ impl Storage for SimulatedDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        self.change_names(|state| {
+        self.change_names(Operation::Create, |state| {
             state.free(path)?;
             state.inodes.push(Inode::default());
             Ok(NameChange::Put(path.to_owned(), Node::File(state.inodes.len() - 1)))
@@ -157,21 +171,25 @@ impl Storage for SimulatedDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change_names(|state| {
+        self.change_names(Operation::Other, |state| {
             Ok(NameChange::Rename(from.to_owned(), to.to_owned(), Node::File(state.file(from)?)))
         })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.change_names(|state| state.file(path).map(|_| NameChange::Remove(path.to_owned())))
+        self.change_names(Operation::Other, |state| {
+            state.file(path).map(|_| NameChange::Remove(path.to_owned()))
+        })
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.change_names(|state| state.free(dir).map(|()| NameChange::Put(dir.to_owned(), Node::Dir)))
+        self.change_names(Operation::Other, |state| {
+            state.free(dir).map(|()| NameChange::Put(dir.to_owned(), Node::Dir))
+        })
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.change_names(|state| match state.names(dir).next() {
+        self.change_names(Operation::Other, |state| match state.names(dir).next() {
             Some(_) => Err(io::ErrorKind::DirectoryNotEmpty.into()),
             None if !state.has_dir(dir) => Err(io::ErrorKind::NotFound.into()),
             None => Ok(NameChange::Remove(dir.to_owned())),
@@ -262,7 +280,7 @@ impl StorageFile for SimulatedFile {
         match outcome {
             Outcome::Failed => state.lose(self.inode),
             Outcome::PowerLost => {}
-            Outcome::Done | Outcome::Short => state.inodes[self.inode].sync(),
+            Outcome::Done | Outcome::Short | Outcome::Refused => state.inodes[self.inode].sync(),
         }
         finish(outcome)
     }

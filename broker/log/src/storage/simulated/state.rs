@@ -50,6 +50,7 @@ impl NameChange {
 /// What an operation that changes something is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
+    Create,
     Write,
     Sync,
     Other,
@@ -61,6 +62,7 @@ pub(super) enum Outcome {
     Done,
     Short,
     Failed,
+    Refused,
     PowerLost,
 }
 
@@ -76,6 +78,7 @@ pub(super) struct State {
     pub(super) boot: u64,
     powered: bool,
     pub(super) operations: u64,
+    creates: u64,
     writes: u64,
     syncs: u64,
     /// Faults with the count of their kind at which they strike.
@@ -95,6 +98,7 @@ impl State {
             boot: 0,
             powered: true,
             operations: 0,
+            creates: 0,
             writes: 0,
             syncs: 0,
             due: Vec::new(),
@@ -118,6 +122,7 @@ impl State {
         let (count, after) = match fault {
             Fault::PowerLoss { after } => (self.operations, after),
             Fault::SyncError { after } => (self.syncs, after),
+            Fault::CreateError { after } => (self.creates, after),
             Fault::WriteError { after } | Fault::ShortWrite { after } => (self.writes, after),
         };
         self.due.push((fault, count + after));
@@ -132,6 +137,8 @@ impl State {
     pub(super) fn begin(&mut self, operation: Operation) -> io::Result<Outcome> {
         self.powered()?;
         let (operations, writes, syncs) = (self.operations, self.writes, self.syncs);
+        let creates = self.creates;
+        self.creates += u64::from(operation == Operation::Create);
         self.operations += 1;
         self.writes += u64::from(operation == Operation::Write);
         self.syncs += u64::from(operation == Operation::Sync);
@@ -139,6 +146,9 @@ impl State {
         self.due.retain(|(fault, at)| {
             let (strikes, what) = match fault {
                 Fault::PowerLoss { .. } => (*at == operations, Outcome::PowerLost),
+                Fault::CreateError { .. } => {
+                    (operation == Operation::Create && *at == creates, Outcome::Refused)
+                }
                 Fault::SyncError { .. } => (operation == Operation::Sync && *at == syncs, Outcome::Failed),
                 Fault::WriteError { .. } => (operation == Operation::Write && *at == writes, Outcome::Failed),
                 Fault::ShortWrite { .. } => (operation == Operation::Write && *at == writes, Outcome::Short),
