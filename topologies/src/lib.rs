@@ -2,9 +2,15 @@
 
 pub mod embedded;
 pub mod launcher;
+pub mod prelude;
 pub mod ready_made;
 pub mod status;
+pub mod testing;
 pub mod word_count;
+
+pub use launcher::main;
+#[doc(no_inline)]
+pub use topo_core::{ledger, log, metrics, ports, schedule, trace};
 
 // The README's example is compiled and run with the other examples.
 #[cfg(doctest)]

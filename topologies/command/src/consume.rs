@@ -155,6 +155,7 @@ mod tests {
     use std::sync::Arc;
 
     use clap::Parser;
+    use topo::launcher::ExitReason;
     use topo_core::log::{Record, TopicSpec};
     use topo_core::schedule::TokioScheduler;
     use topo_tests::memory_log::MemoryLog;

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use topo::launcher::RunError;
+use topo::launcher::{ExitReason, RunFailure, StartError};
 use topo_broker::BrokerError;
-use topo_connectors::gather::GatherError;
 use topo_core::log::LogError;
+
+use crate::new::NewError;
+use crate::run::RunTargetError;
 
 /// One clear sentence, and the exit code that goes with it.
 #[derive(Debug, thiserror::Error)]
@@ -63,72 +64,52 @@ pub(crate) enum Failure {
         /// What the log said.
         source: LogError,
     },
-    /// The environment asks for logging in words that mean nothing.
-    #[error("the logging filter of {variable} is not understood: {reason}; a level such as `info` will do")]
-    LogFilter {
-        /// The environment variable.
-        variable: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// Standard input failed.
     #[error("standard input cannot be read: {0}")]
     Input(io::Error),
     /// Standard output failed or was closed.
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
-    /// A run ended in an error.
+    /// The command did not begin.
     #[error(transparent)]
-    Run(#[from] RunError),
-    /// Records ran out of attempts.
-    #[error(
-        "{0} records ran out of attempts; they are in the topic's dead letters, with the reason in their headers"
-    )]
-    Exhausted(u64),
-    /// A run was told to stop before its input was done.
-    #[error("stopped before all of the input was done; started again, it goes on from there")]
-    CutShort,
+    Start(#[from] StartError),
+    /// A run did not end well.
+    #[error(transparent)]
+    Run(#[from] RunFailure),
+    /// There is nothing to be run.
+    #[error(transparent)]
+    RunTarget(#[from] RunTargetError),
+    /// A crate was not created.
+    #[error(transparent)]
+    New(#[from] NewError),
     /// A topology did not start or did not end as asked.
     #[error("{0}")]
     Topology(String),
-    /// The system gave no threads.
-    #[error("the system refuses to start the runtime: {0}")]
+    /// The system gave no thread, or no figures.
+    #[error("the system refuses: {0}")]
     System(io::Error),
 }
 
-impl Failure {
-    /// Whether the reader of standard output simply had enough.
-    pub(crate) fn is_closed_pipe(&self) -> bool {
-        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+impl ExitReason for Failure {
+    fn is_closed_pipe(&self) -> bool {
+        match self {
+            Failure::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Failure::Run(failure) => failure.is_closed_pipe(),
+            _ => false,
+        }
     }
 
-    /// 2 for what the user can put right, 1 for what failed underneath.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        let underneath = match self {
-            Failure::Log(source) | Failure::Interrupted { source, .. } => is_storage(source),
+    fn is_underneath(&self) -> bool {
+        match self {
+            Failure::Log(source) | Failure::Interrupted { source, .. } => {
+                matches!(source, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
+            }
             Failure::DataDir(error) => !matches!(error, BrokerError::DataDirectory(_)),
-            Failure::Run(error) => is_underneath(error),
-            Failure::Exhausted(_) | Failure::CutShort => true,
+            Failure::Start(error) => error.is_underneath(),
+            Failure::Run(failure) => failure.is_underneath(),
+            Failure::New(error) => matches!(error, NewError::Write { .. }),
             Failure::Input(_) | Failure::Output(_) | Failure::System(_) => true,
             _ => false,
-        };
-        ExitCode::from(if underneath { 1 } else { 2 })
-    }
-}
-
-/// Whether the log's storage failed.
-fn is_storage(error: &LogError) -> bool {
-    matches!(error, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
-}
-
-/// Whether a run failed for a reason that the user cannot put right by another setting.
-fn is_underneath(error: &RunError) -> bool {
-    match error {
-        RunError::Log(error) => is_storage(error),
-        RunError::DataDirectory(error) => !matches!(error, BrokerError::DataDirectory(_)),
-        RunError::Gather(GatherError::Log { source, .. }) => is_storage(source),
-        RunError::Gather(GatherError::LongLine { .. }) => false,
-        RunError::Stuck(_) | RunError::Signal(_) | RunError::Gather(_) => true,
-        _ => false,
+        }
     }
 }

@@ -8,22 +8,23 @@ mod consume;
 mod data_dir;
 mod failure;
 mod format;
-mod logging;
+mod new;
 mod produce;
 mod run;
 mod start_at;
 mod topic;
+mod user_crate;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use topo::launcher::{self, LOGGING_HELP};
 
 use crate::failure::Failure;
 
 /// Stream processing on a log that speaks Kafka.
 #[derive(Debug, Parser)]
-#[command(name = "topo", version, after_help = logging::HELP)]
+#[command(name = "topo", version, after_help = LOGGING_HELP)]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
@@ -33,6 +34,8 @@ struct Command {
 enum Verb {
     /// Run a topology, until it is told to stop or its input is done
     Run(run::Run),
+    /// Begin a topology of your own: a crate with a first bolt and its test
+    New(new::New),
     /// Create, list, describe and delete topics
     Topic(topic::Topic),
     /// Append the lines of standard input to a topic
@@ -47,6 +50,7 @@ impl Verb {
     async fn run(self) -> Result<(), Failure> {
         match self {
             Verb::Run(run) => run.run().await,
+            Verb::New(new) => new.run(),
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,
@@ -56,24 +60,7 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
-    let command = Command::parse();
-    let ended = logging::start().and_then(|()| {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
-        let ended = runtime.block_on(command.verb.run());
-        // A thread may still wait for standard input; nothing of its is wanted any more.
-        runtime.shutdown_background();
-        ended
-    });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Where stderr is closed, the exit code has to do.
-            let _ = writeln!(io::stderr(), "error: {failure}");
-            failure.exit_code()
-        }
-    }
+    launcher::process(Command::parse().verb.run())
 }
 
 #[cfg(test)]

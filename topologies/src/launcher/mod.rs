@@ -2,8 +2,10 @@
 
 mod application;
 mod banner;
+mod logging;
 mod options;
 mod page;
+mod process;
 mod signals;
 mod summary;
 
@@ -22,7 +24,9 @@ use topo_core::schedule::TokioScheduler;
 use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
+pub use logging::LOGGING_HELP;
 pub use options::{RunOptions, StatusAddr};
+pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use summary::Summary;
 
 use self::banner::Banner;

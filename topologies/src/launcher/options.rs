@@ -80,7 +80,8 @@ pub struct RunOptions {
     /// Feed this file's lines, or standard input's where it is -, to the topology's input topic
     #[arg(long, env = "TOPO_INPUT", value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// End once all that is in the input topic after feeding is done, and print a summary
+    /// End once all that is in the input topic after feeding is done, or where there is no such topic, once no spout has
+    /// anything to emit; and print a summary
     #[arg(long, env = "TOPO_UNTIL_IDLE")]
     pub until_idle: bool,
     /// The data directory; one process at a time may have it open

@@ -7,5 +7,6 @@ mod kill;
 mod page;
 mod refusal;
 mod stop;
+mod user_crate;
 mod verbs;
 mod word_count;

@@ -1,0 +1,42 @@
+//! What a file with a topology needs: `use topo::prelude::*;`.
+//!
+//! `Serialize` and `Deserialize`, which tuples derive, are serde's: a crate that derives them depends on serde too.
+//!
+//! ```
+//! use topo::prelude::*;
+//!
+//! #[derive(Clone, Serialize, Deserialize)]
+//! struct Word {
+//!     word: String,
+//! }
+//!
+//! ports! {
+//!     /// Words by length.
+//!     struct Sorted {
+//!         short: Word,
+//!         long: Word,
+//!     }
+//! }
+//!
+//! struct Sort;
+//!
+//! impl Bolt for Sort {
+//!     type In = Word;
+//!     type Out = Sorted;
+//!
+//!     async fn execute(&mut self, word: Word, out: &mut Sorted) -> Result<(), Fail> {
+//!         if word.word.len() > 4 { out.long.emit(word) } else { out.short.emit(word) }
+//!         Ok(())
+//!     }
+//! }
+//! ```
+
+pub use serde::{Deserialize, Serialize};
+pub use topo_core::log::{Consumed, Header, Record};
+pub use topo_core::schedule::{Moment, Seeded};
+pub use topo_core::{
+    Bolt, Config, Delivery, Direct, Emitter, Fail, FailKind, Failure, Fault, Feedback, Grouping, Input, Next,
+    RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Topology, Tuple, ports,
+};
+
+pub use crate::launcher::{Application, Environment};
