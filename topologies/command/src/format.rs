@@ -1,17 +1,19 @@
 //! How `consume` prints a record: text with `%` fields and `\` escapes.
 //!
-//! Invariant: keys and values are printed byte by byte as they are; whether they are text is the reader's matter.
+//! Invariant: keys and values are printed byte by byte as they are, but for MessagePack, which is printed as JSON.
 
 use std::io::{self, Write};
 use std::str::FromStr;
 
 use topo_core::log::{Consumed, Header, TopicPartition};
 
+use crate::message_pack::readable;
+
 /// The fields and escapes, for `--help`.
 pub(crate) const HELP: &str = "\
 Fields of the format: %k key, %v value, %t topic, %p partition, %o offset, %T timestamp in milliseconds since 1970, \
 %h headers as name=value with commas between, %% a percent sign. A null key or value prints nothing; a header with a \
-null value prints its name alone. Escapes: \\n newline, \\t tab, \\r carriage return, \\0 a zero byte, \\\\ backslash.";
+null value prints its name alone. A key or value that is a map or an array in MessagePack is printed as JSON. Escapes: \\n newline, \\t tab, \\r carriage return, \\0 a zero byte, \\\\ backslash.";
 
 /// A parsed format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,8 +125,8 @@ impl Format {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.write_all(text)?,
-                Piece::Key => out.write_all(record.key.as_deref().unwrap_or_default())?,
-                Piece::Value => out.write_all(record.value.as_deref().unwrap_or_default())?,
+                Piece::Key => out.write_all(&readable(record.key.as_deref().unwrap_or_default()))?,
+                Piece::Value => out.write_all(&readable(record.value.as_deref().unwrap_or_default()))?,
                 Piece::Topic => out.write_all(at.topic.as_bytes())?,
                 Piece::Partition => write!(out, "{}", at.partition)?,
                 Piece::Offset => write!(out, "{}", record.offset)?,

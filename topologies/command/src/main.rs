@@ -8,6 +8,7 @@ mod consume;
 mod data_dir;
 mod failure;
 mod format;
+mod message_pack;
 mod new;
 mod produce;
 mod run;

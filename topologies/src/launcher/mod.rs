@@ -10,7 +10,7 @@ mod signals;
 mod summary;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use topo_broker::BrokerError;
 use topo_connectors::SourceProgress;
-use topo_connectors::gather::{GatherError, gather_lines};
+use topo_connectors::gather::{FileLines, Gather, GatherError, StreamLines};
 use topo_core::log::{Log, LogError, TopicPartition};
 use topo_core::schedule::TokioScheduler;
 use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
@@ -164,8 +164,9 @@ impl Run {
         progress: &SourceProgress,
     ) -> Result<Ended, RunError> {
         let topic = self.application.input_topic();
-        if let (Some(input), Some(topic)) = (input, topic) {
-            let lines = gather_lines(&*self.log, topic, input).await?;
+        let mut fed = input.zip(topic);
+        if let Some((input, topic)) = &mut fed {
+            let lines = input.gather(&*self.log, topic).await?;
             tracing::info!(lines, %topic, "the input is in the log");
         }
         if !self.options.until_idle {
@@ -174,6 +175,9 @@ impl Run {
         match topic {
             Some(topic) => progress.reached(&self.ends(topic, progress).await?).await,
             None => running.idle().await,
+        }
+        if let Some((input, topic)) = &mut fed {
+            input.ended(&*self.log, topic).await?;
         }
         Ok(Ended::Idle)
     }
@@ -215,16 +219,17 @@ enum Ended {
 }
 
 /// Lines to be fed.
-type Input = Box<dyn Read + Send>;
+type Input = Box<dyn Gather>;
 
 fn open_input(path: &Path) -> Result<Input, RunError> {
     if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
+        return Ok(Box::new(StreamLines::new(io::stdin())));
     }
     let failed = |source| RunError::Input { path: path.display().to_string(), source };
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(failed(io::Error::other("it is a directory; name a file, or - for standard input")));
+    let metadata = path.metadata().map_err(failed)?;
+    if metadata.is_file() || metadata.is_dir() {
+        return Ok(Box::new(FileLines::open(path).map_err(failed)?));
     }
-    Ok(Box::new(file))
+    // A pipe or a device gives its lines once, to whoever opens it.
+    Ok(Box::new(StreamLines::new(File::open(path).map_err(failed)?)))
 }
