@@ -64,7 +64,9 @@ impl FileLines {
                 let fetched = log.fetch(&at, next, FetchLimit::default()).await?;
                 for record in &fetched.records {
                     if let Some(position) = Position::of(record).filter(|found| found.source == self.source)
-                        && newest.is_none_or(|(best, _)| (best.pass, best.bytes) <= (position.pass, position.bytes))
+                        && newest.is_none_or(|(best, _)| {
+                            (best.pass, best.bytes) <= (position.pass, position.bytes)
+                        })
                     {
                         newest = Some((position, record.offset < ended));
                     }
@@ -133,7 +135,8 @@ impl FileLines {
         let newest = self.newest(log, topic).await.map_err(failed(0))?;
         let mut position = self.begin(newest, length);
         file.seek(SeekFrom::Start(position.bytes)).map_err(unread(0))?;
-        let watched = WatchedFile { file, path: self.path.clone(), source: self.source, read: position.bytes };
+        let watched =
+            WatchedFile { file, path: self.path.clone(), source: self.source, read: position.bytes };
         let mut blocks = blocks(watched).map_err(unread(0))?;
         let mut appends = 0;
         while let Some(block) = blocks.recv().await {
@@ -326,7 +329,13 @@ mod tests {
         let mut shrinking = open("one\ntwo\n");
         shrinking.read_exact(&mut [0; 6]).unwrap();
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(2).unwrap();
-        assert!(shrinking.read_to_string(&mut whole).unwrap_err().to_string().ends_with("shrank while it was read"));
+        assert!(
+            shrinking
+                .read_to_string(&mut whole)
+                .unwrap_err()
+                .to_string()
+                .ends_with("shrank while it was read")
+        );
         let mut replaced = open("one\n");
         fs::write(dir.path().join("new.txt"), "new\n").unwrap();
         fs::rename(dir.path().join("new.txt"), &path).unwrap();
