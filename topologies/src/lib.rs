@@ -6,7 +6,6 @@ pub mod prelude;
 pub mod ready_made;
 pub mod status;
 pub mod testing;
-pub mod word_count;
 
 pub use launcher::main;
 #[doc(no_inline)]

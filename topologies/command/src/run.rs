@@ -73,7 +73,7 @@ enum ReadyMade {
 impl ReadyMade {
     fn application(self) -> Application {
         match self {
-            ReadyMade::WordCount => topo::word_count::application(),
+            ReadyMade::WordCount => topo::ready_made::word_count::application(),
             ReadyMade::AccessLog => topo::ready_made::access_log::application(),
         }
     }

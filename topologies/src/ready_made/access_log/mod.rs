@@ -11,7 +11,7 @@ use topo_core::log::{Consumed, Record};
 use topo_core::{Bolt, Emitter, Fail, Topology};
 
 use crate::launcher::{Application, Environment};
-use crate::word_count::Line;
+use crate::ready_made::word_count::Line;
 
 pub use parse::ParseError;
 
