@@ -25,6 +25,9 @@ impl fmt::Display for Banner<'_> {
             None => writeln!(f, "  page      off")?,
         }
         writeln!(f, "  data      {} (topics {})", self.options.data_dir.display(), topics.join(", "))?;
-        writeln!(f, "  durable   every record is synced to disk before it is acknowledged")
+        writeln!(
+            f,
+            "  durable   records are synced to disk before they are acknowledged, unless a topic's flush.ms says otherwise"
+        )
     }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use topo_core::log::{FetchLimit, Log, LogError, Record, TopicInfo, TopicPartition};
 
 use super::position::{Position, SourceId};
-use super::{BadInput, Gather, GatherError, MAX_LINE_BYTES, blocks, lines};
+use super::{Gather, GatherError, blocks, lines};
 
 /// Appends between two notes of how far back to look.
 const APPENDS_PER_NOTE: u64 = 16;
@@ -140,10 +140,7 @@ impl FileLines {
         let mut blocks = blocks(watched).map_err(unread(0))?;
         let mut appends = 0;
         while let Some(block) = blocks.recv().await {
-            let block = block.map_err(|bad| match bad {
-                BadInput::LongLine => GatherError::LongLine { line: gathered + 1, most: MAX_LINE_BYTES },
-                BadInput::Io(source) => GatherError::Read { lines: gathered, source },
-            })?;
+            let block = block.map_err(|bad| GatherError::of_input(bad, gathered))?;
             let partition = (appends % u64::from(topic.partitions.max(1))) as u32;
             let at = TopicPartition::new(Arc::clone(&topic.name), partition);
             let appended = self.append(log, &at, &block, position).await;

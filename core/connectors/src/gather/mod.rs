@@ -43,6 +43,16 @@ pub enum GatherError {
     },
 }
 
+impl GatherError {
+    /// What a reader that gave up means after `lines` lines.
+    fn of_input(bad: BadInput, lines: u64) -> Self {
+        match bad {
+            BadInput::LongLine => Self::LongLine { line: lines + 1, most: MAX_LINE_BYTES },
+            BadInput::Io(source) => Self::Read { lines, source },
+        }
+    }
+}
+
 /// How far gathering came.
 fn held(lines: u64) -> String {
     if lines == 0 { String::new() } else { format!("; the input's first {lines} lines are in the log") }
@@ -114,10 +124,7 @@ pub async fn gather_lines(
     let mut gathered = 0;
     let mut partition = 0;
     while let Some(block) = blocks.recv().await {
-        let block = block.map_err(|bad| match bad {
-            BadInput::LongLine => GatherError::LongLine { line: gathered + 1, most: MAX_LINE_BYTES },
-            BadInput::Io(source) => GatherError::Read { lines: gathered, source },
-        })?;
+        let block = block.map_err(|bad| GatherError::of_input(bad, gathered))?;
         let record = |line| Record { value: Some(line), ..Record::default() };
         let records: Vec<Record> = lines(&block).map(record).collect();
         let count = records.len() as u64;
