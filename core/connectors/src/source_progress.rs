@@ -1,6 +1,7 @@
 //! How far the spouts of a topology have come, for their successors and for whoever waits for an offset to be done.
 //!
-//! Invariant: a partition is read by one component, because a group has one committed offset for it.
+//! Invariant: a topic is read by one component, because a group divides it, and has one committed offset for each of its
+//! partitions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,67 +15,82 @@ pub struct SourceProgress(Arc<watch::Sender<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Who reads each topic.
+    readers: HashMap<Arc<str>, Arc<str>>,
     places: HashMap<TopicPartition, Place>,
     rejected: u64,
     exhausted: u64,
 }
 
-/// How far one partition is read.
-#[derive(Debug)]
+/// How far this process has read one partition.
+#[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Who reads it.
-    component: Arc<str>,
-    /// Where an instance of the spout goes on if the one before it broke; `None` while the first one finds out where to
-    /// begin.
-    resume: Option<i64>,
+    /// Where an instance of the spout goes on if the one before it broke.
+    resume: i64,
     /// Everything below is done, durably. `None` while nothing is known.
     committed: Option<i64>,
 }
 
-/// Two spouts want the same partition.
+/// Where a spout begins that gets a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resume {
+    /// This process has not read the partition before.
+    Fresh,
+    /// At what is committed: here, or by whoever had the partition since.
+    Committed,
+    /// Here, where this process began; it has committed nothing since.
+    At(i64),
+}
+
+/// Two spouts want the same topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "spout `{reader}` reads partition {at} already, and a topology commits one offset for it; subscribe more bolts to \
-     that spout instead"
+    "spout `{reader}` reads topic `{topic}` already, and a topology commits one offset for each of its partitions; \
+     subscribe more bolts to that spout instead"
 )]
 pub(crate) struct ReadTwice {
-    at: TopicPartition,
+    topic: Arc<str>,
     reader: Arc<str>,
 }
 
 impl SourceProgress {
-    /// Claims a partition for `component`, and says where an earlier instance of its spout would go on.
-    pub(crate) fn claim(&self, at: &TopicPartition, component: &Arc<str>) -> Result<Option<i64>, ReadTwice> {
-        let mut claimed = Ok(None);
+    /// Claims a topic for `component`.
+    pub(crate) fn claim(&self, topic: &Arc<str>, component: &Arc<str>) -> Result<(), ReadTwice> {
+        let mut claimed = Ok(());
         self.0.send_if_modified(|state| {
-            match state.places.get(at) {
-                Some(place) if place.component != *component => {
-                    claimed = Err(ReadTwice { at: at.clone(), reader: Arc::clone(&place.component) });
-                }
-                Some(place) => claimed = Ok(place.resume),
-                None => {
-                    let place = Place { component: Arc::clone(component), resume: None, committed: None };
-                    state.places.insert(at.clone(), place);
-                }
+            let reader = state.readers.entry(Arc::clone(topic)).or_insert_with(|| Arc::clone(component));
+            if reader != component {
+                claimed = Err(ReadTwice { topic: Arc::clone(topic), reader: Arc::clone(reader) });
             }
             false
         });
         claimed
     }
 
+    /// Where a spout begins that gets the partition now.
+    pub(crate) fn resume(&self, at: &TopicPartition) -> Resume {
+        match self.0.borrow().places.get(at) {
+            None => Resume::Fresh,
+            Some(Place { committed: Some(_), .. }) => Resume::Committed,
+            Some(Place { resume, committed: None }) => Resume::At(*resume),
+        }
+    }
+
     /// A spout reads from `offset` on; `committed` says whether that is what its group has committed.
     pub(crate) fn begun(&self, at: &TopicPartition, offset: i64, committed: bool) {
+        let place = Place { resume: offset, committed: committed.then_some(offset) };
         self.0.send_modify(|state| {
-            if let Some(place) = state.places.get_mut(at) {
-                place.resume = Some(offset);
-                place.committed = committed.then_some(offset);
-            }
+            state.places.insert(at.clone(), place);
         });
     }
 
-    /// A spout committed `offset`: all records below it are done, durably.
+    /// A spout committed `offset`: all records below it are done, durably. Of two that had the partition one after the
+    /// other, the earlier may be heard later.
     pub(crate) fn committed(&self, at: &TopicPartition, offset: i64) {
-        self.begun(at, offset, true);
+        self.0.send_modify(|state| {
+            let place = state.places.entry(at.clone()).or_insert(Place { resume: offset, committed: None });
+            place.committed = place.committed.max(Some(offset));
+        });
     }
 
     /// Records went to the dead letters: refused by a bolt, or out of attempts.
@@ -85,8 +101,8 @@ impl SourceProgress {
         });
     }
 
-    /// Waits until every record below these offsets is done and committed. A partition that no spout reads never comes
-    /// so far; [`reads`](Self::reads) tells.
+    /// Waits until every record below these offsets is done and committed by this process. A topic that no spout reads never
+    /// comes so far; [`reads`](Self::reads) tells.
     pub async fn reached(&self, ends: &[(TopicPartition, i64)]) {
         let mut state = self.0.subscribe();
         let done = |state: &State| {
@@ -97,9 +113,9 @@ impl SourceProgress {
         let _ = state.wait_for(done).await;
     }
 
-    /// Whether a spout reads this partition.
-    pub fn reads(&self, at: &TopicPartition) -> bool {
-        self.0.borrow().places.contains_key(at)
+    /// Whether a spout reads this topic.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.0.borrow().readers.contains_key(topic)
     }
 
     /// Records that a bolt refused and that are in the dead letters.
@@ -125,25 +141,34 @@ mod tests {
         let [one, two] = [0, 1].map(|number| TopicPartition::new("lines", number));
         let ends = [(one.clone(), 3), (two.clone(), 0)];
         let reached = || progress.reached(&ends).now_or_never().is_some();
-        for at in [&one, &two] {
-            assert_eq!(progress.claim(at, &"lines".into()), Ok(None));
-            assert!(progress.reads(at));
-        }
+        assert_eq!(progress.claim(&"lines".into(), &"lines".into()), Ok(()));
+        assert!(progress.reads("lines") && !progress.reads("other"));
         progress.begun(&one, 0, true);
         progress.begun(&two, 0, false);
         progress.committed(&one, 3);
         assert!(!reached(), "what the other partition begins with is not committed");
         progress.committed(&two, 0);
         assert!(reached());
-        assert_eq!(progress.claim(&one, &"lines".into()), Ok(Some(3)), "a successor goes on");
+        assert_eq!(progress.claim(&"lines".into(), &"lines".into()), Ok(()), "a successor");
+    }
+
+    #[test]
+    fn a_successor_goes_on_where_nothing_is_committed_and_behind_what_is() {
+        let progress = SourceProgress::default();
+        let at = TopicPartition::new("lines", 0);
+        assert_eq!(progress.resume(&at), Resume::Fresh);
+        progress.begun(&at, 7, false);
+        assert_eq!(progress.resume(&at), Resume::At(7));
+        progress.committed(&at, 9);
+        assert_eq!(progress.resume(&at), Resume::Committed);
     }
 
     #[test]
     fn a_second_reader_is_refused() {
         let progress = SourceProgress::default();
-        let at = TopicPartition::new("lines", 0);
-        assert_eq!(progress.claim(&at, &"first".into()), Ok(None));
-        let refused = progress.claim(&at, &"second".into()).unwrap_err().to_string();
-        assert!(refused.starts_with("spout `first` reads partition lines-0 already"), "{refused}");
+        let topic = "lines".into();
+        assert_eq!(progress.claim(&topic, &"first".into()), Ok(()));
+        let refused = progress.claim(&topic, &"second".into()).unwrap_err().to_string();
+        assert!(refused.starts_with("spout `first` reads topic `lines` already"), "{refused}");
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: what is fetched shares the buffer that its batch was read, or decompressed, into; records are not copied.
 
 mod error;
+mod member;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use topo_broker::{Broker, BrokerConfig, BrokerError, CommittedOffset};
 use topo_core::log::{
-    FetchLimit, Fetched, Log, LogError, Offsets, Record, TopicInfo, TopicPartition, TopicSpec,
+    FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo, TopicPartition,
+    TopicSpec,
 };
 use topo_core::schedule::Clock;
 use topo_protocol::Compression;
 
 use self::error::{offsets, there, unread, unwritten};
+use self::member::Member;
 
 /// How an [`EmbeddedLog`] writes and reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +173,11 @@ impl Log for EmbeddedLog {
     async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
         let committed = self.broker.committed(group, &there(of)).map_err(unread)?;
         Ok(committed.map(|committed| committed.offset))
+    }
+
+    async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
+        let topic = self.broker.topic(&joining.topic).map_err(unread)?;
+        Ok(Arc::new(Member::new(self.clone(), joining.clone(), topic.partition_count())))
     }
 }
 

@@ -73,9 +73,9 @@ pub enum RunError {
     NoInput(Arc<str>),
     /// The input topic is read by no spout, so that it can never be done.
     #[error(
-        "no log spout reads {0}, the topic that the application's input goes to; run it without --until-idle"
+        "no log spout reads `{0}`, the topic that the application's input goes to; run it without --until-idle"
     )]
-    Unread(TopicPartition),
+    Unread(Arc<str>),
     /// A component's code does not return.
     #[error(transparent)]
     Stuck(#[from] StuckError),
@@ -188,12 +188,12 @@ impl Run {
         topic: &Arc<str>,
         progress: &SourceProgress,
     ) -> Result<Vec<(TopicPartition, i64)>, RunError> {
+        if !progress.reads(topic) {
+            return Err(RunError::Unread(Arc::clone(topic)));
+        }
         let mut ends = Vec::new();
         for number in 0..self.log.topic(topic).await?.map_or(0, |info| info.partitions) {
             let at = TopicPartition::new(Arc::clone(topic), number);
-            if !progress.reads(&at) {
-                return Err(RunError::Unread(at));
-            }
             let end = self.log.offsets(&at).await?.high_watermark;
             ends.push((at, end));
         }

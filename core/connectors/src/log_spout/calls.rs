@@ -13,6 +13,7 @@ use topo_core::log::{Fetched, LogError, TopicPartition};
 use topo_core::schedule::Moment;
 
 use super::LogSpout;
+use super::assignment::Standing;
 use super::dead_letter::{Burial, bury};
 use super::partition::Partition;
 
@@ -21,10 +22,13 @@ pub(super) type Call = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// What came of a call.
 pub(super) enum Done {
-    /// Frontiers, by the partition's place.
-    Committed(Vec<(usize, i64)>, Result<(), LogError>),
+    /// Partitions of an assignment, and which those are.
+    Opened(u64, Result<Vec<Partition>, LogError>, Vec<TopicPartition>),
+    /// Frontiers, of an assignment.
+    Committed(u64, Vec<(TopicPartition, i64)>, Result<(), LogError>),
     Buried(Burial),
-    Fetched(usize, Result<Fetched, LogError>),
+    /// What the partition of this number had, in an assignment.
+    Fetched(u64, u32, Result<Fetched, LogError>),
 }
 
 impl<T, D> LogSpout<T, D> {
@@ -36,7 +40,7 @@ impl<T, D> LogSpout<T, D> {
     ///
     /// Once all is done, a commit follows sooner: somebody may be waiting for it.
     fn commit_due(&self) -> Option<Moment> {
-        let moved = !self.committing && self.partitions.iter().any(Partition::has_moved);
+        let moved = self.may_emit() && !self.committing && self.partitions.iter().any(Partition::has_moved);
         moved.then(|| {
             let interval = self.config.commit_interval;
             let at_rest = self.partitions.iter().all(Partition::is_at_rest);
@@ -60,22 +64,28 @@ impl<T, D> LogSpout<T, D> {
         if is_due(self.commit_due()) {
             self.start_commit();
         }
-        for (index, partition) in self.partitions.iter_mut().enumerate() {
+        let (assignment, may_emit) = (self.assignment, self.may_emit());
+        for partition in self.partitions.iter_mut().filter(|_| may_emit) {
             if is_due(partition.fetch_due(self.config.window)) {
+                let number = partition.at.partition;
                 let fetch = partition.fetch(Arc::clone(&self.log), self.config.fetch_bytes);
-                self.calls.push(Box::pin(fetch.map(move |fetched| Done::Fetched(index, fetched))));
+                let done = move |fetched| Done::Fetched(assignment, number, fetched);
+                self.calls.push(Box::pin(fetch.map(done)));
             }
         }
     }
 
     pub(super) fn start_commit(&mut self) {
-        let moved = self.partitions.iter().enumerate().filter(|(_, one)| one.has_moved());
-        let frontiers: Vec<(usize, i64)> = moved.map(|(index, one)| (index, one.frontier())).collect();
-        let offsets: Vec<(TopicPartition, i64)> =
-            frontiers.iter().map(|&(index, offset)| (self.partitions[index].at.clone(), offset)).collect();
-        let (log, group) = (Arc::clone(&self.log), Arc::clone(&self.config.group));
+        let Some(membership) = self.membership.clone() else { return };
+        let moved = self.partitions.iter().filter(|one| one.has_moved());
+        let frontiers: Vec<(TopicPartition, i64)> =
+            moved.map(|one| (one.at.clone(), one.frontier())).collect();
         (self.committing, self.last_commit) = (true, self.now());
-        let commit = async move { Done::Committed(frontiers, log.commit(&group, &offsets).await) };
+        let assignment = self.assignment;
+        let commit = async move {
+            let committed = membership.commit(&frontiers).await;
+            Done::Committed(assignment, frontiers, committed)
+        };
         self.calls.push(Box::pin(commit));
     }
 
@@ -89,27 +99,35 @@ impl<T, D> LogSpout<T, D> {
     /// Notes what came of a call.
     pub(super) fn note(&mut self, done: Done) {
         match done {
-            Done::Committed(frontiers, Ok(())) => {
+            Done::Opened(assignment, opened, assigned) if assignment == self.assignment => {
+                self.note_opened(opened, assigned);
+            }
+            Done::Committed(assignment, frontiers, Ok(())) => {
                 self.committing = false;
                 self.commit_setback.over();
-                for (index, offset) in frontiers {
-                    let partition = &mut self.partitions[index];
-                    partition.committed = offset;
-                    self.progress.committed(&partition.at, offset);
+                for (at, offset) in frontiers {
+                    self.progress.committed(&at, offset);
+                    let own = self.partitions.numbered(at.partition);
+                    if let Some(partition) = own.filter(|_| assignment == self.assignment) {
+                        partition.committed = offset;
+                    }
                 }
             }
-            Done::Committed(_, Err(error)) => {
+            Done::Committed(_, _, Err(error)) => {
                 self.committing = false;
                 tracing::warn!(topic = %self.config.topic, %error, "a commit failed and is made again");
                 let now = self.now();
                 self.commit_setback.again(&self.config, now);
             }
             Done::Buried(burial) => self.note_burial(burial),
-            Done::Fetched(index, fetched) => {
+            Done::Fetched(assignment, number, fetched) if assignment == self.assignment => {
                 let now = self.now();
-                let taken = self.partitions[index].take(fetched, &self.config, now);
+                let partition = self.partitions.numbered(number);
+                let taken = partition.map_or(Ok(()), |one| one.take(fetched, &self.config, now));
                 self.fault = self.fault.take().or(taken.err());
             }
+            // Of an assignment that is over.
+            Done::Opened(..) | Done::Fetched(..) => {}
         }
     }
 
@@ -118,7 +136,9 @@ impl<T, D> LogSpout<T, D> {
         let rejected = burial.buried.iter().filter(|letter| letter.rejected).count() as u64;
         self.progress.dead_lettered(rejected, burial.buried.len() as u64 - rejected);
         for letter in burial.buried {
-            self.partitions[letter.id.partition].window.done(letter.id.offset);
+            if let Some(partition) = self.partitions.numbered(letter.id.partition) {
+                partition.window.done(letter.id.offset);
+            }
         }
         match burial.left {
             None => self.bury_setback.over(),
@@ -134,9 +154,13 @@ impl<T, D> LogSpout<T, D> {
 
     /// When the next thing is due that no call announces.
     pub(super) fn next_due(&self) -> Option<Moment> {
+        if let Standing::Releasing { until, .. } = self.standing {
+            return self.burial_due().into_iter().chain([until]).min();
+        }
         let retry = self.retries.peek().map(|Reverse((due, _))| *due);
         let fetches = self.partitions.iter().filter_map(|one| one.fetch_due(self.config.window));
-        [retry, self.commit_due(), self.burial_due()].into_iter().flatten().chain(fetches).min()
+        let due = [retry, self.commit_due(), self.burial_due()].into_iter().flatten().chain(fetches).min();
+        due.filter(|_| self.may_emit())
     }
 
     /// Sees calls through while `under_way`.

@@ -43,6 +43,8 @@ pub struct LogSpoutConfig {
     pub window: u64,
     /// Bytes per fetch.
     pub fetch_bytes: usize,
+    /// How long what is open may take to complete when the group takes partitions back; the others wait as long.
+    pub release_wait: Duration,
 }
 
 impl LogSpoutConfig {
@@ -59,6 +61,7 @@ impl LogSpoutConfig {
             commit_interval: Duration::from_millis(500),
             window: 1 << 20,
             fetch_bytes: 1 << 20,
+            release_wait: Duration::from_secs(2),
         }
     }
 

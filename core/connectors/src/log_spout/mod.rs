@@ -7,10 +7,12 @@
 //! Invariant: what is under way to the log (fetches, a commit, dead letters) is kept in the spout and not in `ready`,
 //! which the runtime drops whenever an ack arrives.
 
+mod assignment;
 mod calls;
 mod config;
 mod dead_letter;
 mod partition;
+mod partitions;
 mod setback;
 mod window;
 
@@ -24,15 +26,16 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use topo_core::log::{Consumed, Log, LogError, TopicPartition};
+use topo_core::log::{Consumed, Log, LogError, Membership};
 use topo_core::schedule::Moment;
 use topo_core::{Fail, FailKind, Failure, Fault, Next, Spout, SpoutEmitter, TaskContext, Tuple};
 
 pub use config::{LogSpoutConfig, StartAt};
 
+use self::assignment::Standing;
 use self::calls::Call;
 use self::dead_letter::DeadLetter;
-use self::partition::Partition;
+use self::partitions::Partitions;
 use self::setback::Setback;
 use crate::source_progress::SourceProgress;
 
@@ -46,22 +49,27 @@ const DEAD_LETTERS: usize = 1_024;
 /// Names a record by its partition and offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
-    /// The partition's place among those of its task.
-    partition: usize,
+    /// The partition's number.
+    partition: u32,
     offset: i64,
 }
 
 /// A spout of the records of a topic, each made into a tuple by a function.
 ///
-/// Its tasks share the topic's partitions: task i of n reads those whose number leaves i when divided by n. A record that
-/// the function refuses, or panics on, goes to the dead letters.
+/// Its tasks are members of the group that it is given, among which the log divides the topic's partitions. A record that the
+/// function refuses, or panics on, goes to the dead letters.
 pub struct LogSpout<T, D> {
     log: Arc<dyn Log>,
     config: LogSpoutConfig,
     decode: D,
     progress: SourceProgress,
     task: Option<TaskContext>,
-    partitions: Vec<Partition>,
+    membership: Option<Arc<dyn Membership>>,
+    standing: Standing,
+    /// Counts the assignments, so that what was asked for an earlier one is known.
+    assignment: u64,
+    open_setback: Setback,
+    partitions: Partitions,
     /// Whose turn it is to emit.
     turn: usize,
     /// Records that failed, by when their next attempt is due.
@@ -96,7 +104,11 @@ where
             decode,
             progress,
             task: None,
-            partitions: Vec::new(),
+            membership: None,
+            standing: Standing::Settled,
+            assignment: 0,
+            open_setback: Setback::default(),
+            partitions: Partitions::default(),
             turn: 0,
             retries: BinaryHeap::new(),
             dead: Vec::new(),
@@ -139,6 +151,20 @@ where
         })
     }
 
+    /// Starts what is due and notes what has come, without waiting.
+    fn look_around(&mut self) {
+        self.start_calls();
+        while let Some(Some(done)) = self.calls.next().now_or_never() {
+            self.note(done);
+        }
+        if let Some(membership) = &self.membership
+            && let Some(change) = membership.changed().now_or_never()
+        {
+            self.note_change(change);
+        }
+        self.release_if_done();
+    }
+
     /// Emits the next attempt at a record whose wait is over.
     fn emit_retry(&mut self, out: &mut SpoutEmitter<T, RecordId>) -> bool {
         match self.retries.peek() {
@@ -146,14 +172,17 @@ where
             _ => return false,
         }
         let Some(Reverse((due, id))) = self.retries.pop() else { return false };
-        let Some((attempt, record)) = self.partitions[id.partition].window.reopen(id.offset) else {
+        let window = self.partitions.numbered(id.partition).map(|partition| &mut partition.window);
+        let Some((attempt, record)) = window.and_then(|window| window.reopen(id.offset)) else {
             return true;
         };
         let record = record.clone();
         match self.decode(&record) {
             Ok(tuple) => {
                 if out.replay(id, attempt, tuple).is_err() {
-                    self.partitions[id.partition].window.put_back(id.offset);
+                    if let Some(partition) = self.partitions.numbered(id.partition) {
+                        partition.window.put_back(id.offset);
+                    }
                     self.retries.push(Reverse((due, id)));
                     return false;
                 }
@@ -178,10 +207,10 @@ where
         false
     }
 
-    fn emit_record(&mut self, index: usize, record: Consumed, out: &mut SpoutEmitter<T, RecordId>) -> bool {
-        let id = RecordId { partition: index, offset: record.offset };
+    fn emit_record(&mut self, place: usize, record: Consumed, out: &mut SpoutEmitter<T, RecordId>) -> bool {
         let decoded = self.decode(&record);
-        let partition = &mut self.partitions[index];
+        let partition = &mut self.partitions[place];
+        let id = RecordId { partition: partition.at.partition, offset: record.offset };
         match decoded {
             Ok(tuple) => {
                 if out.emit_with(id, tuple).is_err() {
@@ -207,7 +236,7 @@ where
 
     /// Sends a record that failed to the dead letters.
     fn give_up(&mut self, id: RecordId, failure: &Failure) {
-        let Some(partition) = self.partitions.get_mut(id.partition) else { return };
+        let Some(partition) = self.partitions.numbered(id.partition) else { return };
         if let Some((_, record)) = partition.window.fail(id.offset) {
             let wall_ms = self.task.as_ref().map_or(0, |task| task.clock().wall_ms());
             self.dead.push(DeadLetter::new(&partition.at, id, record, failure, wall_ms));
@@ -225,16 +254,7 @@ where
 
     async fn open(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());
-        let topic = &self.config.topic;
-        let Some(info) = self.log.topic(topic).await? else {
-            return Err(LogError::UnknownTopic(Arc::clone(topic)).into());
-        };
-        for number in (task.task()..info.partitions).step_by(task.tasks() as usize) {
-            let at = TopicPartition::new(Arc::clone(topic), number);
-            let opened =
-                Partition::open(&*self.log, at, &self.config, &self.progress, task.component()).await;
-            self.partitions.push(opened?);
-        }
+        self.join(task).await?;
         self.last_commit = task.now();
         Ok(())
     }
@@ -243,41 +263,44 @@ where
         if let Some(fault) = self.fault.take() {
             return Err(fault.into());
         }
-        if !self.is_turn_over() && (self.emit_retry(out) || self.emit_next(out)) {
+        if self.may_emit() && !self.is_turn_over() && (self.emit_retry(out) || self.emit_next(out)) {
             return Ok(Next::Emitted);
         }
         Ok(Next::Idle)
     }
 
     async fn ready(&mut self) {
-        self.start_calls();
-        while let Some(Some(done)) = self.calls.next().now_or_never() {
-            self.note(done);
-        }
+        self.look_around();
         let now = self.now();
         (self.look_at, self.until_look) = (now.after(TURN), 0);
         let retry = self.retries.peek().is_some_and(|Reverse((due, _))| *due <= now);
         let can_emit = retry || self.partitions.iter().any(|one| one.can_emit(self.config.window));
-        if self.fault.is_some() || (can_emit && self.dead.len() < DEAD_LETTERS) {
+        if self.fault.is_some() || (can_emit && self.may_emit() && self.dead.len() < DEAD_LETTERS) {
             return;
         }
-        let due = self.next_due();
-        let task = self.task.clone();
+        let (due, task, membership) = (self.next_due(), self.task.clone(), self.membership.clone());
         let sleep = async move {
             match (due, task) {
                 (Some(due), Some(task)) => task.sleep(due.since(now)).await,
                 _ => pending().await,
             }
         };
+        let change = async {
+            match &membership {
+                Some(membership) => membership.changed().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
             Some(done) = self.calls.next() => self.note(done),
+            change = change => self.note_change(change),
             () = sleep => {}
         }
     }
 
     fn ack(&mut self, id: RecordId) {
-        if let Some(partition) = self.partitions.get_mut(id.partition) {
+        if let Some(partition) = self.partitions.numbered(id.partition) {
             partition.window.done(id.offset);
         }
     }
@@ -287,9 +310,9 @@ where
             return self.give_up(id, failure);
         }
         let now = self.now();
-        let Some(partition) = self.partitions.get_mut(id.partition) else { return };
+        let Some(partition) = self.partitions.numbered(id.partition) else { return };
         if let Some((attempt, _)) = partition.window.fail(id.offset) {
-            let salt = (id.offset as u64) ^ (id.partition as u64).rotate_right(16);
+            let salt = (id.offset as u64) ^ u64::from(id.partition).rotate_right(16);
             self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
         }
     }
@@ -302,10 +325,13 @@ where
             self.settle(|spout| spout.burying).await;
         }
         self.settle(|spout| spout.committing).await;
-        if self.partitions.iter().any(Partition::has_moved) {
+        if self.partitions.iter().any(partition::Partition::has_moved) {
             self.start_commit();
             self.settle(|spout| spout.committing).await;
         }
         self.calls.clear();
+        if let Some(membership) = self.membership.take() {
+            membership.leave().await;
+        }
     }
 }

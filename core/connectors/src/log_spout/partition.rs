@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use topo_core::Fault;
 use topo_core::log::{Consumed, FetchLimit, Fetched, Log, LogError, TopicPartition};
 use topo_core::schedule::Moment;
 
 use super::config::{LogSpoutConfig, StartAt};
 use super::setback::Setback;
 use super::window::Window;
-use crate::source_progress::SourceProgress;
+use crate::source_progress::{Resume, SourceProgress};
 
 /// How long one fetch waits for records; the next one follows at once.
 const POLL: Duration = Duration::from_millis(500);
@@ -36,23 +35,28 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    /// Claims the partition for `component` and finds out where to begin: where an earlier instance would go on, else
-    /// where the settings say.
+    /// Finds out where to begin: where this process would go on, if nothing is committed since, else where the settings
+    /// say.
+    ///
+    /// # Errors
+    /// Those of the log.
     pub(super) async fn open(
         log: &dyn Log,
         at: TopicPartition,
         config: &LogSpoutConfig,
         progress: &SourceProgress,
-        component: &Arc<str>,
-    ) -> Result<Self, Fault> {
-        let resume = progress.claim(&at, component)?;
+    ) -> Result<Self, LogError> {
         let held = log.offsets(&at).await?;
         let committed = log.committed(&config.group, &at).await?.unwrap_or(held.log_start);
-        let offset = resume.unwrap_or(match config.start {
-            StartAt::Committed => committed,
-            StartAt::Start => held.log_start,
-            StartAt::End => held.high_watermark,
-        });
+        let offset = match progress.resume(&at) {
+            Resume::At(offset) => offset,
+            Resume::Committed => committed,
+            Resume::Fresh => match config.start {
+                StartAt::Committed => committed,
+                StartAt::Start => held.log_start,
+                StartAt::End => held.high_watermark,
+            },
+        };
         // What was committed may have been deleted since, or lie beyond a log that was put back from a backup.
         let begin = offset.clamp(held.log_start, held.high_watermark);
         if begin != offset {

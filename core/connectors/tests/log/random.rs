@@ -1,5 +1,5 @@
 //! Everything at once, under many seeds: bolts that fail, reject and panic, spouts that panic, a log that is slow, fails
-//! and lies, and kills of the whole process.
+//! and lies, partitions that change hands, and kills of the whole process.
 //!
 //! Whatever happens, every record ends in `out` or, where a bolt refused it, in the dead letters; and at every commit all
 //! below it was there already.
@@ -12,7 +12,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use topo_tests::memory_log::Fate;
 
-use crate::lab::{Answer, DEAD, Lab, OUT, for_seeds};
+use crate::lab::{Answer, DEAD, GROUP, Lab, OUT, for_seeds};
 
 const SEEDS: u64 = 150;
 
@@ -67,6 +67,13 @@ fn every_record_arrives_whatever_happens() {
             let fuse = if random.random_bool(0.5) { &lab.fuses.next } else { &lab.fuses.ack };
             fuse.store(random.random_range(0..40), Ordering::Relaxed);
             lab.pass(Duration::from_millis(random.random_range(0..100)));
+            let owners: Vec<u32> =
+                (0..partitions).map(|_| random.random_range(0..lab.setup.spout_tasks as u32)).collect();
+            match random.random_range(0..6) {
+                0 | 1 => lab.log.divide(GROUP, &owners),
+                2 => lab.log.seize(GROUP, &owners),
+                _ => {}
+            }
             if random.random_bool(0.4) {
                 lab.crash();
                 while lab.try_launch().is_err() {}

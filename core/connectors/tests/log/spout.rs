@@ -199,8 +199,8 @@ fn a_topic_is_read_by_one_spout_of_a_topology() {
         topology.rich_bolt(&format!("{name}-out"), sink).shuffle(&lines);
     }
     let launched = lab.block_on(topology.launch(lab.scheduler.clone(), lab.setup.runtime.clone()));
-    let refused = launched.expect_err("`in` reads the partition").to_string();
-    assert!(refused.contains("spout `in` reads partition in-0 already"), "{refused}");
+    let refused = launched.expect_err("`in` reads the topic").to_string();
+    assert!(refused.contains("spout `in` reads topic `in` already"), "{refused}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! The embedded log and the Kafka client both implement [`Log`]; spouts and sinks know only this trait.
 
+mod membership;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use membership::{Change, Joining, Membership};
 
 /// A topic and one of its partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,6 +162,9 @@ pub enum LogError {
         /// What the partition holds.
         held: Offsets,
     },
+    /// A member commits what is no longer its own.
+    #[error("{0}")]
+    Fenced(String),
     /// Stored bytes are not what was written.
     #[error("{0}")]
     Corrupt(String),
@@ -236,4 +243,10 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// A storage error.
     async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError>;
+
+    /// Joins a group; what the member gets is heard from [`Membership::changed`]. Returns without waiting for the others.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], or a storage or connection error.
+    async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError>;
 }

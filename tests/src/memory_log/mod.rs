@@ -5,6 +5,8 @@
 //!
 //! Invariant: a record can be read only after the call that appended it was given its time, as if it had been synced.
 
+mod group;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::pin::pin;
@@ -14,9 +16,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use topo_core::log::{
-    Consumed, FetchLimit, Fetched, Log, LogError, Offsets, Record, TopicInfo, TopicPartition, TopicSpec,
+    Consumed, FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
+    TopicPartition, TopicSpec,
 };
 use topo_core::schedule::Scheduler;
+
+use self::group::{Group, MemoryMember};
 
 /// A call that is about to be carried out.
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +70,15 @@ type Judge = Box<dyn FnMut(Call<'_>) -> Fate + Send>;
 
 /// A log that keeps everything in memory.
 pub struct MemoryLog {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     scheduler: Arc<dyn Scheduler>,
     state: Mutex<State>,
     appended: Notify,
+    /// Rings where a group changed.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -75,6 +86,7 @@ struct State {
     topics: BTreeMap<String, (TopicSpec, Vec<Partition>)>,
     committed: HashMap<(String, TopicPartition), i64>,
     commits: Vec<Commit>,
+    groups: HashMap<String, Group>,
     fetch_records: Option<usize>,
     judge: Option<Judge>,
 }
@@ -112,12 +124,22 @@ impl State {
         }
         ends
     }
+
+    fn commit(&mut self, group: &str, offsets: &[(TopicPartition, i64)]) {
+        let ends = self.ends();
+        for (at, offset) in offsets {
+            let (group, at, offset, ends) = (group.to_owned(), at.clone(), *offset, ends.clone());
+            self.committed.insert((group.clone(), at.clone()), offset);
+            self.commits.push(Commit { group, at, offset, ends });
+        }
+    }
 }
 
 impl MemoryLog {
     /// An empty log that waits, and takes its timestamps, by `scheduler`'s clock.
     pub fn new(scheduler: Arc<dyn Scheduler>) -> Self {
-        Self { scheduler, state: Mutex::default(), appended: Notify::new() }
+        let (state, appended, changed) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { shared: Arc::new(Shared { scheduler, state, appended, changed }) }
     }
 
     /// Has `judge` decide what becomes of each append, fetch and commit from now on.
@@ -147,6 +169,20 @@ impl MemoryLog {
         partition.log_start += gone as i64;
     }
 
+    /// Has all members of `group` give up their partitions, then gives partition `i` to the member with the task number
+    /// `owners[i]`.
+    pub fn divide(&self, group: &str, owners: &[u32]) {
+        self.lock().groups.entry(group.to_owned()).or_default().divide(owners.to_vec());
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Takes all partitions from the members of `group`, without asking, and gives partition `i` to the member with the
+    /// task number `owners[i]`.
+    pub fn seize(&self, group: &str, owners: &[u32]) {
+        self.lock().groups.entry(group.to_owned()).or_default().seize(owners.to_vec());
+        self.shared.changed.notify_waiters();
+    }
+
     /// What a partition holds; nothing, where there is none.
     pub fn records(&self, topic: &str, partition: u32) -> Vec<Consumed> {
         let at = TopicPartition::new(topic, partition);
@@ -158,6 +194,12 @@ impl MemoryLog {
         self.lock().commits.clone()
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+}
+
+impl Shared {
     // No code panics while it holds the lock but a test's judge; the state is whole then.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -239,8 +281,8 @@ impl Log for MemoryLog {
     }
 
     async fn append(&self, to: &TopicPartition, records: Vec<Record>) -> Result<i64, LogError> {
-        let now_ms = self.scheduler.clock().wall_ms();
-        let appended = self.carry_out(Call::Append(to, &records), |state| {
+        let now_ms = self.shared.scheduler.clock().wall_ms();
+        let appended = self.shared.carry_out(Call::Append(to, &records), |state| {
             let partition = state.partition(to)?;
             let base_offset = partition.end();
             partition.records.extend(records.iter().zip(base_offset..).map(|(record, offset)| Consumed {
@@ -253,7 +295,7 @@ impl Log for MemoryLog {
             Ok(base_offset)
         });
         let appended = appended.await;
-        self.appended.notify_waiters();
+        self.shared.appended.notify_waiters();
         appended
     }
 
@@ -263,27 +305,28 @@ impl Log for MemoryLog {
         offset: i64,
         limit: FetchLimit,
     ) -> Result<Fetched, LogError> {
-        self.wait_for(from, offset, limit.max_wait).await;
-        self.carry_out(Call::Fetch(from, offset), |state| {
-            let most = state.fetch_records.unwrap_or(usize::MAX);
-            let partition = state.partition(from)?;
-            let held = partition.offsets();
-            if !(held.log_start..=held.log_end).contains(&offset) {
-                return Err(LogError::OffsetOutOfRange { at: from.clone(), asked: offset, held });
-            }
-            let mut bytes = 0;
-            let begin = (offset - held.log_start) as usize;
-            let fits = |record: &&Consumed| {
-                let fits = bytes < limit.max_bytes;
-                bytes += record.value.as_ref().map_or(0, |value| value.len());
-                fits
-            };
-            let records: Vec<_> =
-                partition.records[begin..].iter().take(most).take_while(fits).cloned().collect();
-            let next_offset = offset + records.len() as i64;
-            Ok(Fetched { records, next_offset, high_watermark: held.high_watermark })
-        })
-        .await
+        self.shared.wait_for(from, offset, limit.max_wait).await;
+        self.shared
+            .carry_out(Call::Fetch(from, offset), |state| {
+                let most = state.fetch_records.unwrap_or(usize::MAX);
+                let partition = state.partition(from)?;
+                let held = partition.offsets();
+                if !(held.log_start..=held.log_end).contains(&offset) {
+                    return Err(LogError::OffsetOutOfRange { at: from.clone(), asked: offset, held });
+                }
+                let mut bytes = 0;
+                let begin = (offset - held.log_start) as usize;
+                let fits = |record: &&Consumed| {
+                    let fits = bytes < limit.max_bytes;
+                    bytes += record.value.as_ref().map_or(0, |value| value.len());
+                    fits
+                };
+                let records: Vec<_> =
+                    partition.records[begin..].iter().take(most).take_while(fits).cloned().collect();
+                let next_offset = offset + records.len() as i64;
+                Ok(Fetched { records, next_offset, high_watermark: held.high_watermark })
+            })
+            .await
     }
 
     async fn offsets(&self, of: &TopicPartition) -> Result<Offsets, LogError> {
@@ -300,19 +343,19 @@ impl Log for MemoryLog {
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        self.carry_out(Call::Commit(offsets), |state| {
-            let ends = state.ends();
-            for (at, offset) in offsets {
-                let (group, at, offset, ends) = (group.to_owned(), at.clone(), *offset, ends.clone());
-                state.committed.insert((group.clone(), at.clone()), offset);
-                state.commits.push(Commit { group, at, offset, ends });
-            }
-            Ok(())
-        })
-        .await
+        self.shared
+            .carry_out(Call::Commit(offsets), |state| {
+                state.commit(group, offsets);
+                Ok(())
+            })
+            .await
     }
 
     async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
         Ok(self.lock().committed.get(&(group.to_owned(), of.clone())).copied())
+    }
+
+    async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
+        Ok(Arc::new(MemoryMember::join(&self.shared, joining)?))
     }
 }
