@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use topo_core::log::TopicPartition;
 
+use crate::dead_letters::{Causes, Death, LetterKind};
+
 /// Shared by the spouts that read the log and by those who wait for them. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct SourceProgress(Arc<watch::Sender<State>>);
@@ -15,8 +17,7 @@ pub struct SourceProgress(Arc<watch::Sender<State>>);
 #[derive(Debug, Default)]
 struct State {
     places: HashMap<TopicPartition, Place>,
-    rejected: u64,
-    exhausted: u64,
+    causes: Causes,
 }
 
 /// How far one partition is read.
@@ -77,12 +78,9 @@ impl SourceProgress {
         self.begun(at, offset, true);
     }
 
-    /// Records went to the dead letters: refused by a bolt, or out of attempts.
-    pub(crate) fn dead_lettered(&self, rejected: u64, exhausted: u64) {
-        self.0.send_modify(|state| {
-            state.rejected += rejected;
-            state.exhausted += exhausted;
-        });
+    /// Records went to the dead letters.
+    pub(crate) fn dead_lettered<'a>(&self, deaths: impl Iterator<Item = Death<'a>>) {
+        self.0.send_modify(|state| deaths.for_each(|death| state.causes.note(death)));
     }
 
     /// Waits until every record below these offsets is done and committed. A partition that no spout reads never comes
@@ -102,14 +100,19 @@ impl SourceProgress {
         self.0.borrow().places.contains_key(at)
     }
 
+    /// What records are in the dead letters for.
+    pub fn causes(&self) -> Causes {
+        self.0.borrow().causes.clone()
+    }
+
     /// Records that a bolt refused and that are in the dead letters.
     pub fn rejected(&self) -> u64 {
-        self.0.borrow().rejected
+        self.0.borrow().causes.total(LetterKind::Rejected)
     }
 
     /// Records that ran out of attempts and are in the dead letters.
     pub fn exhausted(&self) -> u64 {
-        self.0.borrow().exhausted
+        self.0.borrow().causes.total(LetterKind::Exhausted)
     }
 }
 

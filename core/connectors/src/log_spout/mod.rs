@@ -210,7 +210,8 @@ where
         let Some(partition) = self.partitions.get_mut(id.partition) else { return };
         if let Some((_, record)) = partition.window.fail(id.offset) {
             let wall_ms = self.task.as_ref().map_or(0, |task| task.clock().wall_ms());
-            self.dead.push(DeadLetter::new(&partition.at, id, record, failure, wall_ms));
+            let to = self.config.dead_letters_for(&failure.component);
+            self.dead.push(DeadLetter::new(&partition.at, to, id, record, failure, wall_ms));
         }
     }
 }
@@ -225,6 +226,7 @@ where
 
     async fn open(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());
+        self.config.check()?;
         let topic = &self.config.topic;
         let Some(info) = self.log.topic(topic).await? else {
             return Err(LogError::UnknownTopic(Arc::clone(topic)).into());

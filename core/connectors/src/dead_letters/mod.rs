@@ -1,0 +1,15 @@
+//! Dead letters: records that a topology gave up, kept in a topic with the reason in their headers.
+//!
+//! Invariant: every header that topo adds to a record is named `topo.…`, and no record's own header is: what a letter was
+//! before it died is the letter without them.
+
+mod cause;
+mod header;
+
+pub use cause::{Cause, Causes, Example};
+pub use header::LetterKind;
+
+pub(crate) use cause::Death;
+pub(crate) use header::{
+    ATTEMPT, COMPONENT, KIND, OFFSET, PARTITION, REASON, TIME_MS, TOPIC, VALUE_BYTES, is_own,
+};
