@@ -1,9 +1,11 @@
 //! The `topo` binary from outside.
 
+mod first_attempt;
 mod topo;
 mod words;
 
 mod kill;
+mod kill_access_log;
 mod page;
 mod refusal;
 mod stop;
