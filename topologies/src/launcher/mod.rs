@@ -151,7 +151,7 @@ impl Run {
         self.application.create_topics(&*self.log).await?;
         let started = Instant::now();
         let running = topology.launch(Arc::clone(&self.scheduler) as _, self.options.config()).await?;
-        page.show(running.clone());
+        page.show(running.clone(), self.progress.clone());
         self.say_what_runs(running.id(), page.address());
         let ended = tokio::select! {
             ended = self.until_over(&running, input) => ended,

@@ -66,16 +66,25 @@ pub struct Causes {
 
 /// One letter, as it is noted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Death<'a> {
-    pub(crate) component: &'a Arc<str>,
-    pub(crate) kind: LetterKind,
-    pub(crate) reason: &'a str,
-    pub(crate) attempt: u32,
-    pub(crate) at_ms: i64,
-    pub(crate) letters: &'a Arc<str>,
-    pub(crate) at: &'a TopicPartition,
-    pub(crate) offset: i64,
-    pub(crate) value: &'a [u8],
+pub struct Death<'a> {
+    /// The component that failed the record.
+    pub component: &'a Arc<str>,
+    /// How the record came to be given up.
+    pub kind: LetterKind,
+    /// The reason, in the component's words.
+    pub reason: &'a str,
+    /// The attempt that failed, from 1.
+    pub attempt: u32,
+    /// When it was given up, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The topic that the letter lies in.
+    pub letters: &'a Arc<str>,
+    /// The partition that the record was read from.
+    pub at: &'a TopicPartition,
+    /// Its offset there.
+    pub offset: i64,
+    /// Its value.
+    pub value: &'a [u8],
 }
 
 impl Causes {
@@ -100,7 +109,7 @@ impl Causes {
     }
 
     /// Counts a letter.
-    pub(crate) fn note(&mut self, death: Death<'_>) {
+    pub fn note(&mut self, death: Death<'_>) {
         *self.totals.entry((Arc::clone(death.component), death.kind)).or_default() += 1;
         let reason = &death.reason[..death.reason.floor_char_boundary(REASON_BYTES)];
         let same = |one: &Cause| {

@@ -6,10 +6,9 @@
 mod cause;
 mod header;
 
-pub use cause::{Cause, Causes, Example};
+pub use cause::{Cause, Causes, Death, Example};
 pub use header::LetterKind;
 
-pub(crate) use cause::Death;
 pub(crate) use header::{
     ATTEMPT, COMPONENT, KIND, OFFSET, PARTITION, REASON, TIME_MS, TOPIC, VALUE_BYTES, is_own,
 };
