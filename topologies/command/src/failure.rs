@@ -8,6 +8,7 @@ use topo_broker::BrokerError;
 use topo_core::log::LogError;
 
 use crate::new::NewError;
+use crate::page::PageError;
 use crate::run::RunTargetError;
 
 /// One clear sentence, and the exit code that goes with it.
@@ -82,6 +83,9 @@ pub(crate) enum Failure {
     /// A crate was not created.
     #[error(transparent)]
     New(#[from] NewError),
+    /// No topology told what was asked.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// A topology did not start or did not end as asked.
     #[error("{0}")]
     Topology(String),

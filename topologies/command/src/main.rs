@@ -6,10 +6,13 @@
 mod bench;
 mod consume;
 mod data_dir;
+mod errors;
 mod failure;
 mod format;
+mod lines;
 mod message_pack;
 mod new;
+mod page;
 mod produce;
 mod run;
 mod start_at;
@@ -43,6 +46,8 @@ enum Verb {
     Produce(produce::Produce),
     /// Print a topic's records
     Consume(consume::Consume),
+    /// Tell what went wrong in a topology that runs: its dead letters by cause, and errors
+    Errors(errors::Errors),
     /// Measure a workload on this machine
     Bench(bench::Bench),
 }
@@ -55,6 +60,7 @@ impl Verb {
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,
+            Verb::Errors(errors) => errors.run().await,
             Verb::Bench(bench) => bench.run().await,
         }
     }

@@ -24,15 +24,13 @@ use topo_core::log::{Consumed, FetchLimit, Log, TopicPartition};
 use topo_core::schedule::TokioScheduler;
 
 use crate::first_attempt;
-use crate::topo::{Run, command};
+use crate::topo::{PATIENCE, Run, command};
 use crate::words::seed;
 
 /// Lines of an input: so many that hardly a start comes to their end before it is killed.
 const LINES: usize = 20_000;
 /// Lines that a start acknowledges before it is killed, at the most.
 const ACKED: u64 = LINES as u64 / 8;
-/// How long acks may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kills() -> usize {
     let given = env::var("TOPO_KILLS").ok();
