@@ -5,9 +5,13 @@
 
 mod cause;
 mod header;
+mod letter;
+mod replay;
 
 pub use cause::{Cause, Causes, Death, Example};
 pub use header::LetterKind;
+pub use letter::{Letter, Unreplayable};
+pub use replay::{Fate, Letters, REPLAY_GROUP, Replay, Replayed};
 
 pub(crate) use header::{
     ATTEMPT, COMPONENT, KIND, OFFSET, PARTITION, REASON, TIME_MS, TOPIC, VALUE_BYTES, is_own,

@@ -4,6 +4,7 @@
 
 mod lab;
 mod random;
+mod replay;
 mod restart;
 mod retry;
 mod sink;
