@@ -9,6 +9,7 @@ mod kill;
 mod kill_access_log;
 mod page;
 mod refusal;
+mod replay;
 mod stop;
 mod user_crate;
 mod verbs;
