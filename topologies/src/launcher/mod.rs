@@ -29,13 +29,14 @@ pub use logging::LOGGING_HELP;
 pub use options::{RunOptions, StatusAddr};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use summary::Summary;
+pub use topo_broker::Durability;
 pub use topo_connectors::LogSpoutConfig;
 
 use self::banner::Banner;
 use self::late_log::LateLog;
 use self::page::Page;
 use self::signals::Signals;
-use crate::embedded::{EmbeddedConfig, EmbeddedLog};
+use crate::embedded::EmbeddedLog;
 use crate::status::StatusError;
 
 /// How long open trees have to complete when the process is told to stop.
@@ -105,8 +106,7 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
     let environment = Environment::new(Arc::clone(&log) as _, progress.clone(), &application, &options);
     let topology = topology(&application, &options, &environment)?;
     let scheduler = Arc::new(TokioScheduler::current());
-    let embedded =
-        EmbeddedLog::open(&options.data_dir, EmbeddedConfig::default(), Arc::clone(&scheduler) as _)?;
+    let embedded = EmbeddedLog::open(&options.data_dir, options.embedded(), Arc::clone(&scheduler) as _)?;
     log.open(embedded.clone());
     let run = Run { application, options, log, scheduler, progress };
     let ran = run.on_open_log(topology, input, page, &mut signals).await;

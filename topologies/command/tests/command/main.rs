@@ -4,6 +4,7 @@ mod first_attempt;
 mod topo;
 mod words;
 
+mod durability;
 mod errors;
 mod kill;
 mod kill_access_log;
