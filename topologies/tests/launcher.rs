@@ -111,6 +111,39 @@ async fn a_record_that_is_refused_does_not_make_a_run_bad() {
     assert_eq!((summary.acked, summary.rejected), (1, 1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_go_where_the_application_says() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let data_dir = dir.path().join("data");
+    let input = dir.path().join("input");
+    std::fs::write(&input, "a\ngarbage\nb\n").expect("room for a test");
+    let arguments = ["--input", input.to_str().expect("a path of text")];
+    let refused =
+        run(application().dead_letters_of("copi", "given-up"), options(&data_dir, &arguments)).await;
+    let refused = refused.expect_err("there is no such component").to_string();
+    assert_eq!(refused, "there is no component `copi`; this topology has lines, copy, copies");
+    assert!(!data_dir.exists(), "nothing was created");
+
+    let decode = |record: &Consumed| match text(record)?.as_str() {
+        "b" => Err(Fail::reject("no b")),
+        other => Ok(other.to_owned()),
+    };
+    let build = move |environment: &Environment| {
+        let topology = Topology::new("copy");
+        let lines = topology.spout("lines", environment.log_spout("lines", decode));
+        topology.bolt("copy", || Copy).shuffle(&lines);
+        topology
+    };
+    let application = Application::new("copy", build).reads("lines");
+    let application = application.dead_letters("dead").dead_letters_of("copy", "uncopied");
+    let summary = run(application, options(&data_dir, &arguments)).await.expect("it runs");
+    assert_eq!((summary.acked, summary.rejected), (1, 2));
+    for (topic, value) in [("dead", "b"), ("uncopied", "garbage")] {
+        let dead = records(&data_dir, topic).await;
+        assert_eq!(dead.iter().map(|one| text(one).expect("text")).collect::<Vec<_>>(), [value]);
+    }
+}
+
 /// Counts to a thousand, in no topic.
 struct Thousand(u64);
 

@@ -1,6 +1,7 @@
 //! Spouts and bolts that join topologies to the log: [`LogSpout`] reads a topic and commits what is done, [`LogSink`]
 //! writes one and acknowledges what is durable.
 
+pub mod dead_letters;
 pub mod gather;
 
 mod log_spout;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use topo_core::log::TopicPartition;
 
+use crate::dead_letters::{Causes, Death, LetterKind};
+
 /// Shared by the spouts that read the log and by those who wait for them. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct SourceProgress(Arc<watch::Sender<State>>);
@@ -18,8 +20,7 @@ struct State {
     /// Who reads each topic.
     readers: HashMap<Arc<str>, Arc<str>>,
     places: HashMap<TopicPartition, Place>,
-    rejected: u64,
-    exhausted: u64,
+    causes: Causes,
 }
 
 /// How far this process has read one partition.
@@ -93,12 +94,9 @@ impl SourceProgress {
         });
     }
 
-    /// Records went to the dead letters: refused by a bolt, or out of attempts.
-    pub(crate) fn dead_lettered(&self, rejected: u64, exhausted: u64) {
-        self.0.send_modify(|state| {
-            state.rejected += rejected;
-            state.exhausted += exhausted;
-        });
+    /// Records went to the dead letters.
+    pub(crate) fn dead_lettered<'a>(&self, deaths: impl Iterator<Item = Death<'a>>) {
+        self.0.send_modify(|state| deaths.for_each(|death| state.causes.note(death)));
     }
 
     /// Waits until every record below these offsets is done and committed by this process. A topic that no spout reads never
@@ -118,14 +116,19 @@ impl SourceProgress {
         self.0.borrow().readers.contains_key(topic)
     }
 
+    /// What records are in the dead letters for.
+    pub fn causes(&self) -> Causes {
+        self.0.borrow().causes.clone()
+    }
+
     /// Records that a bolt refused and that are in the dead letters.
     pub fn rejected(&self) -> u64 {
-        self.0.borrow().rejected
+        self.0.borrow().causes.total(LetterKind::Rejected)
     }
 
     /// Records that ran out of attempts and are in the dead letters.
     pub fn exhausted(&self) -> u64 {
-        self.0.borrow().exhausted
+        self.0.borrow().causes.total(LetterKind::Exhausted)
     }
 }
 

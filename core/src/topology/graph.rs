@@ -138,6 +138,14 @@ impl GraphHandle {
 }
 
 impl Graph {
+    /// Where the component of that name is among the others.
+    pub(crate) fn place_of(&self, component: &str) -> Result<usize, BuildError> {
+        self.components.iter().position(|one| &*one.name == component).ok_or_else(|| {
+            let names: Vec<&str> = self.components.iter().map(|one| &*one.name).collect();
+            BuildError::NoSuchComponent { name: component.into(), there_are: names.join(", ").into() }
+        })
+    }
+
     /// The component and stream that really feed an edge: a loop's edge is fed by what was connected to it.
     pub(crate) fn source_of(&self, edge: &Edge) -> Option<(ComponentId, Arc<str>)> {
         match self.loops.iter().find(|one| one.component == edge.from) {

@@ -147,17 +147,17 @@ impl Topology {
     /// [`BuildError::NoSuchComponent`].
     pub fn set_tasks(&self, component: &str, tasks: usize) -> Result<(), BuildError> {
         let mut graph = self.graph.lock();
-        match graph.components.iter_mut().find(|one| &*one.name == component) {
-            Some(found) => found.tasks = tasks,
-            None => {
-                let names: Vec<&str> = graph.components.iter().map(|one| &*one.name).collect();
-                return Err(BuildError::NoSuchComponent {
-                    name: component.into(),
-                    there_are: names.join(", ").into(),
-                });
-            }
-        }
+        let at = graph.place_of(component)?;
+        graph.components[at].tasks = tasks;
         Ok(())
+    }
+
+    /// Whether a component of that name was added.
+    ///
+    /// # Errors
+    /// [`BuildError::NoSuchComponent`], with the names that there are.
+    pub fn has(&self, component: &str) -> Result<(), BuildError> {
+        self.graph.lock().place_of(component).map(drop)
     }
 
     /// Whether the topology can run.

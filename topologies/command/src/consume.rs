@@ -11,7 +11,8 @@ use topo_core::log::{FetchLimit, Fetched, Log, LogError, TopicPartition};
 
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
-use crate::format::{self, Format};
+use crate::format::{self, Format, Plain};
+use crate::partitions::partitions;
 use crate::start_at::StartAt;
 
 /// How much standard output is written at once.
@@ -35,9 +36,10 @@ pub(crate) struct Consume {
     /// End after so many records
     #[arg(short = 'n', long, value_name = "N")]
     max_records: Option<u64>,
-    /// How a record is printed
-    #[arg(short, long, default_value = r"%v\n", allow_hyphen_values = true)]
-    format: Format,
+    /// How a record is printed; unless it is given, as its value on a line, and a dead letter with a tab and what it died of
+    /// behind it
+    #[arg(short, long, allow_hyphen_values = true)]
+    format: Option<Format>,
     /// Read this partition only
     #[arg(short, long)]
     partition: Option<u32>,
@@ -67,26 +69,11 @@ impl Consume {
         out.flush().map_err(Failure::Output)
     }
 
-    /// Which offsets of which partitions are asked for. All ends are taken before anything is printed.
+    /// Which offsets of which partitions are asked for.
     async fn ranges(&self, log: &dyn Log) -> Result<Vec<(TopicPartition, Range<i64>)>, Failure> {
-        let topic = &self.topic;
-        let info = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.as_str().into()))?;
-        let partitions = info.partitions;
         let start = self.offset.unwrap_or(StartAt::Start);
-        let numbers = match self.partition {
-            Some(partition) if partition < partitions => partition..partition + 1,
-            Some(partition) => {
-                return Err(Failure::NoPartition { topic: topic.clone(), partition, partitions });
-            }
-            None if partitions > 1 && matches!(start, StartAt::Offset(_)) => {
-                return Err(Failure::WhichPartition { topic: topic.clone(), partitions });
-            }
-            None => 0..partitions,
-        };
         let mut ranges = Vec::new();
-        for number in numbers {
-            let at = TopicPartition::new(info.name.clone(), number);
-            let held = log.offsets(&at).await?;
+        for (at, held) in partitions(log, &self.topic, self.partition, Some(start)).await? {
             let begin = start.offset(&at, held)?;
             ranges.push((at, begin..held.high_watermark));
         }
@@ -125,12 +112,13 @@ impl Consume {
         most: u64,
         out: &mut impl Write,
     ) -> io::Result<u64> {
+        let plain = Plain::default();
         let mut printed = 0;
         for record in fetched.records.iter().take_while(|record| record.offset < end) {
             if printed == most {
                 break;
             }
-            self.format.write(out, at, record)?;
+            self.format.as_ref().unwrap_or_else(|| plain.of(record)).write(out, at, record)?;
             printed += 1;
         }
         Ok(printed)

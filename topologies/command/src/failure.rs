@@ -8,6 +8,7 @@ use topo_broker::BrokerError;
 use topo_core::log::LogError;
 
 use crate::new::NewError;
+use crate::page::PageError;
 use crate::run::RunTargetError;
 
 /// One clear sentence, and the exit code that goes with it.
@@ -64,6 +65,22 @@ pub(crate) enum Failure {
         /// What the log said.
         source: LogError,
     },
+    /// Letters would go where they lie.
+    #[error("letters of `{0}` cannot be replayed into `{0}` itself; name another topic with --to TOPIC")]
+    ReplayIntoItself(String),
+    /// The log refused or failed in the middle of a replay.
+    #[error("{source}; {replayed} letters were replayed, and of the others some may be and will be again")]
+    ReplayInterrupted {
+        /// How many letters are done.
+        replayed: u64,
+        /// What the log said.
+        source: LogError,
+    },
+    /// Some letters stay what they are.
+    #[error(
+        "{0} letters could not be replayed, for the reasons above; they stay where they are, and -o OFFSET comes back to them"
+    )]
+    Unreplayed(u64),
     /// Standard input failed.
     #[error("standard input cannot be read: {0}")]
     Input(io::Error),
@@ -82,6 +99,9 @@ pub(crate) enum Failure {
     /// A crate was not created.
     #[error(transparent)]
     New(#[from] NewError),
+    /// No topology told what was asked.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// A topology did not start or did not end as asked.
     #[error("{0}")]
     Topology(String),
@@ -101,14 +121,16 @@ impl ExitReason for Failure {
 
     fn is_underneath(&self) -> bool {
         match self {
-            Failure::Log(source) | Failure::Interrupted { source, .. } => {
+            Failure::Log(source)
+            | Failure::Interrupted { source, .. }
+            | Failure::ReplayInterrupted { source, .. } => {
                 matches!(source, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
             }
             Failure::DataDir(error) => !matches!(error, BrokerError::DataDirectory(_)),
             Failure::Start(error) => error.is_underneath(),
             Failure::Run(failure) => failure.is_underneath(),
             Failure::New(error) => matches!(error, NewError::Write { .. }),
-            Failure::Input(_) | Failure::Output(_) | Failure::System(_) => true,
+            Failure::Unreplayed(_) | Failure::Input(_) | Failure::Output(_) | Failure::System(_) => true,
             _ => false,
         }
     }

@@ -3,7 +3,7 @@
 //! Invariant: keys and values are printed byte by byte as they are, but for MessagePack, which is printed as JSON.
 
 use std::io::{self, Write};
-use std::str::FromStr;
+use std::str::{Chars, FromStr};
 
 use topo_core::log::{Consumed, Header, TopicPartition};
 
@@ -12,7 +12,7 @@ use crate::message_pack::readable;
 /// The fields and escapes, for `--help`.
 pub(crate) const HELP: &str = "\
 Fields of the format: %k key, %v value, %t topic, %p partition, %o offset, %T timestamp in milliseconds since 1970, \
-%h headers as name=value with commas between, %% a percent sign. A null key or value prints nothing; a header with a \
+%h headers as name=value with commas between, %{name} the value of the last header of that name, %% a percent sign. A null key or value prints nothing; a header with a \
 null value prints its name alone. A key or value that is a map or an array in MessagePack is printed as JSON. Escapes: \\n newline, \\t tab, \\r carriage return, \\0 a zero byte, \\\\ backslash.";
 
 /// A parsed format.
@@ -31,17 +31,21 @@ enum Piece {
     Offset,
     Timestamp,
     Headers,
+    Header(String),
 }
 
 /// What is wrong with a format or an escaped text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FormatError {
     /// A letter without a field.
-    #[error("there is no field %{0}; there are %k %v %t %p %o %T %h and %%")]
+    #[error("there is no field %{0}; there are %k %v %t %p %o %T %h %{{name}} and %%")]
     UnknownField(char),
     /// A letter without an escape.
     #[error("there is no escape \\{0}; there are \\n \\t \\r \\0 and \\\\")]
     UnknownEscape(char),
+    /// A name without its end.
+    #[error("a header's name has no end; write %{{name}}")]
+    UnfinishedName,
     /// A sign that introduces something, and nothing behind it.
     #[error("a single {0} stands at the end; write {0}{0} for the character itself")]
     Unfinished(char),
@@ -59,7 +63,7 @@ impl FromStr for Format {
         let mut characters = format.chars();
         while let Some(character) = characters.next() {
             match character {
-                '%' => match field(characters.next())? {
+                '%' => match field(&mut characters)? {
                     Some(piece) => {
                         if !text.is_empty() {
                             pieces.push(Piece::Text(std::mem::take(&mut text)));
@@ -79,9 +83,16 @@ impl FromStr for Format {
     }
 }
 
-/// The field of a letter; `None` for a percent sign.
-fn field(letter: Option<char>) -> Result<Option<Piece>, FormatError> {
-    Ok(Some(match letter {
+/// The field of a letter, or of a header's name; `None` for a percent sign.
+fn field(characters: &mut Chars<'_>) -> Result<Option<Piece>, FormatError> {
+    Ok(Some(match characters.next() {
+        Some('{') => {
+            let (name, _) = characters.as_str().split_once('}').ok_or(FormatError::UnfinishedName)?;
+            let piece = Piece::Header(name.to_owned());
+            // Behind the name and the brace that ends it.
+            *characters = characters.as_str()[name.len() + 1..].chars();
+            piece
+        }
         Some('k') => Piece::Key,
         Some('v') => Piece::Value,
         Some('t') => Piece::Topic,
@@ -132,10 +143,16 @@ impl Format {
                 Piece::Offset => write!(out, "{}", record.offset)?,
                 Piece::Timestamp => write!(out, "{}", record.timestamp_ms)?,
                 Piece::Headers => write_headers(out, &record.headers)?,
+                Piece::Header(name) => out.write_all(header(record, name).unwrap_or_default())?,
             }
         }
         Ok(())
     }
+}
+
+/// The value of the last header of that name.
+fn header<'a>(record: &'a Consumed, name: &str) -> Option<&'a [u8]> {
+    record.headers.iter().rev().find(|header| &*header.key == name)?.value.as_deref()
 }
 
 fn write_headers(out: &mut impl Write, headers: &[Header]) -> io::Result<()> {
@@ -150,6 +167,40 @@ fn write_headers(out: &mut impl Write, headers: &[Header]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How records are printed where nobody says how: values, each on a line of its own, and behind a dead letter's value a
+/// tab and what it died of.
+#[derive(Debug, Clone)]
+pub(crate) struct Plain {
+    value: Format,
+    letter: Format,
+}
+
+impl Plain {
+    /// The format for `record`.
+    pub(crate) fn of(&self, record: &Consumed) -> &Format {
+        let is_letter = record.headers.iter().any(|header| &*header.key == "topo.reason");
+        if is_letter { &self.letter } else { &self.value }
+    }
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        let text = |text: &str| Piece::Text(text.as_bytes().to_vec());
+        let header = |name: &str| Piece::Header(format!("topo.{name}"));
+        let letter = vec![
+            Piece::Value,
+            text("\t"),
+            header("kind"),
+            text(" by "),
+            header("component"),
+            text(": "),
+            header("reason"),
+            text("\n"),
+        ];
+        Self { value: Format { pieces: vec![Piece::Value, text("\n")] }, letter: Format { pieces: letter } }
+    }
 }
 
 /// What stands between key and value in `produce`: text with the same escapes.
@@ -211,6 +262,7 @@ mod tests {
         assert_eq!(printed(r"%k\t%v\n"), "the\t7\n");
         assert_eq!(printed("%t/%p@%o %T"), "counts/3@42 1700000000123");
         assert_eq!(printed("[%h] 100%% é"), "[trace=ab,null] 100% é");
+        assert_eq!(printed("%{trace}|%{null}|%{other}|%{}%v"), "ab|||7");
         assert_eq!(printed(r"\\\r\0"), "\\\r\0");
         assert_eq!(printed(""), "");
     }
@@ -230,6 +282,7 @@ mod tests {
         assert_eq!(error("%s"), FormatError::UnknownField('s'));
         assert_eq!(error("%é"), FormatError::UnknownField('é'));
         assert_eq!(error("100%"), FormatError::Unfinished('%'));
+        assert_eq!(error("%{trace"), FormatError::UnfinishedName);
         assert_eq!(error(r"\q"), FormatError::UnknownEscape('q'));
         assert_eq!(error("\\"), FormatError::Unfinished('\\'));
         assert_eq!("".parse::<Separator>(), Err(FormatError::Empty));

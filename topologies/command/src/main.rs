@@ -6,11 +6,16 @@
 mod bench;
 mod consume;
 mod data_dir;
+mod errors;
 mod failure;
 mod format;
+mod lines;
 mod message_pack;
 mod new;
+mod page;
+mod partitions;
 mod produce;
+mod replay;
 mod run;
 mod start_at;
 mod topic;
@@ -43,6 +48,10 @@ enum Verb {
     Produce(produce::Produce),
     /// Print a topic's records
     Consume(consume::Consume),
+    /// Feed dead letters in again
+    Replay(replay::Replay),
+    /// Tell what went wrong in a topology that runs: its dead letters by cause, and errors
+    Errors(errors::Errors),
     /// Measure a workload on this machine
     Bench(bench::Bench),
 }
@@ -55,6 +64,8 @@ impl Verb {
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,
+            Verb::Replay(replay) => replay.run().await,
+            Verb::Errors(errors) => errors.run().await,
             Verb::Bench(bench) => bench.run().await,
         }
     }

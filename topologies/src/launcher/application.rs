@@ -1,11 +1,12 @@
 //! What a launcher can run: a topology, the topics it lives on, and the topic its input goes to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use topo_connectors::{LogSink, LogSpout, LogSpoutConfig, SourceProgress, StartAt};
 use topo_core::log::{Consumed, Log, LogError, Record, TopicSpec};
-use topo_core::{Fail, Topology, Tuple};
+use topo_core::{BuildError, Fail, Topology, Tuple};
 use topo_protocol::partition_for_key;
 
 use super::options::RunOptions;
@@ -37,13 +38,15 @@ pub struct Application {
     name: Arc<str>,
     input: Option<Arc<str>>,
     outputs: Vec<Arc<str>>,
+    letters: DeadLetterTopics,
     build: Box<dyn Fn(&Environment) -> Topology + Send + Sync>,
 }
 
 impl Application {
     /// An application that builds its topology with `build`.
     pub fn new(name: &str, build: impl Fn(&Environment) -> Topology + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), input: None, outputs: Vec::new(), build: Box::new(build) }
+        let letters = DeadLetterTopics::default();
+        Self { name: name.into(), input: None, outputs: Vec::new(), letters, build: Box::new(build) }
     }
 
     /// Names the topic that its input goes to; created if need be.
@@ -57,6 +60,21 @@ impl Application {
     #[must_use]
     pub fn writes(mut self, topic: &str) -> Self {
         self.outputs.push(topic.into());
+        self
+    }
+
+    /// Names the topic for records that are given up, whichever topic they were read from; created when it is needed.
+    /// Without it, what was read from `TOPIC` goes to `TOPIC.dead-letter`.
+    #[must_use]
+    pub fn dead_letters(mut self, topic: &str) -> Self {
+        self.letters.all = Some(topic.into());
+        self
+    }
+
+    /// Names a topic of its own for records that `component` failed; created when it is needed.
+    #[must_use]
+    pub fn dead_letters_of(mut self, component: &str, topic: &str) -> Self {
+        self.letters.of.insert(component.into(), topic.into());
         self
     }
 
@@ -78,6 +96,11 @@ impl Application {
     /// Builds the topology.
     pub fn topology(&self, environment: &Environment) -> Topology {
         (self.build)(environment)
+    }
+
+    /// Whether every component that has dead letters of its own is in `topology`.
+    pub(super) fn check_dead_letters(&self, topology: &Topology) -> Result<(), BuildError> {
+        self.letters.of.keys().try_for_each(|component| topology.has(component))
     }
 
     /// Creates the topics that are not there.
@@ -104,6 +127,15 @@ impl fmt::Debug for Application {
     }
 }
 
+/// Where dead letters go.
+#[derive(Debug, Clone, Default)]
+struct DeadLetterTopics {
+    /// All that have no other topic; `None` for each topic's own.
+    all: Option<Arc<str>>,
+    /// Those of components, by name.
+    of: BTreeMap<Arc<str>, Arc<str>>,
+}
+
 /// What a topology is built in: the log, and factories of spouts and sinks on it.
 #[derive(Clone)]
 pub struct Environment {
@@ -111,6 +143,7 @@ pub struct Environment {
     progress: SourceProgress,
     group: Arc<str>,
     start: StartAt,
+    letters: DeadLetterTopics,
 }
 
 impl Environment {
@@ -120,12 +153,24 @@ impl Environment {
         application: &Application,
         options: &RunOptions,
     ) -> Self {
-        Self { log, progress, group: Arc::clone(application.name()), start: options.from.into() }
+        let (group, letters) = (Arc::clone(application.name()), application.letters.clone());
+        Self { log, progress, group, start: options.from.into(), letters }
     }
 
-    /// The log.
+    /// The log. It opens once the topology is built: until then its calls fail.
     pub fn log(&self) -> &Arc<dyn Log> {
         &self.log
+    }
+
+    /// The settings of a spout of this application that reads `topic`, to be changed and given to
+    /// [`log_spout_with`](Self::log_spout_with).
+    pub fn log_spout_config(&self, topic: &str) -> LogSpoutConfig {
+        let mut config = LogSpoutConfig { start: self.start, ..LogSpoutConfig::new(topic, &self.group) };
+        config.dead_letters_of.clone_from(&self.letters.of);
+        if let Some(letters) = &self.letters.all {
+            config.dead_letters = Arc::clone(letters);
+        }
+        config
     }
 
     /// A factory of spouts that read `topic` from the committed offset on, each record made into a tuple by `decode`. A
@@ -135,8 +180,30 @@ impl Environment {
         topic: &str,
         decode: impl Fn(&Consumed) -> Result<T, Fail> + Clone + Send + Sync + 'static,
     ) -> impl Fn() -> LogSpout<T, LogDecoder<T>> + Send + Sync + 'static {
+        self.log_spout_with(self.log_spout_config(topic), decode)
+    }
+
+    /// A factory of spouts with settings of their own: other attempts, other waits, another topic for dead letters.
+    ///
+    /// ```
+    /// use topo::launcher::{Application, LogSpoutConfig};
+    /// use topo_core::Topology;
+    ///
+    /// let application = Application::new("patient", |environment| {
+    ///     let topology = Topology::new("patient");
+    ///     let config = LogSpoutConfig { attempts: 20, ..environment.log_spout_config("lines") };
+    ///     topology.spout("lines", environment.log_spout_with(config, |record| Ok(record.value.clone())));
+    ///     topology
+    /// })
+    /// .reads("lines")
+    /// .dead_letters("given-up");
+    /// ```
+    pub fn log_spout_with<T: Tuple>(
+        &self,
+        config: LogSpoutConfig,
+        decode: impl Fn(&Consumed) -> Result<T, Fail> + Clone + Send + Sync + 'static,
+    ) -> impl Fn() -> LogSpout<T, LogDecoder<T>> + Send + Sync + 'static {
         let (log, progress) = (Arc::clone(&self.log), self.progress.clone());
-        let config = LogSpoutConfig { start: self.start, ..LogSpoutConfig::new(topic, &self.group) };
         move || {
             let decode: LogDecoder<T> = Box::new(decode.clone());
             LogSpout::new(Arc::clone(&log), config.clone(), progress.clone(), decode)

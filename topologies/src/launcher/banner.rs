@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use topo_broker::Durability;
+
 use super::application::Application;
 use super::options::RunOptions;
 
@@ -25,9 +27,15 @@ impl fmt::Display for Banner<'_> {
             None => writeln!(f, "  page      off")?,
         }
         writeln!(f, "  data      {} (topics {})", self.options.data_dir.display(), topics.join(", "))?;
-        writeln!(
-            f,
-            "  durable   records are synced to disk before they are acknowledged, unless a topic's flush.ms says otherwise"
-        )
+        let durability = self.options.durability;
+        let unless = "unless a topic's flush.ms says otherwise";
+        match durability {
+            Durability::Fsync => writeln!(f, "  durable   {}, {unless}", durability.promise()),
+            Durability::Interval(_) | Durability::Os => writeln!(
+                f,
+                "  durable   {}, {unless}; a power loss takes back what was not synced",
+                durability.promise()
+            ),
+        }
     }
 }

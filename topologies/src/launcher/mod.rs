@@ -2,6 +2,7 @@
 
 mod application;
 mod banner;
+mod late_log;
 mod logging;
 mod options;
 mod page;
@@ -28,11 +29,14 @@ pub use logging::LOGGING_HELP;
 pub use options::{RunOptions, StatusAddr};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use summary::Summary;
+pub use topo_broker::Durability;
+pub use topo_connectors::LogSpoutConfig;
 
 use self::banner::Banner;
+use self::late_log::LateLog;
 use self::page::Page;
 use self::signals::Signals;
-use crate::embedded::{EmbeddedConfig, EmbeddedLog};
+use crate::embedded::EmbeddedLog;
 use crate::status::StatusError;
 
 /// How long open trees have to complete when the process is told to stop.
@@ -98,15 +102,33 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
     }
     let mut signals = Signals::listen().map_err(RunError::Signal)?;
     let page = Page::bind(options.status)?;
+    let (log, progress) = (Arc::new(LateLog::default()), SourceProgress::default());
+    let environment = Environment::new(Arc::clone(&log) as _, progress.clone(), &application, &options);
+    let topology = topology(&application, &options, &environment)?;
     let scheduler = Arc::new(TokioScheduler::current());
-    let embedded =
-        EmbeddedLog::open(&options.data_dir, EmbeddedConfig::default(), Arc::clone(&scheduler) as _)?;
-    let run = Run { application, options, log: Arc::new(embedded.clone()), scheduler };
-    let ran = run.on_open_log(input, page, &mut signals).await;
+    let embedded = EmbeddedLog::open(&options.data_dir, options.embedded(), Arc::clone(&scheduler) as _)?;
+    log.open(embedded.clone());
+    let run = Run { application, options, log, scheduler, progress };
+    let ran = run.on_open_log(topology, input, page, &mut signals).await;
     let closed = embedded.close().await;
     let summary = ran?;
     closed?;
     Ok(summary)
+}
+
+/// The application's topology with the tasks that `options` give it, found to be sound.
+fn topology(
+    application: &Application,
+    options: &RunOptions,
+    environment: &Environment,
+) -> Result<Topology, BuildError> {
+    let topology = application.topology(environment);
+    for (component, tasks) in &options.tasks {
+        topology.set_tasks(component, *tasks)?;
+    }
+    topology.check()?;
+    application.check_dead_letters(&topology)?;
+    Ok(topology)
 }
 
 /// A run whose log is open.
@@ -115,30 +137,24 @@ struct Run {
     options: RunOptions,
     log: Arc<dyn Log>,
     scheduler: Arc<TokioScheduler>,
+    progress: SourceProgress,
 }
 
 impl Run {
     async fn on_open_log(
         self,
+        topology: Topology,
         input: Option<Input>,
         page: Page,
         signals: &mut Signals,
     ) -> Result<Summary, RunError> {
-        let progress = SourceProgress::default();
-        let environment =
-            Environment::new(Arc::clone(&self.log), progress.clone(), &self.application, &self.options);
-        let topology: Topology = self.application.topology(&environment);
-        for (component, tasks) in &self.options.tasks {
-            topology.set_tasks(component, *tasks)?;
-        }
-        topology.check()?;
         self.application.create_topics(&*self.log).await?;
         let started = Instant::now();
         let running = topology.launch(Arc::clone(&self.scheduler) as _, self.options.config()).await?;
-        page.show(running.clone());
+        page.show(running.clone(), self.progress.clone());
         self.say_what_runs(running.id(), page.address());
         let ended = tokio::select! {
-            ended = self.until_over(&running, input, &progress) => ended,
+            ended = self.until_over(&running, input) => ended,
             () = signals.told_to_stop() => Ok(Ended::Stopped),
         };
         let stopped = stop(&running, signals).await;
@@ -146,7 +162,7 @@ impl Run {
         page.close().await;
         let ended = ended?;
         stopped?;
-        Ok(Summary::new(&running.snapshot(), &progress, elapsed, ended == Ended::Idle))
+        Ok(Summary::new(&running.snapshot(), &self.progress, elapsed, ended == Ended::Idle))
     }
 
     /// Says on standard error what runs where.
@@ -157,12 +173,7 @@ impl Run {
     }
 
     /// Feeds the input, then waits until all is done where that is asked for, else for ever.
-    async fn until_over(
-        &self,
-        running: &Running,
-        input: Option<Input>,
-        progress: &SourceProgress,
-    ) -> Result<Ended, RunError> {
+    async fn until_over(&self, running: &Running, input: Option<Input>) -> Result<Ended, RunError> {
         let topic = self.application.input_topic();
         let mut fed = input.zip(topic);
         if let Some((input, topic)) = &mut fed {
@@ -173,7 +184,7 @@ impl Run {
             std::future::pending::<()>().await;
         }
         match topic {
-            Some(topic) => progress.reached(&self.ends(topic, progress).await?).await,
+            Some(topic) => self.progress.reached(&self.ends(topic).await?).await,
             None => running.idle().await,
         }
         if let Some((input, topic)) = &mut fed {
@@ -183,12 +194,8 @@ impl Run {
     }
 
     /// One past the last record of each partition of the input topic.
-    async fn ends(
-        &self,
-        topic: &Arc<str>,
-        progress: &SourceProgress,
-    ) -> Result<Vec<(TopicPartition, i64)>, RunError> {
-        if !progress.reads(topic) {
+    async fn ends(&self, topic: &Arc<str>) -> Result<Vec<(TopicPartition, i64)>, RunError> {
+        if !self.progress.reads(topic) {
             return Err(RunError::Unread(Arc::clone(topic)));
         }
         let mut ends = Vec::new();

@@ -7,8 +7,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use topo_broker::{BrokerConfig, Durability};
 use topo_connectors::StartAt;
 use topo_core::{Config, Delivery};
+
+use crate::embedded::EmbeddedConfig;
+
+/// How long records may stay unsynced where an interval is asked for and none is given.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where the page listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +96,14 @@ pub struct RunOptions {
     /// Where the status page listens, or `off`
     #[arg(long, env = "TOPO_STATUS", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub status: StatusAddr,
+    /// When records are synced to disk, in topics without a flush.ms of their own: `fsync`, before they are acknowledged;
+    /// `interval` or `interval:D`, within a time such as 200ms (1s unless given); `os`, when the system pleases. With the
+    /// last two a power loss takes back what was not synced; a killed process loses nothing
+    #[arg(
+        long, env = "TOPO_DURABILITY", default_value = "fsync", value_parser = durability,
+        value_name = "fsync|interval[:D]|os"
+    )]
+    pub durability: Durability,
     /// How many tasks a component has; repeat it, or write split=4,count=2, for several
     #[arg(long, env = "TOPO_TASKS", value_name = "COMPONENT=N", value_parser = tasks, value_delimiter = ',')]
     pub tasks: Vec<(String, usize)>,
@@ -113,6 +127,13 @@ impl RunOptions {
         };
         Config { delivery, max_batch_delay: self.max_batch_delay, ..Config::default() }
     }
+
+    /// The embedded log's settings.
+    pub fn embedded(&self) -> EmbeddedConfig {
+        let mut broker = BrokerConfig::default();
+        broker.topic_defaults.durability = self.durability;
+        EmbeddedConfig { broker, ..EmbeddedConfig::default() }
+    }
 }
 
 /// `COMPONENT=N`.
@@ -121,6 +142,20 @@ fn tasks(text: &str) -> Result<(String, usize), String> {
     let count =
         count.parse().ok().filter(|count| *count > 0).ok_or("a whole number from 1 on after the =")?;
     Ok((component.to_owned(), count))
+}
+
+/// `fsync`, `interval`, `interval:D` or `os`.
+fn durability(text: &str) -> Result<Durability, String> {
+    match (text, text.split_once(':')) {
+        ("fsync", _) => Ok(Durability::Fsync),
+        ("interval", _) => Ok(Durability::Interval(INTERVAL)),
+        ("os", _) => Ok(Durability::Os),
+        (_, Some(("interval", every))) => match duration(every)? {
+            Duration::ZERO => Err("an interval of nothing is `fsync`".to_owned()),
+            every => Ok(Durability::Interval(every)),
+        },
+        _ => Err("`fsync`, `interval`, `interval:D` such as interval:200ms, or `os`".to_owned()),
+    }
 }
 
 /// A number with a unit: `500us`, `5ms`, `2s`, `1m`, or `0`.
@@ -150,6 +185,16 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "5", "ms", "-1s", "1h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_durability_has_a_name_and_an_interval_may_have_a_length() {
+        let interval = |millis| Ok(Durability::Interval(Duration::from_millis(millis)));
+        assert_eq!((durability("fsync"), durability("os")), (Ok(Durability::Fsync), Ok(Durability::Os)));
+        assert_eq!((durability("interval"), durability("interval:200ms")), (interval(1_000), interval(200)));
+        for wrong in ["", "sync", "interval:", "interval:0", "interval:0ms", "interval:5", "os:1s"] {
+            assert!(durability(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use topo_connectors::SourceProgress;
+use topo_connectors::dead_letters::Causes;
 use topo_core::Running;
 use topo_core::metrics::TopologySnapshot;
 
@@ -16,11 +18,15 @@ pub(super) struct Page {
 }
 
 #[derive(Default)]
-struct Shown(OnceLock<Running>);
+struct Shown(OnceLock<(Running, SourceProgress)>);
 
 impl Snapshots for Shown {
     fn snapshots(&self) -> Vec<TopologySnapshot> {
-        self.0.get().map(Running::snapshot).into_iter().collect()
+        self.0.get().map(|(running, _)| running.snapshot()).into_iter().collect()
+    }
+
+    fn causes(&self, _id: &str) -> Causes {
+        self.0.get().map(|(_, progress)| progress.causes()).unwrap_or_default()
     }
 }
 
@@ -43,10 +49,10 @@ impl Page {
         self.server.as_ref().map(StatusServer::local_addr)
     }
 
-    /// Shows `running` from now on.
-    pub(super) fn show(&self, running: Running) {
+    /// Shows `running`, and what its log spouts come to, from now on.
+    pub(super) fn show(&self, running: Running, progress: SourceProgress) {
         // A run shows one topology.
-        let _ = self.shown.0.set(running);
+        let _ = self.shown.0.set((running, progress));
     }
 
     /// Lets answers under way finish, and frees the address.

@@ -10,9 +10,12 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
+use topo_connectors::dead_letters::Causes;
 use topo_core::metrics::{
     ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
 };
+
+use super::Snapshots;
 
 /// The format's media type.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -20,13 +23,15 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// Buckets end just short of 2^10 ns (1 µs) to 2^35 ns (34 s).
 const BUCKET_EXPONENTS: std::ops::RangeInclusive<u32> = 10..=35;
 
-/// Writes all of `snapshots`.
+/// Writes all that `source` tells.
 ///
 /// # Errors
 /// Those of the encoder, which writes to memory.
-pub(super) fn render(snapshots: Vec<TopologySnapshot>) -> Result<String, fmt::Error> {
+pub(super) fn render(source: &dyn Snapshots) -> Result<String, fmt::Error> {
+    let snapshots = source.snapshots();
+    let causes = snapshots.iter().map(|snapshot| source.causes(&snapshot.id)).collect();
     let mut registry = Registry::with_prefix("topo");
-    registry.register_collector(Box::new(Exposition { snapshots }));
+    registry.register_collector(Box::new(Exposition { snapshots, causes }));
     let mut written = String::new();
     text::encode(&mut written, &registry)?;
     Ok(written)
@@ -35,6 +40,8 @@ pub(super) fn render(snapshots: Vec<TopologySnapshot>) -> Result<String, fmt::Er
 #[derive(Debug)]
 struct Exposition {
     snapshots: Vec<TopologySnapshot>,
+    /// Of each of the snapshots.
+    causes: Vec<Causes>,
 }
 
 /// Which components a metric speaks of.
@@ -77,6 +84,7 @@ const LATENCIES: [Distribution; 3] = [
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.topologies(&mut encoder)?;
+        self.dead_letters(&mut encoder)?;
         for (name, help, of, counter) in COUNTERS {
             let family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             self.each_task(family, of, |task, mut metric| {
@@ -119,6 +127,20 @@ impl Exposition {
             let labels = [("topology", &*snapshot.name)];
             let active = u64::from(snapshot.status == TopologyStatus::Active);
             family.encode_family(&labels)?.encode_gauge(&active)?;
+        }
+        Ok(())
+    }
+
+    fn dead_letters(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "Records given up and durable in the dead letters, by the component that failed them";
+        let mut family = encoder.encode_descriptor("dead_letters", help, None, MetricType::Counter)?;
+        for (snapshot, causes) in self.snapshots.iter().zip(&self.causes) {
+            for (component, kind, count) in causes.totals() {
+                let labels =
+                    [("topology", &*snapshot.name), ("component", &**component), ("kind", kind.as_str())];
+                let mut metric = family.encode_family(&labels)?;
+                metric.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            }
         }
         Ok(())
     }

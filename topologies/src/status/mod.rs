@@ -9,9 +9,11 @@
 //! | `/topologies` | the part of the page that is renewed |
 //! | `/api/v1/topology/summary` | all topologies, as Storm's REST API says it |
 //! | `/api/v1/topology/{id}` | one topology with its spouts and bolts, as Storm's REST API says it |
+//! | `/api/v1/topology/{id}/errors` | what went wrong in one topology: dead letters by cause, and each task's newest error |
 //! | `/metrics` | all numbers per task, in the OpenMetrics text format that Prometheus reads |
 
 mod api;
+mod errors;
 mod exposition;
 #[cfg(test)]
 mod fixture;
@@ -26,10 +28,17 @@ mod tests;
 
 pub use server::{StatusError, StatusServer};
 
+use topo_connectors::dead_letters::Causes;
 use topo_core::metrics::TopologySnapshot;
 
 /// Where the status server takes its numbers from; called once per request.
 pub trait Snapshots: Send + Sync + 'static {
     /// Every topology of this process, as it stands now. Must not wait for executors.
     fn snapshots(&self) -> Vec<TopologySnapshot>;
+
+    /// What the dead letters of the topology of that id died of; none where nobody counts them.
+    fn causes(&self, id: &str) -> Causes {
+        let _ = id;
+        Causes::default()
+    }
 }

@@ -7,7 +7,7 @@ use topo_core::metrics::{
     ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
 };
 
-use super::{api, spell};
+use super::{Snapshots, api, errors, spell};
 
 /// A share of time or of a queue's room from which on the page points at it.
 const HIGH: f64 = 0.8;
@@ -16,7 +16,7 @@ const HIGH: f64 = 0.8;
 const NONE: &str = "–";
 
 /// The whole page, as of `now_ms` (milliseconds since 1970).
-pub(super) fn whole(snapshots: &[TopologySnapshot], now_ms: i64) -> Markup {
+pub(super) fn whole(source: &dyn Snapshots, now_ms: i64) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -38,25 +38,26 @@ pub(super) fn whole(snapshots: &[TopologySnapshot], now_ms: i64) -> Markup {
                         a href="/metrics" { "Metrics" }
                     }
                 }
-                main #topologies { (topologies(snapshots, now_ms)) }
+                main #topologies { (topologies(source, now_ms)) }
             }
         }
     }
 }
 
 /// The part of the page that the script renews.
-pub(super) fn topologies(snapshots: &[TopologySnapshot], now_ms: i64) -> Markup {
+pub(super) fn topologies(source: &dyn Snapshots, now_ms: i64) -> Markup {
+    let snapshots = source.snapshots();
     html! {
         @if snapshots.is_empty() {
             p { "No topology runs in this process." }
         }
         @for (index, snapshot) in snapshots.iter().enumerate() {
-            (topology(index, snapshot, now_ms))
+            (topology(index, snapshot, source, now_ms))
         }
     }
 }
 
-fn topology(index: usize, snapshot: &TopologySnapshot, now_ms: i64) -> Markup {
+fn topology(index: usize, snapshot: &TopologySnapshot, source: &dyn Snapshots, now_ms: i64) -> Markup {
     let heading = format!("topology-{index}");
     html! {
         section aria-labelledby=(heading) {
@@ -73,6 +74,7 @@ fn topology(index: usize, snapshot: &TopologySnapshot, now_ms: i64) -> Markup {
                     }
                 }
             }
+            (errors::section(&source.causes(&snapshot.id), now_ms))
             (last_errors(snapshot, now_ms))
         }
     }
@@ -200,7 +202,8 @@ fn last_errors(snapshot: &TopologySnapshot, now_ms: i64) -> Markup {
     }
 }
 
-fn ago(at_ms: i64, now_ms: i64) -> String {
+/// How long ago that was.
+pub(super) fn ago(at_ms: i64, now_ms: i64) -> String {
     let lapsed = u64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(0);
     format!("{} ago", spell::uptime(std::time::Duration::from_millis(lapsed)))
 }

@@ -11,6 +11,7 @@ use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
+use super::errors::Errors;
 use super::guard::{self, AllowedHosts};
 use super::{Snapshots, api, exposition, page};
 
@@ -28,6 +29,7 @@ pub(super) fn router(snapshots: Arc<dyn Snapshots>, hosts: AllowedHosts) -> Rout
         .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
         .route("/api/v1/topology/summary", get(summary))
         .route("/api/v1/topology/{id}", get(topology))
+        .route("/api/v1/topology/{id}/errors", get(errors))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; begin at /\n"))
         .with_state(snapshots)
@@ -35,11 +37,11 @@ pub(super) fn router(snapshots: Arc<dyn Snapshots>, hosts: AllowedHosts) -> Rout
 }
 
 async fn whole_page(State(source): Source) -> Html<String> {
-    Html(page::whole(&source.snapshots(), now_ms()).into_string())
+    Html(page::whole(&*source, now_ms()).into_string())
 }
 
 async fn topologies(State(source): Source) -> Html<String> {
-    Html(page::topologies(&source.snapshots(), now_ms()).into_string())
+    Html(page::topologies(&*source, now_ms()).into_string())
 }
 
 async fn summary(State(source): Source) -> Json<api::Summaries> {
@@ -53,8 +55,15 @@ async fn topology(State(source): Source, Path(id): Path<String>) -> Response {
     }
 }
 
+async fn errors(State(source): Source, Path(id): Path<String>) -> Response {
+    match source.snapshots().iter().find(|snapshot| *snapshot.id == *id) {
+        Some(snapshot) => Json(Errors::of(snapshot, &source.causes(&id), now_ms())).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(api::Unknown::topology(&id))).into_response(),
+    }
+}
+
 async fn metrics(State(source): Source) -> Response {
-    match exposition::render(source.snapshots()) {
+    match exposition::render(&*source) {
         Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");

@@ -23,10 +23,10 @@ fn serve(snapshots: Vec<TopologySnapshot>) -> StatusServer {
     StatusServer::bind("127.0.0.1:0".parse().unwrap(), Arc::new(Fixture(snapshots))).unwrap()
 }
 
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     headers: BTreeMap<String, String>,
-    body: String,
+    pub(super) body: String,
 }
 
 /// Sends `request` as it stands and reads until the server closes.
@@ -50,7 +50,7 @@ fn ask(to: SocketAddr, method: &str, path: &str, host: &str) -> Answer {
     send(to, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
 }
 
-fn get(to: SocketAddr, path: &str) -> Answer {
+pub(super) fn get(to: SocketAddr, path: &str) -> Answer {
     ask(to, "GET", path, &to.to_string())
 }
 
@@ -60,13 +60,14 @@ pub(super) fn get_json(to: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/",
     "/topologies",
     "/page.css",
     "/page.js",
     "/api/v1/topology/summary",
     "/api/v1/topology/words-1",
+    "/api/v1/topology/words-1/errors",
     "/metrics",
     "/nothing",
 ];

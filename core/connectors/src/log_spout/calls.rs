@@ -14,7 +14,7 @@ use topo_core::schedule::Moment;
 
 use super::LogSpout;
 use super::assignment::Standing;
-use super::dead_letter::{Burial, bury};
+use super::dead_letter::{Burial, DeadLetter, bury};
 use super::partition::Partition;
 
 /// Something under way to the log.
@@ -92,8 +92,7 @@ impl<T, D> LogSpout<T, D> {
     pub(super) fn start_burying(&mut self) {
         self.burying = true;
         let dead = std::mem::take(&mut self.dead);
-        let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.config.dead_letters));
-        self.calls.push(Box::pin(bury(log, topic, dead).map(Done::Buried)));
+        self.calls.push(Box::pin(bury(Arc::clone(&self.log), dead).map(Done::Buried)));
     }
 
     /// Notes what came of a call.
@@ -133,8 +132,7 @@ impl<T, D> LogSpout<T, D> {
 
     fn note_burial(&mut self, burial: Burial) {
         self.burying = false;
-        let rejected = burial.buried.iter().filter(|letter| letter.rejected).count() as u64;
-        self.progress.dead_lettered(rejected, burial.buried.len() as u64 - rejected);
+        self.progress.dead_lettered(burial.buried.iter().map(DeadLetter::death));
         for letter in burial.buried {
             if let Some(partition) = self.partitions.numbered(letter.id.partition) {
                 partition.window.done(letter.id.offset);
@@ -143,8 +141,7 @@ impl<T, D> LogSpout<T, D> {
         match burial.left {
             None => self.bury_setback.over(),
             Some((left, error)) => {
-                let topic = &self.config.dead_letters;
-                tracing::warn!(%topic, %error, "dead letters could not be written and are written again");
+                tracing::warn!(topic = %self.config.topic, %error, "dead letters could not be written and are written again");
                 self.dead.extend(left);
                 let now = self.now();
                 self.bury_setback.again(&self.config, now);

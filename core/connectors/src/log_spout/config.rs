@@ -1,8 +1,10 @@
 //! How a [`LogSpout`](super::LogSpout) reads, retries and commits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use topo_core::log::LogError;
 use topo_core::schedule::Moment;
 
 /// Where a group that has committed nothing, or that is told to, begins.
@@ -34,8 +36,10 @@ pub struct LogSpoutConfig {
     pub backoff: Duration,
     /// The longest wait between two attempts.
     pub longest_backoff: Duration,
-    /// The topic for records that are given up.
+    /// The topic for records that are given up; created when it is needed.
     pub dead_letters: Arc<str>,
+    /// Topics for records that are given up after a failure of certain components, by the component's name.
+    pub dead_letters_of: BTreeMap<Arc<str>, Arc<str>>,
     /// How often the frontier is committed while records flow.
     pub commit_interval: Duration,
     /// How many offsets may lie between the oldest record that is not done and the newest. Beyond that, the spout waits
@@ -58,11 +62,38 @@ impl LogSpoutConfig {
             backoff: Duration::from_millis(100),
             longest_backoff: Duration::from_secs(30),
             dead_letters: format!("{topic}.dead-letter").into(),
+            dead_letters_of: BTreeMap::new(),
             commit_interval: Duration::from_millis(500),
             window: 1 << 20,
             fetch_bytes: 1 << 20,
             release_wait: Duration::from_secs(2),
         }
+    }
+
+    /// The topic for records that `component` failed.
+    pub(super) fn dead_letters_for(&self, component: &str) -> &Arc<str> {
+        self.dead_letters_of.get(component).unwrap_or(&self.dead_letters)
+    }
+
+    /// Whether every topic for dead letters can be one. To find out when the first letter is written would be too late: the
+    /// spout could only write it again and again.
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        for letters in self.dead_letters_of.values().chain([&self.dead_letters]) {
+            if !is_topic_name(letters) {
+                let name = letters.escape_debug();
+                return Err(LogError::Invalid(format!(
+                    "dead letters cannot go to `{name}`: a topic's name is 1 to 249 letters, digits, dots, underscores \
+                     and hyphens"
+                )));
+            }
+            if *letters == self.topic {
+                return Err(LogError::Invalid(format!(
+                    "dead letters of topic `{letters}` cannot go to `{letters}` itself, where they would be read again \
+                     for ever; name another topic"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// When attempt number `attempt`, from 2, is due after a failure at `now`. `salt` keeps what failed together apart.
@@ -76,6 +107,12 @@ impl LogSpoutConfig {
             self.backoff.saturating_mul(1u32.checked_shl(attempt.saturating_sub(2)).unwrap_or(u32::MAX));
         doubled.min(self.longest_backoff).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
+}
+
+/// Kafka's rule for names of topics.
+fn is_topic_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=249).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
 }
 
 /// A number from 0 to 1 that looks random (SplitMix64's finalizer): what fails at the same time is not retried at the
@@ -99,6 +136,28 @@ mod tests {
         assert_eq!(config.wait_before(4, 0.0), Duration::from_millis(200));
         assert_eq!(config.wait_before(200, 1.0), config.longest_backoff);
     }
+
+    #[test]
+    fn dead_letters_go_where_their_component_says_and_never_where_they_came_from() {
+        let mut config = LogSpoutConfig::new("access", "access-log");
+        assert_eq!(config.check().map_err(|error| error.to_string()), Ok(()));
+        config.dead_letters_of.insert("parse".into(), "access.unparsed".into());
+        let topics = ["parse", "store"].map(|component| &**config.dead_letters_for(component));
+        assert_eq!(topics, ["access.unparsed", "access.dead-letter"]);
+        for (name, beginning) in [
+            ("access", "dead letters of topic `access` cannot go to `access` itself"),
+            ("a b", "dead letters cannot go to `a b`: "),
+            ("", "dead letters cannot go to ``: "),
+            ("..", "dead letters cannot go to `..`: "),
+        ] {
+            config.dead_letters_of.insert("parse".into(), name.into());
+            let refused = config.check().unwrap_err().to_string();
+            assert!(refused.starts_with(beginning), "{refused}");
+        }
+        let long = LogSpoutConfig::new(&"x".repeat(245), "g").check().unwrap_err().to_string();
+        assert!(long.contains("1 to 249 letters"), "{long}");
+    }
+
     #[test]
     fn jitter_spreads_what_failed_at_the_same_time() {
         let config = LogSpoutConfig::new("lines", "word-count");

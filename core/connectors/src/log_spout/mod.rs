@@ -239,7 +239,8 @@ where
         let Some(partition) = self.partitions.numbered(id.partition) else { return };
         if let Some((_, record)) = partition.window.fail(id.offset) {
             let wall_ms = self.task.as_ref().map_or(0, |task| task.clock().wall_ms());
-            self.dead.push(DeadLetter::new(&partition.at, id, record, failure, wall_ms));
+            let to = self.config.dead_letters_for(&failure.component);
+            self.dead.push(DeadLetter::new(&partition.at, to, id, record, failure, wall_ms));
         }
     }
 }
@@ -254,6 +255,7 @@ where
 
     async fn open(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());
+        self.config.check()?;
         self.join(task).await?;
         self.last_commit = task.now();
         Ok(())

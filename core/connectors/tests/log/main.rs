@@ -5,6 +5,7 @@
 mod group;
 mod lab;
 mod random;
+mod replay;
 mod restart;
 mod retry;
 mod sink;

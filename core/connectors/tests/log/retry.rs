@@ -141,6 +141,42 @@ fn what_cannot_be_decoded_goes_to_the_dead_letters() {
     }
 }
 
+#[test]
+fn a_component_may_have_dead_letters_of_its_own_and_one_topics_trouble_is_not_the_others() {
+    let mut lab = Lab::new(5, 1);
+    lab.feed(0, ["a", "garbled", "bad", "b"].map(str::to_owned));
+    lab.answer(|value, _| if value == "bad" { Answer::Reject } else { Answer::Ok });
+    lab.setup.spout.dead_letters_of.insert(IN.into(), "in.garbled".into());
+    let mut troubles = 3;
+    lab.log.judge(move |call| match call {
+        Call::Append(at, _) if &*at.topic == "in.garbled" && troubles > 0 => {
+            troubles -= 1;
+            Fate::fails()
+        }
+        _ => Fate::default(),
+    });
+    lab.launch();
+    lab.finish();
+    // The demands on commits know one topic of dead letters.
+    lab.block_on(lab.running().kill(Duration::from_secs(60))).unwrap();
+    assert_eq!((lab.values(DEAD), lab.values("in.garbled")), (vec!["bad".into()], vec!["garbled".into()]));
+    assert_eq!(lab.committed(0), Some(4));
+    let causes = lab.progress.causes();
+    let told: Vec<_> =
+        causes.groups().iter().map(|one| (&*one.component, &*one.reason, &*one.letters)).collect();
+    assert_eq!(told, [("work", "never", DEAD), (IN, "it is garbled", "in.garbled")]);
+    let example = &causes.groups()[1].example;
+    assert_eq!((example.at.to_string().as_str(), example.offset, &*example.excerpt), ("in-0", 1, "garbled"));
+}
+
+#[test]
+fn dead_letters_that_would_be_read_again_do_not_start() {
+    let mut lab = Lab::new(5, 1);
+    lab.setup.spout.dead_letters = IN.into();
+    let refused = lab.try_launch().unwrap_err().to_string();
+    assert!(refused.contains("dead letters of topic `in` cannot go to `in` itself"), "{refused}");
+}
+
 /// The runtime drops `ready` with every ack: what is on its way to the log must neither be lost nor sent twice.
 #[test]
 fn acks_that_arrive_all_the_time_neither_lose_nor_double_a_dead_letter() {

@@ -1,11 +1,16 @@
 //! The `topo` binary from outside.
 
+mod first_attempt;
 mod topo;
 mod words;
 
+mod durability;
+mod errors;
 mod kill;
+mod kill_access_log;
 mod page;
 mod refusal;
+mod replay;
 mod stop;
 mod user_crate;
 mod verbs;

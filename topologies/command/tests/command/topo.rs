@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long a test waits for what comes within moments.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_topo"));
@@ -47,6 +47,7 @@ pub(crate) struct Run {
     stderr: BufReader<ChildStderr>,
     page: SocketAddr,
     id: String,
+    banner: String,
 }
 
 /// How a run ended.
@@ -76,7 +77,12 @@ impl Run {
             line.expect("the banner says it").trim().to_owned()
         };
         let page = of("page").strip_prefix("http://").expect("an address").parse().expect("an address");
-        Self { child, stderr, page, id: of("topology") }
+        let id = of("topology");
+        Self { child, stderr, page, id, banner }
+    }
+
+    pub(crate) fn banner(&self) -> &str {
+        &self.banner
     }
 
     pub(crate) fn id(&self) -> &str {

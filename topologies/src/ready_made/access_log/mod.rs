@@ -75,15 +75,18 @@ impl Bolt for Parse {
     }
 }
 
-/// Text as the record of a line. Bytes that are not UTF-8, as scanners send them, are no request.
-fn line(record: &Consumed) -> Result<Line, Fail> {
+/// A record as a line of text. Bytes that are not UTF-8, as scanners send them, are no request.
+///
+/// # Errors
+/// [`Fail::Reject`] where the value is not UTF-8.
+pub fn line(record: &Consumed) -> Result<Line, Fail> {
     let bytes = record.value.as_deref().unwrap_or_default();
     let text = std::str::from_utf8(bytes).map_err(|_| Fail::reject("the line is not UTF-8"))?;
     Ok(Line { text: text.to_owned() })
 }
 
 /// A request as a record: MessagePack with named fields, keyed by client, at the time of the request.
-fn record(request: &Request) -> Record {
+pub fn record(request: &Request) -> Record {
     // A struct of strings and numbers always serializes.
     let value = rmp_serde::to_vec_named(request).unwrap_or_default();
     Record {
