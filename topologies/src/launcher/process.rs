@@ -56,7 +56,7 @@ pub enum RunFailure {
     Run(#[from] RunError),
     /// Records ran out of attempts.
     #[error(
-        "{0} records ran out of attempts; they are in the topic's dead letters, with the reason in their headers"
+        "{0} records ran out of attempts; they are in the dead letters, with the reason in their headers; `topo replay` feeds them in again"
     )]
     Exhausted(u64),
     /// The run was told to stop before its input was done.
