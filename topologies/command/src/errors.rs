@@ -11,13 +11,14 @@ use crate::failure::Failure;
 use crate::lines::{ago, cut, shown, wrap};
 use crate::page::Page;
 
+/// Said below the verb's help.
+const HELP: &str = "\
+What is told is of the time since the topology started. All dead letters, of earlier runs too, are in their topics: `topo \
+consume TOPIC.dead-letter` prints them, `topo replay TOPIC.dead-letter` feeds them in again.";
+
 /// `topo errors`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "What is told is of the time since the topology started. All dead letters, of earlier runs too, are \
-                        in their topics: `topo consume TOPIC.dead-letter -f '%v\\t%h\\n'` prints them, `topo replay \
-                        TOPIC.dead-letter` feeds them in again."
-)]
+#[command(after_help = HELP)]
 pub(crate) struct Errors {
     /// The topology's name or id; may be left out where one is running
     topology: Option<String>,

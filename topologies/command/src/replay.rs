@@ -152,6 +152,9 @@ impl<W: Write> Report<W> {
         if self.left > NAMED {
             self.print(&format!("left {} more", self.left - NAMED));
         }
+        if self.left == 0 && self.to.is_empty() {
+            self.print(&format!("no letter of `{topic}` was left to be replayed"));
+        }
         let replayed = if self.dry_run { "would replay" } else { "replayed" };
         for (to, count) in std::mem::take(&mut self.to) {
             let letters = if count == 1 { "letter" } else { "letters" };
@@ -226,7 +229,7 @@ mod tests {
         assert_eq!(said(&log, &["-n", "3"]).await, "replayed 3 letters of `dead` into `t`\n");
         assert_eq!(said(&log, &["-n", "1"]).await, "replayed 1 letter of `dead` into `t`\n");
         assert_eq!(said(&log, &[]).await, "replayed 1 letter of `dead` into `t`\n");
-        assert_eq!(said(&log, &[]).await, "");
+        assert_eq!(said(&log, &[]).await, "no letter of `dead` was left to be replayed\n");
         assert_eq!(values(&log, "t"), ["0/0", "0/1", "1/0", "1/1", "1/2"]);
     }
 
@@ -252,7 +255,7 @@ replayed 2 letters of `dead` into `t`
         assert_eq!(said(&log, &["-p", "0", "-o", "3"]).await, expected);
         let expected = "replayed 3 letters of `dead` into `t`\n";
         assert_eq!(said(&log, &["-p", "0", "-o", "0", "-n", "3"]).await, expected);
-        assert_eq!(said(&log, &[]).await, "");
+        assert_eq!(said(&log, &[]).await, "no letter of `dead` was left to be replayed\n");
         assert_eq!(values(&log, "t"), ["0/3", "0/4", "0/0", "0/1", "0/2"]);
     }
 
