@@ -294,12 +294,12 @@ fn damaged(random: &mut StdRng, messages: &Messages, request: &Request, version:
 
 /// What is cheap to send and dear to decode is refused.
 fn bombs() {
-    let find_coordinator = guard::request(10).unwrap();
+    let find_coordinator = guard::request(10).expect("FindCoordinator is served");
     let keys = |count: usize| [b"\x00\xff\xff\x03".as_slice(), &vec![1; count - 1], b"\x00"].concat();
     // The count is a varint of three bytes: 65,534.
     let refused = check(find_coordinator, 4, &keys(65_535));
     assert!(matches!(refused, Err(guard::GuardError::TooCostly { .. })), "{refused:?}");
-    let metadata = guard::request(3).unwrap();
+    let metadata = guard::request(3).expect("Metadata is served");
     // No topics, and a thousand tagged fields of nothing.
     let mut tags = b"\x01\x00\x00\xe8\x07".to_vec();
     (0..1000_u32).for_each(|tag| tags.extend([tag as u8 | 0x80, (tag >> 7) as u8, 0]));
