@@ -2,5 +2,6 @@
 
 pub mod memory_log;
 mod topo_binary;
+pub mod wire_client;
 
 pub use topo_binary::topo_binary;

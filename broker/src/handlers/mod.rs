@@ -1,0 +1,85 @@
+//! The APIs of Kafka's protocol, one file each.
+//!
+//! A handler is a type without values that implements [`Handler`]; a line in `server::dispatch::APIS` makes it served. Which
+//! versions there are is said once, by the shape of its request in `topo_protocol::guard`. What is not in a version must keep
+//! its default there: the encoder refuses the rest, and the connection is closed.
+
+pub(crate) mod api_versions;
+mod code;
+pub(crate) mod create_topics;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod fetch;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod produce;
+
+use std::sync::Arc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+
+use self::code::code;
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::partition::Partition;
+use crate::server::{Call, Order, Reply};
+use crate::topic::TopicPartition;
+
+/// This broker's number; it is also the controller, the leader of all partitions and the coordinator of all groups.
+pub(crate) const NODE_ID: i32 = 0;
+/// There is one leader, and it never changes.
+pub(crate) const LEADER_EPOCH: i32 = 0;
+
+/// One API.
+pub(crate) trait Handler {
+    /// What is asked.
+    type Request: Decodable;
+    /// What is answered.
+    type Response: Encodable + HeaderVersion + Send + 'static;
+    /// The API's number.
+    const KEY: ApiKey;
+    /// Whether the connection's next request is started before this one's answer is there.
+    const ORDER: Order = Order::Alone;
+
+    /// Handles a request that was walked and decoded. What comes before the future happens in the order of requests; errors
+    /// go into the response. A handler that may wait long ends its wait when [`Shared::stopping`] does; dropping its future
+    /// must lose nothing that was acknowledged.
+    ///
+    /// [`Shared::stopping`]: crate::server::Shared::stopping
+    fn handle(
+        call: Call,
+        request: Self::Request,
+    ) -> impl Future<Output = Reply<Self::Response>> + Send + 'static;
+}
+
+/// A partition as a request names it, for a client that believes in `leader_epoch`, -1 where it believes nothing.
+fn partition(
+    broker: &Broker,
+    topic: &str,
+    index: i32,
+    leader_epoch: i32,
+) -> Result<Arc<Partition>, ResponseError> {
+    let find = || {
+        let unknown = |_| BrokerError::UnknownTopic(topic.into());
+        broker.topic(topic)?.partition(u32::try_from(index).map_err(unknown)?).cloned()
+    };
+    let partition = find().map_err(|error| code(&error))?;
+    match leader_epoch {
+        ..=LEADER_EPOCH => Ok(partition),
+        _ => Err(ResponseError::UnknownLeaderEpoch),
+    }
+}
+
+/// A partition's name; `None` for a number that none has.
+fn topic_partition(topic: &str, index: i32) -> Option<TopicPartition> {
+    Some(TopicPartition::new(topic, u32::try_from(index).ok()?))
+}
+
+/// Text in a message.
+fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
