@@ -48,6 +48,7 @@ pub(crate) struct TaskCounters {
     pub(crate) acked: Counter,
     pub(crate) failed: Counter,
     pub(crate) rejected: Counter,
+    timed_out: AtomicU64,
     pub(crate) pending: Counter,
     pub(crate) restarted: Counter,
     pub(crate) busy_nanos: Counter,
@@ -66,6 +67,7 @@ impl Default for TaskCounters {
             acked: Counter::default(),
             failed: Counter::default(),
             rejected: Counter::default(),
+            timed_out: AtomicU64::new(0),
             pending: Counter::default(),
             restarted: Counter::default(),
             busy_nanos: Counter::default(),
@@ -79,6 +81,11 @@ impl TaskCounters {
     // No code panics while it holds these locks, so a poisoned one is still whole.
     pub(crate) fn times(&self) -> MutexGuard<'_, Times> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something took too long. Anybody may call it: whom it happens to may not be able to.
+    pub(crate) fn time_out(&self, count: u64) {
+        self.timed_out.fetch_add(count, Relaxed);
     }
 
     pub(crate) fn report(&self, at_ms: i64, message: Arc<str>) {
@@ -96,6 +103,7 @@ impl TaskCounters {
             acked: self.acked.get(),
             failed: self.failed.get(),
             rejected: self.rejected.get(),
+            timed_out: self.timed_out.load(Relaxed),
             pending: self.pending.get(),
             restarted: self.restarted.get(),
             busy: (self.busy_nanos.get() as f64 / uptime_nanos).min(1.0),

@@ -85,6 +85,9 @@ pub struct TaskSnapshot {
     pub failed: u64,
     /// Of the failed, those refused for good.
     pub rejected: u64,
+    /// Executes that took longer than they may and inputs held longer (bolts), or trees that failed for one (spouts, among
+    /// the failed). An input that a bolt owns, and answers after all, counts as acked or failed as well.
+    pub timed_out: u64,
     /// Trees opened and not yet completed or failed (spouts).
     pub pending: u64,
     /// How many times the instance was replaced after a panic or an error.

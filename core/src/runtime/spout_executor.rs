@@ -100,7 +100,7 @@ impl<S: Spout> SpoutExecutor<S> {
         self.env.counters.restarted.add(1);
         if let Some(root) = self.out.abandon() {
             let component = Arc::clone(&self.env.task.component);
-            self.answers.fails.push(Failed { root, fail: Fail::Retry(why), component });
+            self.answers.fails.push(Failed { root, cause: Fail::Retry(why).into(), component });
         }
         let (told_idle, told_done) = (self.state.told_idle, self.state.told_done);
         self.state = State { active: true, told_idle, told_done, ..State::default() };
@@ -339,13 +339,14 @@ impl<S: Spout> SpoutExecutor<S> {
 
     #[cold]
     fn tell_fail(&mut self, spout: &mut S, closed: Closed<S::Id>, failed: &Failed) {
-        let kind = match failed.fail {
+        let kind = match failed.cause.fail {
             Fail::Retry(_) => FailKind::Retry,
             Fail::Reject(_) => FailKind::Reject,
         };
         self.env.counters.failed.add(1);
         self.env.counters.rejected.add(u64::from(kind == FailKind::Reject));
-        let reason = Arc::clone(failed.fail.reason());
+        self.env.counters.time_out(u64::from(failed.cause.timed_out));
+        let reason = Arc::clone(failed.cause.fail.reason());
         let failure =
             Failure { kind, reason, component: Arc::clone(&failed.component), attempt: closed.attempt };
         spout.fail(closed.id, &failure);

@@ -4,7 +4,7 @@
 //! three decimals, `capacity` is the busiest task's share as text, `executors` run `tasks` one to one, and the only
 //! window is `:all-time`. What is not the same is left out (workers' hosts, memory, `processLatency`). What Storm lacks
 //! stands beside it: distributions in microseconds (`…Micros`, `null` where nothing was recorded), `rejected`,
-//! `pending`, `restarted`, `queue`, `edges` and `taskStats`.
+//! `timedOut`, `pending`, `restarted`, `queue`, `edges` and `taskStats`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,7 @@ struct WindowStats {
     acked: u64,
     failed: u64,
     rejected: u64,
+    timed_out: u64,
     pending: u64,
     complete_latency_micros: Distribution,
 }
@@ -103,6 +104,7 @@ struct ComponentStats {
     acked: u64,
     failed: u64,
     rejected: u64,
+    timed_out: u64,
     restarted: u64,
     #[serde(flatten)]
     last_error: LastError,
@@ -119,6 +121,7 @@ struct TaskStats {
     acked: u64,
     failed: u64,
     rejected: u64,
+    timed_out: u64,
     pending: u64,
     restarted: u64,
     busy: f64,
@@ -235,6 +238,7 @@ impl WindowStats {
             acked: roots(|task| task.acked),
             failed: roots(|task| task.failed),
             rejected: roots(|task| task.rejected),
+            timed_out: roots(|task| task.timed_out),
             pending: roots(|task| task.pending),
             complete_latency_micros: Distribution::of(&complete),
         }
@@ -287,6 +291,7 @@ impl ComponentStats {
             acked: component.total(|task| task.acked),
             failed: component.total(|task| task.failed),
             rejected: component.total(|task| task.rejected),
+            timed_out: component.total(|task| task.timed_out),
             restarted: component.total(|task| task.restarted),
             last_error: LastError::of(newest, now_ms),
             task_stats: component.tasks.iter().map(|task| TaskStats::of(task, now_ms)).collect(),
@@ -304,6 +309,7 @@ impl TaskStats {
             acked: task.acked,
             failed: task.failed,
             rejected: task.rejected,
+            timed_out: task.timed_out,
             pending: task.pending,
             restarted: task.restarted,
             busy: task.busy,

@@ -48,13 +48,19 @@ enum Of {
 type Counter = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> u64);
 type Distribution = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> &Latency);
 
-const COUNTERS: [Counter; 7] = [
+const COUNTERS: [Counter; 8] = [
     ("emitted", "Tuples emitted by the component's code", Of::All, |task| task.emitted),
     ("transferred", "Tuples sent on: emitted times subscribers and copies", Of::All, |task| task.transferred),
     ("executed", "Inputs executed", Of::Bolts, |task| task.executed),
     ("acked", "Inputs acknowledged (bolts) or trees completed (spouts)", Of::All, |task| task.acked),
     ("failed", "Inputs failed (bolts) or trees failed (spouts)", Of::All, |task| task.failed),
     ("rejected", "Of the failed, those refused for good", Of::All, |task| task.rejected),
+    (
+        "timed_out",
+        "Executes and held inputs that took too long (bolts) or trees failed for one (spouts)",
+        Of::All,
+        |task| task.timed_out,
+    ),
     ("restarted", "Times the instance was replaced after a panic or an error", Of::All, |task| {
         task.restarted
     }),

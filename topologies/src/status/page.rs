@@ -89,6 +89,7 @@ fn overview(snapshot: &TopologySnapshot) -> Markup {
             (figure("Delivery", if snapshot.acked_delivery { "acked" } else { "at most once" }))
             (figure("Acked", &roots(|task| task.acked)))
             (figure("Failed", &roots(|task| task.failed)))
+            (figure("Timed out", &roots(|task| task.timed_out)))
             (figure("Pending", &roots(|task| task.pending)))
             (figure("Complete p50", &quantile(&complete, 0.5)))
             (figure("Complete p99", &quantile(&complete, 0.99)))
@@ -109,6 +110,7 @@ fn head() -> Markup {
         ("Acked", "Inputs acknowledged, or trees completed"),
         ("Failed", "Inputs failed, or trees failed"),
         ("Rejected", "Of the failed, those refused for good"),
+        ("Timed out", "Executes and held inputs that took too long, or trees failed for one"),
         ("Pending", "Trees neither completed nor failed"),
         ("Restarted", "Tasks replaced after a panic or an error"),
         ("Capacity", "Share of time that the busiest task spent executing"),
@@ -146,6 +148,7 @@ fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
             td { (total(|task| task.acked)) }
             td .bad[component.total(|task| task.failed) > 0] { (total(|task| task.failed)) }
             td .bad[component.total(|task| task.rejected) > 0] { (total(|task| task.rejected)) }
+            td .bad[component.total(|task| task.timed_out) > 0] { (total(|task| task.timed_out)) }
             td { @if spout { (total(|task| task.pending)) } @else { (NONE) } }
             td .bad[component.total(|task| task.restarted) > 0] { (total(|task| task.restarted)) }
             td { (share(api::capacity(component))) }
