@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::snapshot::{Latency, QueueSnapshot, TaskError, TaskSnapshot};
+use super::snapshot::{Latency, QueueSnapshot, TaskError, TaskSnapshot, WindowSnapshot};
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ pub(crate) struct TaskCounters {
     pub(crate) restarted: Counter,
     pub(crate) busy_nanos: Counter,
     times: Mutex<Times>,
+    windows: Mutex<Vec<WindowSnapshot>>,
     last_error: Mutex<Option<TaskError>>,
 }
 
@@ -72,6 +73,7 @@ impl Default for TaskCounters {
             restarted: Counter::default(),
             busy_nanos: Counter::default(),
             times: Mutex::new(times),
+            windows: Mutex::default(),
             last_error: Mutex::new(None),
         }
     }
@@ -86,6 +88,10 @@ impl TaskCounters {
     /// Something took too long. Anybody may call it: whom it happens to may not be able to.
     pub(crate) fn time_out(&self, count: u64) {
         self.timed_out.fetch_add(count, Relaxed);
+    }
+
+    pub(crate) fn windows(&self) -> MutexGuard<'_, Vec<WindowSnapshot>> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn report(&self, at_ms: i64, message: Arc<str>) {
@@ -111,6 +117,7 @@ impl TaskCounters {
             execute: Latency(times.execute.clone()),
             queue_wait: Latency(times.queue_wait.clone()),
             complete: Latency(times.complete.clone()),
+            windows: self.windows().clone(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

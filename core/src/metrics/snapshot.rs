@@ -102,6 +102,8 @@ pub struct TaskSnapshot {
     pub queue_wait: Latency,
     /// Time from emit to the tree's completion (spouts).
     pub complete: Latency,
+    /// How far what it has open is spread over each partition that it reads (spouts of a log).
+    pub windows: Vec<WindowSnapshot>,
     /// The newest error or panic, if any.
     pub last_error: Option<TaskError>,
 }
@@ -113,6 +115,22 @@ pub struct TaskError {
     pub at_ms: i64,
     /// What it said.
     pub message: Arc<str>,
+}
+
+/// What a spout has open of one partition: a record that is not done holds back the committed offset, and once those after
+/// it are `limit` ahead, the spout waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowSnapshot {
+    /// The partition, as `topic-number`.
+    pub partition: Arc<str>,
+    /// Offset of the oldest record that is not done; `None` where all are.
+    pub oldest: Option<i64>,
+    /// How many offsets lie between that and the newest emitted, both counted; 0 where all are done.
+    pub span: u64,
+    /// How many may.
+    pub limit: u64,
+    /// Records that failed and wait for their next attempt, or for their dead letter to be written.
+    pub waiting: u64,
 }
 
 /// A queue's fill.

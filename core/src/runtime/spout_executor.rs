@@ -144,6 +144,7 @@ impl<S: Spout> SpoutExecutor<S> {
                     bursts += 1;
                     if bursts >= BURSTS_PER_TURN {
                         bursts = 0;
+                        self.show_windows(&spout);
                         tokio::task::yield_now().await;
                     }
                 }
@@ -153,12 +154,19 @@ impl<S: Spout> SpoutExecutor<S> {
                     let unblocked = was_blocked && !self.state.blocked;
                     if self.out.done.is_empty() && !unblocked {
                         self.tell_progress();
+                        self.show_windows(&spout);
                         if let Err(panicked) = self.wait(&mut spout).await {
                             spout = self.replace(spout, panicked.0).await?;
                         }
                     }
                 }
             }
+        }
+    }
+
+    fn show_windows(&self, spout: &S) {
+        if let Err(panicked) = contain(|| spout.show_windows(&mut self.env.counters.windows())) {
+            self.env.report(panicked.0);
         }
     }
 

@@ -4,7 +4,7 @@
 //! three decimals, `capacity` is the busiest task's share as text, `executors` run `tasks` one to one, and the only
 //! window is `:all-time`. What is not the same is left out (workers' hosts, memory, `processLatency`). What Storm lacks
 //! stands beside it: distributions in microseconds (`…Micros`, `null` where nothing was recorded), `rejected`,
-//! `timedOut`, `pending`, `restarted`, `queue`, `edges` and `taskStats`.
+//! `timedOut`, `pending`, `restarted`, `queue`, `windows`, `edges` and `taskStats`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use topo_core::metrics::{
     ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
-    TopologySnapshot, TopologyStatus,
+    TopologySnapshot, TopologyStatus, WindowSnapshot,
 };
 
 use super::spell;
@@ -126,6 +126,7 @@ struct TaskStats {
     restarted: u64,
     busy: f64,
     queue: Queue,
+    windows: Vec<Window>,
     execute_latency_micros: Distribution,
     queue_wait_micros: Distribution,
     complete_latency_micros: Distribution,
@@ -149,6 +150,16 @@ struct Queue {
     bytes: u64,
     capacity_tuples: u64,
     capacity_bytes: u64,
+}
+
+/// What a log spout has open of one partition.
+#[derive(Serialize)]
+struct Window {
+    partition: Arc<str>,
+    oldest: Option<i64>,
+    span: u64,
+    limit: u64,
+    waiting: u64,
 }
 
 /// A distribution of times in microseconds.
@@ -314,6 +325,7 @@ impl TaskStats {
             restarted: task.restarted,
             busy: task.busy,
             queue: Queue::of(&task.queue),
+            windows: task.windows.iter().map(Window::of).collect(),
             execute_latency_micros: Distribution::of(&task.execute),
             queue_wait_micros: Distribution::of(&task.queue_wait),
             complete_latency_micros: Distribution::of(&task.complete),
@@ -339,6 +351,18 @@ impl Queue {
             bytes: queue.bytes,
             capacity_tuples: queue.capacity_tuples,
             capacity_bytes: queue.capacity_bytes,
+        }
+    }
+}
+
+impl Window {
+    fn of(window: &WindowSnapshot) -> Self {
+        Self {
+            partition: window.partition.clone(),
+            oldest: window.oldest,
+            span: window.span,
+            limit: window.limit,
+            waiting: window.waiting,
         }
     }
 }

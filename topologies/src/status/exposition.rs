@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use topo_core::metrics::{
-    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
+    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus, WindowSnapshot,
 };
 
 /// The format's media type.
@@ -80,6 +80,21 @@ const LATENCIES: [Distribution; 3] = [
     ("complete_latency", "Time from emit to the tree's completion", Of::Spouts, |task| &task.complete),
 ];
 
+type WindowLevel = (&'static str, &'static str, fn(&WindowSnapshot) -> Option<i64>);
+
+const WINDOWS: [WindowLevel; 4] = [
+    ("window_oldest_offset", "Offset of the oldest record that is not done", |window| window.oldest),
+    ("window_span", "Offsets from the oldest record that is not done to the newest emitted", |window| {
+        i64::try_from(window.span).ok()
+    }),
+    ("window_limit", "Offsets that may lie so; then the spout waits for the oldest", |window| {
+        i64::try_from(window.limit).ok()
+    }),
+    ("window_waiting", "Records that wait for their next attempt or their dead letter", |window| {
+        i64::try_from(window.waiting).ok()
+    }),
+];
+
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.topologies(&mut encoder)?;
@@ -92,6 +107,10 @@ impl Collector for Exposition {
         for (name, help, of, level) in LEVELS {
             let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             self.each_task(family, of, |task, mut metric| metric.encode_gauge(&level(task)))?;
+        }
+        for (name, help, level) in WINDOWS {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            self.each_window(family, level)?;
         }
         let ratio = Unit::Other("ratio".into());
         let family = encoder.encode_descriptor(
@@ -125,6 +144,31 @@ impl Exposition {
             let labels = [("topology", &*snapshot.name)];
             let active = u64::from(snapshot.status == TopologyStatus::Active);
             family.encode_family(&labels)?.encode_gauge(&active)?;
+        }
+        Ok(())
+    }
+
+    fn each_window(
+        &self,
+        mut family: MetricEncoder<'_>,
+        level: fn(&WindowSnapshot) -> Option<i64>,
+    ) -> fmt::Result {
+        for snapshot in &self.snapshots {
+            for component in &snapshot.components {
+                for task in &component.tasks {
+                    let number = task.task.to_string();
+                    for window in &task.windows {
+                        let Some(level) = level(window) else { continue };
+                        let labels = [
+                            ("topology", &*snapshot.name),
+                            ("component", &*component.name),
+                            ("task", &*number),
+                            ("partition", &*window.partition),
+                        ];
+                        family.encode_family(&labels)?.encode_gauge(&level)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use topo_core::metrics::{
     ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
-    TopologySnapshot, TopologyStatus,
+    TopologySnapshot, TopologyStatus, WindowSnapshot,
 };
 
 /// When the tests take place, in milliseconds since 1970.
@@ -42,6 +42,13 @@ fn spout() -> ComponentSnapshot {
         pending: 99_981,
         busy: 0.25,
         complete: millis(1..=100),
+        windows: vec![WindowSnapshot {
+            partition: "in-3".into(),
+            oldest: Some(77),
+            span: 768,
+            limit: 1_024,
+            waiting: 6,
+        }],
         ..idle(0)
     };
     let second = TaskSnapshot { emitted: 41, transferred: 42, acked: 43, pending: 3, ..idle(1) };
@@ -93,6 +100,7 @@ fn idle(task: u32) -> TaskSnapshot {
         execute: Latency::merge([]),
         queue_wait: Latency::merge([]),
         complete: Latency::merge([]),
+        windows: Vec::new(),
         last_error: None,
     }
 }

@@ -118,6 +118,10 @@ fn head() -> Markup {
         ("Execute p99", "Time spent in execute"),
         ("Complete p50", "Time from emit to the tree's completion"),
         ("Complete p99", "Time from emit to the tree's completion"),
+        (
+            "Window",
+            "Fullest partition: offsets from the oldest record not done to the newest, of how many may; then records waiting for their next attempt",
+        ),
         ("Queue", "Room taken in the fullest task's queue, and tuples waiting"),
     ];
     html! {
@@ -156,6 +160,7 @@ fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
             td { (quantile(&execute, 0.99)) }
             td { (quantile(&complete, 0.5)) }
             td { (quantile(&complete, 0.99)) }
+            td { @if let Some(fill) = window_fill(component) { (share(fill)) " " (total(waiting)) } @else { (NONE) } }
             td { @if spout { (NONE) } @else { (share(queue_fill(component))) " " (total(|task| task.queue.tuples)) } }
         }
     }
@@ -167,6 +172,17 @@ fn share(share: f64) -> Markup {
         meter min="0" max="1" high=(HIGH) value=(format!("{share:.3}")) aria-hidden="true" {}
         span .full[share >= HIGH] { (percent) }
     }
+}
+
+/// Records of a task that wait for their next attempt.
+fn waiting(task: &TaskSnapshot) -> u64 {
+    task.windows.iter().map(|window| window.waiting).sum()
+}
+
+/// The fill of the fullest partition's window, 0 to 1; `None` where nothing has one.
+fn window_fill(component: &ComponentSnapshot) -> Option<f64> {
+    let windows = component.tasks.iter().flat_map(|task| &task.windows);
+    windows.map(|window| window.span as f64 / window.limit.max(1) as f64).reduce(f64::max)
 }
 
 /// The fill of the fullest task's queue, 0 to 1, in tuples or bytes, whichever is nearer to its limit.

@@ -25,6 +25,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use topo_core::log::{Consumed, Log, LogError, TopicPartition};
+use topo_core::metrics::WindowSnapshot;
 use topo_core::schedule::Moment;
 use topo_core::{Fail, FailKind, Failure, Fault, Next, Spout, SpoutEmitter, TaskContext, Tuple};
 
@@ -291,6 +292,25 @@ where
         if let Some((attempt, _)) = partition.window.fail(id.offset) {
             let salt = (id.offset as u64) ^ (id.partition as u64).rotate_right(16);
             self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
+        }
+    }
+
+    fn show_windows(&self, shown: &mut Vec<WindowSnapshot>) {
+        if shown.len() != self.partitions.len() {
+            shown.clear();
+            let partitions = self.partitions.iter().map(|one| one.at.to_string().into());
+            let (oldest, span, limit, waiting) = (None, 0, self.config.window, 0);
+            shown.extend(partitions.map(|partition| WindowSnapshot {
+                partition,
+                oldest,
+                span,
+                limit,
+                waiting,
+            }));
+        }
+        for (shown, one) in shown.iter_mut().zip(&self.partitions) {
+            (shown.oldest, shown.span) = (one.window.first(), one.window.span());
+            shown.waiting = one.window.waiting();
         }
     }
 
