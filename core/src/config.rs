@@ -30,7 +30,21 @@ pub struct Config {
     pub queue_bytes: usize,
     /// How many bytes may wait in a task's queue before a feedback edge fails what it carries.
     pub feedback_bytes: usize,
-    /// How long a component that failed to start, panicked or erred waits before its next instance starts, at first;
+    /// How long one execute, tick or idle of a bolt may take; `None` for ever. Its trees fail then, to be replayed, with a
+    /// reason that names component and task. An execute that awaits something is dropped and its instance replaced. One that
+    /// blocks its thread cannot be: it is reported, and goes on when it returns.
+    ///
+    /// It is found up to an eighth of the shortest timeout, at most a second, later. Time in a queue, or awaiting
+    /// [`Emitter::ready`](crate::Emitter::ready), does not count. At least a millisecond.
+    pub execute_timeout: Option<Duration>,
+    /// How long a bolt that owns its inputs may hold one unanswered; `None` for ever. Its trees fail then, the bolt goes on,
+    /// and what it answers later changes nothing.
+    ///
+    /// Longer than `execute_timeout` by default: an execute that hangs keeps its whole task from working, while to hold is
+    /// what the explicit form is for, and only an input that was forgotten is to be found. A bolt that waits longer for a
+    /// partner or a window says so itself, by [`BoltHandle::hold_timeout`](crate::BoltHandle::hold_timeout).
+    pub hold_timeout: Option<Duration>,
+    /// How long a component that failed to start, panicked, erred or took too long waits before its next instance starts, at first;
     /// doubled up to a hundredfold while it goes on failing.
     pub restart_delay: Duration,
     /// What edge ids and shuffles are drawn from; the same seed on the seeded scheduler gives the same run.
@@ -50,6 +64,8 @@ impl Default for Config {
             queue_tuples: 8_192,
             queue_bytes: 16 << 20,
             feedback_bytes: 16 << 20,
+            execute_timeout: Some(Duration::from_secs(30)),
+            hold_timeout: Some(Duration::from_secs(300)),
             restart_delay: Duration::from_millis(10),
             seed: rand::random(),
             witness: false,

@@ -5,6 +5,7 @@ use std::future::{Future, ready};
 
 use crate::context::TaskContext;
 use crate::fail::Failure;
+use crate::metrics::WindowSnapshot;
 use crate::runtime::SpoutEmitter;
 use crate::stream::Output;
 
@@ -83,6 +84,10 @@ pub trait Spout: Send + 'static {
     /// The tree of the tuple emitted under `id` failed. To replay it, emit it again with
     /// [`SpoutEmitter::replay`] from a later `next`.
     fn fail(&mut self, _id: Self::Id, _failure: &Failure) {}
+
+    /// Brings up to date how far what it has open is spread over each partition that it reads; `shown` is what it showed
+    /// last. For the page, so asked before every wait and now and then while tuples flow; whoever takes a snapshot waits.
+    fn show_windows(&self, _shown: &mut Vec<WindowSnapshot>) {}
 
     /// The topology was resumed.
     fn activate(&mut self) {}

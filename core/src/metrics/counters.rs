@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::snapshot::{Latency, QueueSnapshot, TaskError, TaskSnapshot};
+use super::snapshot::{Latency, QueueSnapshot, TaskError, TaskSnapshot, WindowSnapshot};
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -48,10 +48,12 @@ pub(crate) struct TaskCounters {
     pub(crate) acked: Counter,
     pub(crate) failed: Counter,
     pub(crate) rejected: Counter,
+    timed_out: AtomicU64,
     pub(crate) pending: Counter,
     pub(crate) restarted: Counter,
     pub(crate) busy_nanos: Counter,
     times: Mutex<Times>,
+    windows: Mutex<Vec<WindowSnapshot>>,
     last_error: Mutex<Option<TaskError>>,
 }
 
@@ -66,10 +68,12 @@ impl Default for TaskCounters {
             acked: Counter::default(),
             failed: Counter::default(),
             rejected: Counter::default(),
+            timed_out: AtomicU64::new(0),
             pending: Counter::default(),
             restarted: Counter::default(),
             busy_nanos: Counter::default(),
             times: Mutex::new(times),
+            windows: Mutex::default(),
             last_error: Mutex::new(None),
         }
     }
@@ -79,6 +83,15 @@ impl TaskCounters {
     // No code panics while it holds these locks, so a poisoned one is still whole.
     pub(crate) fn times(&self) -> MutexGuard<'_, Times> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something took too long. Anybody may call it: whom it happens to may not be able to.
+    pub(crate) fn time_out(&self, count: u64) {
+        self.timed_out.fetch_add(count, Relaxed);
+    }
+
+    pub(crate) fn windows(&self) -> MutexGuard<'_, Vec<WindowSnapshot>> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn report(&self, at_ms: i64, message: Arc<str>) {
@@ -96,6 +109,7 @@ impl TaskCounters {
             acked: self.acked.get(),
             failed: self.failed.get(),
             rejected: self.rejected.get(),
+            timed_out: self.timed_out.load(Relaxed),
             pending: self.pending.get(),
             restarted: self.restarted.get(),
             busy: (self.busy_nanos.get() as f64 / uptime_nanos).min(1.0),
@@ -103,6 +117,7 @@ impl TaskCounters {
             execute: Latency(times.execute.clone()),
             queue_wait: Latency(times.queue_wait.clone()),
             complete: Latency(times.complete.clone()),
+            windows: self.windows().clone(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

@@ -85,6 +85,9 @@ pub struct TaskSnapshot {
     pub failed: u64,
     /// Of the failed, those refused for good.
     pub rejected: u64,
+    /// Executes that took longer than they may and inputs held longer (bolts), or trees that failed for one (spouts, among
+    /// the failed). An input that a bolt owns, and answers after all, counts as acked or failed as well.
+    pub timed_out: u64,
     /// Trees opened and not yet completed or failed (spouts).
     pub pending: u64,
     /// How many times the instance was replaced after a panic or an error.
@@ -99,6 +102,8 @@ pub struct TaskSnapshot {
     pub queue_wait: Latency,
     /// Time from emit to the tree's completion (spouts).
     pub complete: Latency,
+    /// How far what it has open is spread over each partition that it reads (spouts of a log).
+    pub windows: Vec<WindowSnapshot>,
     /// The newest error or panic, if any.
     pub last_error: Option<TaskError>,
 }
@@ -110,6 +115,22 @@ pub struct TaskError {
     pub at_ms: i64,
     /// What it said.
     pub message: Arc<str>,
+}
+
+/// What a spout has open of one partition: a record that is not done holds back the committed offset, and once those after
+/// it are `limit` ahead, the spout waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowSnapshot {
+    /// The partition, as `topic-number`.
+    pub partition: Arc<str>,
+    /// Offset of the oldest record that is not done; `None` where all are.
+    pub oldest: Option<i64>,
+    /// How many offsets lie between that and the newest emitted, both counted; 0 where all are done.
+    pub span: u64,
+    /// How many may.
+    pub limit: u64,
+    /// Records that failed and wait for their next attempt, or for their dead letter to be written.
+    pub waiting: u64,
 }
 
 /// A queue's fill.

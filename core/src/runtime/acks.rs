@@ -10,11 +10,32 @@ use super::inbox::Bell;
 use crate::fail::Fail;
 use crate::ledger::RootId;
 
+/// Why a root fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) fail: Fail,
+    /// Whether it is that somebody took too long.
+    pub(crate) timed_out: bool,
+}
+
+impl Cause {
+    /// Somebody took too long; a replay may help.
+    pub(crate) fn timeout(reason: Arc<str>) -> Self {
+        Self { fail: Fail::Retry(reason), timed_out: true }
+    }
+}
+
+impl From<Fail> for Cause {
+    fn from(fail: Fail) -> Self {
+        Self { fail, timed_out: false }
+    }
+}
+
 /// A failed root on its way to its ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) root: RootId,
-    pub(crate) fail: Fail,
+    pub(crate) cause: Cause,
     /// The component that failed it.
     pub(crate) component: Arc<str>,
 }
@@ -50,7 +71,7 @@ impl AckLane {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, answers: &mut Answers) {
+    pub(crate) fn append(&self, answers: &mut Answers) {
         let mut lane = self.lock();
         let was_empty = lane.is_empty();
         lane.updates.append(&mut answers.updates);
@@ -123,17 +144,17 @@ impl Acks {
 
     /// Fails `root`.
     #[cold]
-    pub(crate) fn fail(&mut self, root: RootId, fail: Fail) {
+    pub(crate) fn fail(&mut self, root: RootId, cause: impl Into<Cause>) {
         let component = Arc::clone(&self.component);
         if let Some(answers) = self.answers(root) {
-            answers.fails.push(Failed { root, fail, component });
+            answers.fails.push(Failed { root, cause: cause.into(), component });
         }
     }
 
     /// Fails every root of `anchor`.
     #[cold]
-    pub(crate) fn fail_all(&mut self, anchor: Anchor, joints: &Joints, fail: &Fail) {
-        for_each_anchor(anchor, joints, |one| self.fail(one.root, fail.clone()));
+    pub(crate) fn fail_all(&mut self, anchor: Anchor, joints: &Joints, cause: &Cause) {
+        for_each_anchor(anchor, joints, |one| self.fail(one.root, cause.clone()));
     }
 
     /// Sends all that was gathered.

@@ -5,13 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::acks::Cause;
 use super::chunk::Chunk;
-use super::contain::{Panicked, contain, contain_future};
+use super::contain::{contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
 use super::envelope::Joints;
 use super::executor::Executor;
 use super::form::{Form, Out, Turn};
+use super::holding::Doing;
 use super::inbox::{Batch, Inbox};
 use super::route::Flush;
 use crate::context::TaskContext;
@@ -88,14 +90,14 @@ impl<F: Form> BoltExecutor<F> {
         }
     }
 
-    /// Replaces an instance that panicked or erred; what it held fails as it is dropped. `None` where the topology aborts
+    /// Replaces an instance that panicked, erred or took too long; what it held fails as it is dropped. `None` where the topology aborts
     /// meanwhile.
-    async fn replace(&mut self, broken: F, why: Arc<str>) -> Option<F> {
-        self.env.report(Arc::clone(&why));
+    async fn replace(&mut self, broken: F, cause: Cause) -> Option<F> {
+        self.env.report(Arc::clone(cause.fail.reason()));
         if let Err(panicked) = contain(|| drop(broken)) {
             self.env.report(panicked.0);
         }
-        self.turn.desk.fail_dropped(&why);
+        self.turn.desk.fail_dropped(&cause);
         self.env.counters.restarted.add(1);
         // Neither acks nor tuples wait for the next instance; what finds a queue full goes later.
         self.send(Flush::All);
@@ -141,6 +143,7 @@ impl<F: Form> BoltExecutor<F> {
     /// Executes one batch. `None` where the topology aborted while an instance was being replaced.
     async fn execute(&mut self, mut form: F, mut batch: Batch<F::In>) -> Option<Rested<F>> {
         let tuples = batch.envelopes.len() as u64;
+        self.env.holding.arrive().await;
         let mut started = self.env.now();
         let waited = started.since(batch.sent);
         let mut sent = started;
@@ -154,7 +157,7 @@ impl<F: Form> BoltExecutor<F> {
                 queued: batch.sent,
             };
             let run = form.execute(chunk, self.chunk, &mut self.out, &mut self.turn);
-            let outcome = contain_future(run).await;
+            let outcome = self.env.holding.run(Doing::Execute, run).await;
             let ended = self.env.now();
             let executed = before - envelopes.len();
             self.note_times(ended.since(started), executed);
@@ -163,9 +166,10 @@ impl<F: Form> BoltExecutor<F> {
             if outcome.is_ok() || executed > 1 {
                 self.breakdowns = 0;
             }
-            if let Err(why) = outcome {
-                self.fail_current(&batch.joints, &why);
-                form = self.replace(form, why).await?;
+            if let Err(cause) = outcome {
+                self.fail_current(&batch.joints, &cause);
+                form = self.replace(form, cause).await?;
+                self.env.holding.arrive().await;
                 started = self.env.now();
             }
             let is_late = started.since(sent) >= self.env.config.max_batch_delay;
@@ -173,6 +177,7 @@ impl<F: Form> BoltExecutor<F> {
                 let flush = if is_late { Flush::All } else { Flush::Due };
                 if !self.send(flush) {
                     self.wait_for_space(flush).await;
+                    self.env.holding.arrive().await;
                     started = self.env.now();
                 }
                 sent = started;
@@ -184,15 +189,18 @@ impl<F: Form> BoltExecutor<F> {
         self.flush(Flush::Due).await;
         match self.tick_if_due(&mut form).await {
             Ok(()) => Some(Rested::Ready(form)),
-            Err(why) => self.replace(form, why).await.map(Rested::Ready),
+            Err(cause) => self.replace(form, cause).await.map(Rested::Ready),
         }
     }
 
     /// The queue is empty: sends on everything, then waits for something to do.
     async fn rest(&mut self, mut form: F) -> Option<Rested<F>> {
-        let idle = outcome_of(contain_future(form.idle(&mut self.out)).await);
-        if let Err(why) = idle {
-            form = self.replace(form, why).await?;
+        if F::IDLES {
+            self.env.holding.arrive().await;
+            let idle = self.env.holding.run(Doing::Idle, form.idle(&mut self.out)).await;
+            if let Err(cause) = outcome_of(idle) {
+                form = self.replace(form, cause).await?;
+            }
         }
         if self.flush(Flush::All).await == Flushed::AfterWaiting {
             // The bell that told of space may have told of input, too.
@@ -219,11 +227,11 @@ impl<F: Form> BoltExecutor<F> {
         self.tell();
         match self.tick_if_due(&mut form).await {
             Ok(()) => Some(Rested::Ready(form)),
-            Err(why) => self.replace(form, why).await.map(Rested::Ready),
+            Err(cause) => self.replace(form, cause).await.map(Rested::Ready),
         }
     }
 
-    async fn tick_if_due(&mut self, form: &mut F) -> Result<(), Arc<str>> {
+    async fn tick_if_due(&mut self, form: &mut F) -> Result<(), Cause> {
         let (Some(every), Some(at)) = (self.env.tick, self.next_tick) else { return Ok(()) };
         let now = self.env.now();
         if now < at {
@@ -232,19 +240,20 @@ impl<F: Form> BoltExecutor<F> {
         // Ticks that were missed while the bolt was busy are not made up for.
         self.next_tick = Some(now.after(every));
         self.out.begin(RootId::UNTRACKED);
-        outcome_of(contain_future(form.tick(&mut self.out)).await)?;
+        self.env.holding.arrive().await;
+        outcome_of(self.env.holding.run(Doing::Tick, form.tick(&mut self.out)).await)?;
         self.breakdowns = 0;
         Ok(())
     }
 
     /// Fails the input that was in work when its bolt broke.
-    fn fail_current(&mut self, joints: &Joints, why: &Arc<str>) {
+    fn fail_current(&mut self, joints: &Joints, cause: &Cause) {
         // What a bolt that owns its inputs emitted is left alone: an input may have been acknowledged for it already.
         if let Some(anchor) = self.turn.current.take() {
-            self.turn.fail(anchor, joints, &mut self.out, Fail::Retry(Arc::clone(why)));
+            self.turn.fail(anchor, joints, &mut self.out, cause.clone());
         }
         if let Some(tracing) = self.turn.tracing.take() {
-            tracing.fail(&self.env, Arc::clone(why));
+            tracing.fail(&self.env, Arc::clone(cause.fail.reason()));
         }
         self.out.begin(RootId::UNTRACKED);
     }
@@ -344,10 +353,7 @@ enum Rested<F> {
     Finished(F),
 }
 
-fn outcome_of(outcome: Result<Result<(), Fault>, Panicked>) -> Result<(), Arc<str>> {
-    match outcome {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(fault)) => Err(fault.to_string().into()),
-        Err(panicked) => Err(panicked.0),
-    }
+/// A fault breaks an instance as a panic does.
+fn outcome_of(outcome: Result<Result<(), Fault>, Cause>) -> Result<(), Cause> {
+    outcome?.map_err(|fault| Fail::retry(fault).into())
 }

@@ -31,13 +31,18 @@ impl<In: Tuple> Chunk<'_, '_, In> {
         Some(envelope)
     }
 
-    /// Ends the hop of the input that was executed, if it had one. Whether the output fills a batch.
+    /// Whether the input in work is the chunk's last: the output fills a batch, or the watch wants it.
     #[inline(always)]
-    pub(crate) fn end(&self, out: &impl Emitters, turn: &mut Turn) -> bool {
+    pub(crate) fn is_over(&self, out: &impl Emitters) -> bool {
+        self.env.holding.ends_chunk(out.buffered())
+    }
+
+    /// Ends the hop of the input that was executed, if it had one.
+    #[inline(always)]
+    pub(crate) fn end(&self, out: &impl Emitters, turn: &mut Turn) {
         if turn.tracing.is_some() {
             self.end_hop(out, turn);
         }
-        out.buffered() >= self.env.config.batch_size
     }
 
     #[cold]

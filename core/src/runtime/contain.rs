@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(crate) struct Panicked(pub(crate) Arc<str>);
 
 impl Panicked {
-    fn of(payload: &(dyn Any + Send)) -> Self {
+    pub(crate) fn of(payload: &(dyn Any + Send)) -> Self {
         let message = payload
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::contain::contain;
 use super::control::{Control, Phase};
 use super::envelope::{Anchor, Envelope, JOINT, Joints};
+use super::holding::Holding;
 use super::inbox::Bell;
 use super::input::Input;
 use super::route::{Flush, Route, Settled, split};
@@ -27,6 +28,7 @@ use crate::tuple::Tuple;
 pub(crate) struct EmitterContext {
     pub(crate) bell: Bell,
     pub(crate) control: Arc<Control>,
+    pub(crate) holding: Arc<Holding>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
     pub(crate) batch_size: usize,
     pub(crate) witness: Option<Arc<Witness>>,
@@ -136,6 +138,11 @@ impl<T: Tuple> Emitter<T> {
         while self.buffer.len() >= self.context.batch_size {
             self.settle_all();
             self.route();
+            if self.send(Flush::Due) {
+                continue;
+            }
+            // To wait for somebody else's queue is not to take long.
+            let _paused = self.context.holding.pause();
             while !self.send(Flush::Due) {
                 if self.context.control.phase() == Phase::Aborting {
                     return;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::acks::Acks;
 use super::control::{Control, Phase};
 use super::emitter::Emitters;
+use super::holding::Holding;
 use super::inbox::Bell;
 use super::witness::Witness;
 use crate::config::Config;
@@ -25,6 +26,7 @@ pub(crate) struct Executor {
     pub(crate) counters: Arc<TaskCounters>,
     pub(crate) hops: Arc<HopRing>,
     pub(crate) witness: Option<Arc<Witness>>,
+    pub(crate) holding: Arc<Holding>,
     /// How often the component's `tick` is due.
     pub(crate) tick: Option<Duration>,
 }

@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::acks::Acks;
+use super::acks::{Acks, Cause};
 use super::chunk::{Chunk, Tracing};
 use super::emitter::Emitters;
 use super::envelope::{Anchor, Envelope, JOINT, Joints, for_each_anchor};
+use super::holding::Holding;
 use super::input::{AnswerDesk, Input};
 use super::witness::Witness;
 use crate::bolt::{Bolt, RichBolt};
@@ -26,6 +27,8 @@ pub(crate) trait Form: Send + 'static {
     type In: Tuple;
     /// What it emits.
     type Out: Output;
+    /// Whether `idle` does anything.
+    const IDLES: bool;
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Executes up to `limit` tuples, fewer where their output fills a batch.
     ///
@@ -54,6 +57,7 @@ pub(crate) trait Form: Send + 'static {
 pub(crate) struct Turn {
     pub(crate) acks: Acks,
     pub(crate) desk: Arc<AnswerDesk>,
+    pub(crate) holding: Arc<Holding>,
     pub(crate) witness: Option<Arc<Witness>>,
     /// The input in work, which fails if the bolt panics; none for an input that its bolt owns.
     pub(crate) current: Option<Anchor>,
@@ -68,10 +72,16 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(crate) fn new(acks: Acks, desk: Arc<AnswerDesk>, witness: Option<Arc<Witness>>) -> Self {
+    pub(crate) fn new(
+        acks: Acks,
+        desk: Arc<AnswerDesk>,
+        holding: Arc<Holding>,
+        witness: Option<Arc<Witness>>,
+    ) -> Self {
         Self {
             acks,
             desk,
+            holding,
             witness,
             current: None,
             acked: 0,
@@ -87,9 +97,20 @@ impl Turn {
     fn begin(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
         self.current = Some(anchor);
         if anchor.root == JOINT {
-            begin_joint(anchor, joints, out);
+            self.begin_joint(anchor, joints, out);
         } else {
+            self.holding.show(anchor.root);
             out.begin(anchor.root);
+        }
+    }
+
+    /// Shows the input in work where it is its bolt's own.
+    fn show(&self, anchor: Anchor, joints: &Joints) {
+        if anchor.root == JOINT {
+            let roots = joints[anchor.edge as usize].iter().map(|one| one.root);
+            self.holding.show_joint(roots.collect());
+        } else {
+            self.holding.show(anchor.root);
         }
     }
 
@@ -99,8 +120,28 @@ impl Turn {
         let Some(anchor) = self.current.take() else { return };
         match executed {
             Ok(()) => self.settle(anchor, joints, out),
-            Err(fail) => self.fail(anchor, joints, out, fail),
+            Err(fail) => self.fail(anchor, joints, out, fail.into()),
         }
+    }
+
+    /// As [`end`](Self::end), for the last input of a chunk. Where its execute took too long, its tree has failed already:
+    /// whatever it says now, it failed.
+    #[cold]
+    fn end_last(&mut self, executed: Result<(), Fail>, joints: &Joints, out: &mut impl Emitters) {
+        if let Some(anchor) = self.current
+            && self.holding.is_overrun()
+        {
+            let cause = self.holding.timed_out();
+            return self.fail(anchor, joints, out, cause);
+        }
+        self.end(executed, joints, out);
+    }
+
+    #[cold]
+    fn begin_joint(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
+        let roots: Vec<RootId> = joints[anchor.edge as usize].iter().map(|one| one.root).collect();
+        out.begin_joint(&roots);
+        self.holding.show_joint(roots);
     }
 
     /// The input is done: what was emitted stands for it, or its edge is consumed.
@@ -141,20 +182,14 @@ impl Turn {
 
     /// The input failed: what it emitted is taken back as far as it has not left.
     #[cold]
-    pub(crate) fn fail(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters, fail: Fail) {
+    pub(crate) fn fail(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters, cause: Cause) {
         out.roll_back();
         self.current = None;
         self.failed += 1;
-        self.rejected += u64::from(matches!(fail, Fail::Reject(_)));
-        self.acks.fail_all(anchor, joints, &fail);
-        self.last_fail = Some(fail);
+        self.rejected += u64::from(matches!(cause.fail, Fail::Reject(_)));
+        self.acks.fail_all(anchor, joints, &cause);
+        self.last_fail = Some(cause.fail);
     }
-}
-
-#[cold]
-fn begin_joint(anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
-    let roots: Vec<RootId> = joints[anchor.edge as usize].iter().map(|one| one.root).collect();
-    out.begin_joint(&roots);
 }
 
 /// A bolt whose inputs are answered for it.
@@ -163,6 +198,7 @@ pub(crate) struct Basic<B>(pub(crate) B);
 impl<B: Bolt> Form for Basic<B> {
     type In = B::In;
     type Out = B::Out;
+    const IDLES: bool = false;
 
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.prepare(task)
@@ -179,10 +215,13 @@ impl<B: Bolt> Form for Basic<B> {
             let Some(Envelope { anchor, tuple }) = chunk.next(out, turn) else { break };
             turn.begin(anchor, chunk.joints, out);
             let executed = self.0.execute(tuple, out).await;
-            turn.end(executed, chunk.joints, out);
-            if chunk.end(out, turn) {
+            if chunk.is_over(out) {
+                turn.end_last(executed, chunk.joints, out);
+                chunk.end(out, turn);
                 break;
             }
+            turn.end(executed, chunk.joints, out);
+            chunk.end(out, turn);
         }
         Ok(())
     }
@@ -206,6 +245,7 @@ pub(crate) struct Rich<B>(pub(crate) B);
 impl<B: RichBolt> Form for Rich<B> {
     type In = B::In;
     type Out = B::Out;
+    const IDLES: bool = true;
 
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.prepare(task)
@@ -220,11 +260,13 @@ impl<B: RichBolt> Form for Rich<B> {
     ) -> Result<(), Fault> {
         for _ in 0..limit {
             let Some(envelope) = chunk.next(out, turn) else { break };
+            turn.show(envelope.anchor, chunk.joints);
             out.begin(RootId::UNTRACKED);
             let input = Input::new(envelope, chunk.joints, Arc::clone(&turn.desk));
             self.0.execute(input, out).await?;
             turn.desk.fail_forgotten();
-            if chunk.end(out, turn) {
+            chunk.end(out, turn);
+            if chunk.is_over(out) {
                 break;
             }
         }

@@ -7,13 +7,16 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::acks::Acks;
+use super::acks::{Acks, Cause};
 use super::envelope::{Anchor, Envelope, Joints, for_each_anchor};
+use super::held::Held;
 use super::inbox::Bell;
 use super::witness::Witness;
 use crate::fail::Fail;
 use crate::ledger::{EdgeIds, RootId};
+use crate::schedule::Moment;
 
 /// What was answered to the inputs of one task since the executor last looked.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Answered {
     dropped: Vec<RootId>,
     /// The newest fail.
     pub(crate) last_fail: Option<Fail>,
+    /// What is not answered yet.
+    held: Held,
 }
 
 /// Where inputs leave their answers; the executor sends them on.
@@ -40,8 +45,15 @@ pub(crate) struct AnswerDesk {
 
 impl AnswerDesk {
     pub(crate) fn new(acks: Acks, executor: Bell, witness: Option<Arc<Witness>>) -> Self {
-        let answered =
-            Answered { acks, acked: 0, failed: 0, rejected: 0, dropped: Vec::new(), last_fail: None };
+        let answered = Answered {
+            acks,
+            acked: 0,
+            failed: 0,
+            rejected: 0,
+            dropped: Vec::new(),
+            last_fail: None,
+            held: Held::default(),
+        };
         Self { answered: Mutex::new(answered), has_dropped: AtomicBool::new(false), executor, witness }
     }
 
@@ -52,7 +64,7 @@ impl AnswerDesk {
 
     fn answer(&self, edges: &[HeldEdge], answer: Result<(), Fail>) {
         let mut answered = self.lock();
-        let was_quiet = answered.acked == 0 && answered.failed == 0;
+        let was_quiet = answered.let_go(edges);
         match answer {
             Ok(()) => {
                 answered.acked += 1;
@@ -81,7 +93,7 @@ impl AnswerDesk {
     /// An input was dropped unanswered. Why is known once its bolt has given control back: it forgot it, or it broke.
     fn drop_unanswered(&self, edges: &[HeldEdge]) {
         let mut answered = self.lock();
-        let was_quiet = answered.acked == 0 && answered.failed == 0;
+        let was_quiet = answered.let_go(edges);
         answered.failed += 1;
         answered.dropped.extend(edges.iter().map(|edge| edge.anchor.root));
         self.has_dropped.store(true, Ordering::Relaxed);
@@ -95,19 +107,46 @@ impl AnswerDesk {
     #[inline]
     pub(crate) fn fail_forgotten(&self) {
         if self.has_dropped.load(Ordering::Relaxed) {
-            self.fail_dropped(&Arc::from("the input was dropped unanswered"));
+            self.fail_dropped(&Fail::Retry("the input was dropped unanswered".into()).into());
         }
     }
 
-    /// Fails what was dropped unanswered, for the reason `why`.
+    /// Fails what was dropped unanswered.
     #[cold]
-    pub(crate) fn fail_dropped(&self, why: &Arc<str>) {
+    pub(crate) fn fail_dropped(&self, cause: &Cause) {
         let mut answered = self.lock();
         self.has_dropped.store(false, Ordering::Relaxed);
         for root in std::mem::take(&mut answered.dropped) {
-            answered.acks.fail(root, Fail::Retry(Arc::clone(why)));
-            answered.last_fail = Some(Fail::Retry(Arc::clone(why)));
+            answered.acks.fail(root, cause.clone());
+            answered.last_fail = Some(cause.fail.clone());
         }
+    }
+
+    /// Whether any tracked input is not answered yet.
+    pub(crate) fn holds(&self) -> bool {
+        self.lock().held.len() > 0
+    }
+
+    /// Fails the trees of inputs that were held for `longest`, and tells how many. The inputs stay their bolt's; what it
+    /// answers to them later changes nothing.
+    pub(crate) fn expire(&self, now: Moment, longest: Duration, cause: impl FnOnce() -> Cause) -> u64 {
+        let mut answered = self.lock();
+        let expired = answered.held.expire(now, longest);
+        if !expired.is_empty() {
+            let cause = cause();
+            expired.iter().for_each(|&root| answered.acks.fail(root, cause.clone()));
+            // Not left to the executor, which may be the one that holds them for good.
+            answered.acks.flush();
+        }
+        expired.len() as u64
+    }
+}
+
+impl Answered {
+    /// An input is answered. Whether it is the first since the executor last looked.
+    fn let_go(&mut self, edges: &[HeldEdge]) -> bool {
+        edges.iter().for_each(|edge| self.held.remove(edge.place, edge.anchor.root));
+        self.acked == 0 && self.failed == 0
     }
 }
 
@@ -115,6 +154,8 @@ impl AnswerDesk {
 #[derive(Debug)]
 struct HeldEdge {
     anchor: Anchor,
+    /// Its place among what is held.
+    place: u32,
     /// XOR of the edges of tuples anchored here.
     emitted: AtomicU64,
 }
@@ -160,7 +201,10 @@ impl Edges {
 
 impl<T> Input<T> {
     pub(crate) fn new(envelope: Envelope<T>, joints: &Joints, desk: Arc<AnswerDesk>) -> Self {
-        let held = |anchor| HeldEdge { anchor, emitted: AtomicU64::new(0) };
+        let held = |anchor: Anchor| {
+            let place = desk.lock().held.add(anchor.root);
+            HeldEdge { anchor, place, emitted: AtomicU64::new(0) }
+        };
         let edges = match envelope.anchor.root {
             RootId::UNTRACKED => Edges::None,
             super::envelope::JOINT => {

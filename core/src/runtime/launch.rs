@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::acks::{AckLane, Lanes};
 use super::control::{Control, Phase};
 use super::executor::Executor;
+use super::holding::{Alarm, Holding};
 use super::inbox::Bell;
 use super::running::{ComponentView, LaunchError, Running, TaskView, View};
 use super::start::{Fill, Seat};
+use super::watch::{Post, Watch};
 use super::witness::Witness;
 use crate::config::{Config, Delivery};
 use crate::context::TaskContext;
@@ -28,6 +30,7 @@ struct Shared {
     config: Arc<Config>,
     control: Arc<Control>,
     lanes: Lanes,
+    alarm: Arc<Alarm>,
     witness: Option<Arc<Witness>>,
 }
 
@@ -49,10 +52,12 @@ pub(crate) async fn launch(
         scheduler: Arc::clone(&scheduler),
         control: Arc::new(Control::new(bells.iter().flatten().cloned().collect())),
         lanes,
+        alarm: Arc::default(),
         witness: config.witness.then(Arc::default),
         config: Arc::new(config),
     };
-    let (components, executors) = seat_all(&mut graph, &bells, &shared);
+    let Seated { views: components, executors, posts } = seat_all(&mut graph, &bells, &shared);
+    let tasks = bells.iter().flatten().count();
     let started = scheduler.clock().now();
     let id = format!("{name}-{}", scheduler.clock().wall_ms() / 1_000).into();
     let tracked = shared.config.delivery != Delivery::AtMostOnce;
@@ -73,6 +78,9 @@ pub(crate) async fn launch(
         shared.scheduler.spawn(&name, executor);
     }
     all_prepared(&running, &shared.control).await?;
+    let Shared { scheduler, control, lanes, alarm, .. } = shared;
+    let watch = Watch { posts, lanes, alarm, control, scheduler: Arc::clone(&scheduler), tasks };
+    scheduler.spawn("watch", Box::pin(watch.run()));
     Ok(running)
 }
 
@@ -92,19 +100,22 @@ async fn all_prepared(running: &Running, control: &Control) -> Result<(), Launch
     Err(LaunchError::Prepare { component, reason: fault.to_string() })
 }
 
+/// Executors that are ready to run, and those who look at them.
+struct Seated {
+    views: Vec<ComponentView>,
+    executors: Vec<(String, Task)>,
+    posts: Vec<Post>,
+}
+
 /// Makes every executor, connected to all others, and the views on them.
-fn seat_all(
-    graph: &mut Graph,
-    bells: &[Vec<Bell>],
-    shared: &Shared,
-) -> (Vec<ComponentView>, Vec<(String, Task)>) {
+fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
     let mut queues: Vec<Vec<Arc<dyn Fill>>> = Vec::new();
     for (component, bells) in graph.components.iter_mut().zip(bells) {
         let start = component.start.as_mut();
         queues.push(start.map(|start| start.open_queues(bells, &shared.config)).unwrap_or_default());
     }
     let (mut generators, mut ledger) = (0, 0);
-    let (mut views, mut executors) = (Vec::new(), Vec::new());
+    let (mut views, mut executors, mut posts) = (Vec::new(), Vec::new(), Vec::new());
     for ((component, bells), queues) in graph.components.iter_mut().zip(bells).zip(queues) {
         let mut tasks = Vec::new();
         for (task, bell) in bells.iter().enumerate() {
@@ -119,6 +130,11 @@ fn seat_all(
                     .max_pending
                     .unwrap_or(shared.config.max_pending)
                     .clamp(1, RootId::MAX_SLOTS),
+                hold_timeout: component
+                    .hold_timeout
+                    .unwrap_or(shared.config.hold_timeout)
+                    .map(at_least_a_millisecond),
+                posts: &mut posts,
                 generators: &mut generators,
             };
             if component.kind == ComponentKind::Spout {
@@ -130,11 +146,21 @@ fn seat_all(
         }
         views.push(ComponentView { name: Arc::clone(&component.name), kind: component.kind, tasks });
     }
-    (views, executors)
+    Seated { views, executors, posts }
 }
 
 fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared) -> Executor {
+    let timeout =
+        component.execute_timeout.unwrap_or(shared.config.execute_timeout).map(at_least_a_millisecond);
+    let holding = Holding::new(
+        Arc::clone(&component.name),
+        task as u32,
+        shared.config.batch_size,
+        timeout,
+        Arc::clone(&shared.alarm),
+    );
     Executor {
+        holding: Arc::new(holding),
         task: TaskContext {
             topology: Arc::clone(&shared.topology),
             component: Arc::clone(&component.name),
@@ -150,6 +176,11 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
         witness: shared.witness.clone(),
         tick: component.tick,
     }
+}
+
+/// A timeout of nothing would fail everything.
+fn at_least_a_millisecond(timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(1))
 }
 
 fn edges(graph: &Graph) -> Vec<EdgeSnapshot> {

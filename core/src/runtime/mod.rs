@@ -2,7 +2,7 @@
 //!
 //! In a tuple's order: a spout emits through [`SpoutEmitter`], which opens the tree; an [`Emitter`] buffers; a route picks
 //! tasks and fills batches; an inbox holds them; the bolt's executor executes them in one of two forms; acks go back
-//! on their lanes to the spout's executor and its ledger.
+//! on their lanes to the spout's executor and its ledger. Beside them, a watch looks after what takes too long.
 
 mod spout_emitter;
 mod spout_executor;
@@ -16,9 +16,13 @@ mod inbox;
 mod bolt_executor;
 mod chunk;
 mod form;
+mod held;
 mod input;
 
 mod acks;
+
+mod holding;
+mod watch;
 
 mod contain;
 mod control;

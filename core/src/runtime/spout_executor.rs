@@ -100,7 +100,7 @@ impl<S: Spout> SpoutExecutor<S> {
         self.env.counters.restarted.add(1);
         if let Some(root) = self.out.abandon() {
             let component = Arc::clone(&self.env.task.component);
-            self.answers.fails.push(Failed { root, fail: Fail::Retry(why), component });
+            self.answers.fails.push(Failed { root, cause: Fail::Retry(why).into(), component });
         }
         let (told_idle, told_done) = (self.state.told_idle, self.state.told_done);
         self.state = State { active: true, told_idle, told_done, ..State::default() };
@@ -144,6 +144,7 @@ impl<S: Spout> SpoutExecutor<S> {
                     bursts += 1;
                     if bursts >= BURSTS_PER_TURN {
                         bursts = 0;
+                        self.show_windows(&spout);
                         tokio::task::yield_now().await;
                     }
                 }
@@ -153,12 +154,19 @@ impl<S: Spout> SpoutExecutor<S> {
                     let unblocked = was_blocked && !self.state.blocked;
                     if self.out.done.is_empty() && !unblocked {
                         self.tell_progress();
+                        self.show_windows(&spout);
                         if let Err(panicked) = self.wait(&mut spout).await {
                             spout = self.replace(spout, panicked.0).await?;
                         }
                     }
                 }
             }
+        }
+    }
+
+    fn show_windows(&self, spout: &S) {
+        if let Err(panicked) = contain(|| spout.show_windows(&mut self.env.counters.windows())) {
+            self.env.report(panicked.0);
         }
     }
 
@@ -339,13 +347,14 @@ impl<S: Spout> SpoutExecutor<S> {
 
     #[cold]
     fn tell_fail(&mut self, spout: &mut S, closed: Closed<S::Id>, failed: &Failed) {
-        let kind = match failed.fail {
+        let kind = match failed.cause.fail {
             Fail::Retry(_) => FailKind::Retry,
             Fail::Reject(_) => FailKind::Reject,
         };
         self.env.counters.failed.add(1);
         self.env.counters.rejected.add(u64::from(kind == FailKind::Reject));
-        let reason = Arc::clone(failed.fail.reason());
+        self.env.counters.time_out(u64::from(failed.cause.timed_out));
+        let reason = Arc::clone(failed.cause.fail.reason());
         let failure =
             Failure { kind, reason, component: Arc::clone(&failed.component), attempt: closed.attempt };
         spout.fail(closed.id, &failure);

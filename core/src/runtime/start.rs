@@ -1,6 +1,7 @@
 //! From a component in the graph to the executors of its tasks.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::acks::{Acks, Answers, Lanes};
 use super::bolt_executor::{BoltExecutor, Factory};
@@ -11,6 +12,7 @@ use super::inbox::{Bell, Inbox};
 use super::input::AnswerDesk;
 use super::spout_emitter::SpoutEmitter;
 use super::spout_executor::SpoutExecutor;
+use super::watch::Post;
 use crate::config::{Config, Delivery};
 use crate::ledger::Ledger;
 use crate::metrics::QueueSnapshot;
@@ -39,6 +41,10 @@ pub(crate) struct Seat<'a> {
     /// The ledger it owns (spouts).
     pub(crate) ledger: u16,
     pub(crate) max_pending: usize,
+    /// How long an input may be held (bolts).
+    pub(crate) hold_timeout: Option<Duration>,
+    /// Where the watch will look.
+    pub(crate) posts: &'a mut Vec<Post>,
     /// Numbers the generators of edges.
     pub(crate) generators: &'a mut u32,
 }
@@ -50,6 +56,7 @@ impl Seat<'_> {
             bell: Arc::clone(&env.bell),
             scheduler: Arc::clone(&env.task.scheduler),
             control: Arc::clone(&env.control),
+            holding: Arc::clone(&env.holding),
             batch_size: env.config.batch_size,
             witness: env.witness.clone(),
         };
@@ -151,8 +158,10 @@ impl<F: Form> Start for BoltStart<F> {
         let inboxes = self.inboxes.get().map(Vec::as_slice).unwrap_or_default();
         let inbox = Arc::clone(&inboxes[seat.env.task.task as usize]);
         let bell = Arc::clone(&seat.env.bell);
-        let desk = AnswerDesk::new(seat.acks(), bell, seat.env.witness.clone());
-        let turn = Turn::new(seat.acks(), Arc::new(desk), seat.env.witness.clone());
+        let desk = Arc::new(AnswerDesk::new(seat.acks(), bell, seat.env.witness.clone()));
+        seat.posts.push(Post::new(seat.env.clone(), Arc::clone(&desk), seat.hold_timeout));
+        let holding = Arc::clone(&seat.env.holding);
+        let turn = Turn::new(seat.acks(), desk, holding, seat.env.witness.clone());
         let executor = BoltExecutor::new(seat.env, Arc::clone(&self.factory), inbox, out, turn);
         Box::pin(executor.run())
     }

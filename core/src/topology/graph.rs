@@ -27,6 +27,9 @@ pub(crate) struct Component {
     pub(crate) tasks: usize,
     pub(crate) tick: Option<Duration>,
     pub(crate) max_pending: Option<usize>,
+    /// The topology's, where not set.
+    pub(crate) execute_timeout: Option<Option<Duration>>,
+    pub(crate) hold_timeout: Option<Option<Duration>>,
     /// Its output streams.
     pub(crate) streams: Vec<Arc<str>>,
     /// What it subscribes to.
@@ -88,6 +91,8 @@ impl GraphHandle {
             tasks: 1,
             tick: None,
             max_pending: None,
+            execute_timeout: None,
+            hold_timeout: None,
             streams: Vec::new(),
             inputs: Vec::new(),
             start: None,

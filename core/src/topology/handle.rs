@@ -88,6 +88,22 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
         self
     }
 
+    /// How long one execute, tick or idle may take, or `None` for ever; the topology's
+    /// [`execute_timeout`](crate::Config::execute_timeout) unless set.
+    pub fn execute_timeout(self, longest: impl Into<Option<Duration>>) -> Self {
+        let longest = longest.into();
+        self.graph.change(self.id, |component| component.execute_timeout = Some(longest));
+        self
+    }
+
+    /// How long a bolt that owns its inputs may hold one unanswered, or `None` for ever; the topology's
+    /// [`hold_timeout`](crate::Config::hold_timeout) unless set.
+    pub fn hold_timeout(self, longest: impl Into<Option<Duration>>) -> Self {
+        let longest = longest.into();
+        self.graph.change(self.id, |component| component.hold_timeout = Some(longest));
+        self
+    }
+
     /// Deals tuples out in turn.
     pub fn shuffle<T: Tuple + Feeds<In>>(self, stream: &Stream<T>) -> Self {
         self.subscribe(stream, "shuffle", Shuffle::default(), T::feed)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use topo_core::metrics::{QueueSnapshot, TaskSnapshot};
 use topo_core::schedule::{Clock, Moment};
 use topo_core::{Bolt, Config, Delivery, Emitter, Fail, Fault, TaskContext, Topology};
 
@@ -75,6 +76,89 @@ fn a_slow_bolt_bounds_its_queue_and_holds_the_spout() {
         // Two queues of 16, and in each of three tasks a batch in work, one refused, and one that fills.
         let open = desk.lock().most_open;
         assert!(open <= 2 * 16 + 3 * 3 * 4, "{open} were under way at once");
+    });
+}
+
+/// Takes as long as it is told, in microseconds.
+struct Paced {
+    micros: Arc<AtomicU64>,
+    task: Option<TaskContext>,
+}
+
+impl Bolt for Paced {
+    type In = u64;
+    type Out = u64;
+
+    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        self.task = Some(task.clone());
+        Ok(())
+    }
+
+    async fn execute(&mut self, number: u64, out: &mut Emitter<u64>) -> Result<(), Fail> {
+        let takes = Duration::from_micros(self.micros.load(Relaxed));
+        self.task.as_ref().unwrap().sleep(takes).await;
+        out.emit(number);
+        Ok(())
+    }
+}
+
+/// Tuples emitted by the spout, under way, queued, and their bytes.
+fn levels(lab: &Lab) -> [u64; 4] {
+    let numbers = lab.running.snapshot();
+    let queued = |of: fn(&QueueSnapshot) -> u64| -> u64 {
+        numbers.components.iter().map(|one| one.total(|task| of(&task.queue))).sum()
+    };
+    let spout = |counter: fn(&TaskSnapshot) -> u64| total(&numbers, "numbers", counter);
+    [
+        spout(|task| task.emitted),
+        spout(|task| task.pending),
+        queued(|one| one.tuples),
+        queued(|one| one.bytes),
+    ]
+}
+
+#[test]
+fn a_bolt_a_hundred_times_slower_for_a_minute_holds_the_spout_and_costs_no_replay() {
+    const COUNT: u64 = 8_000;
+    let second = MILLISECOND * 1_000;
+    for_seeds(SEEDS / 8, |seed| {
+        let desk = Desk::new(COUNT, 1);
+        let topology = Topology::new("minute");
+        let numbers = topology.spout("numbers", desk.source());
+        let passed = topology.bolt("pass", pass()).shuffle(&numbers);
+        let micros = Arc::new(AtomicU64::new(100));
+        let pace = Arc::clone(&micros);
+        let paced = move || Paced { micros: Arc::clone(&pace), task: None };
+        let slowed = topology.bolt("paced", paced).shuffle(&passed);
+        topology.bolt("note", note(&Seen::default())).shuffle(&slowed);
+        let lab = Lab::launch_with(wide(seed), topology);
+        lab.scheduler.advance(MILLISECOND * 100);
+        let quick = levels(&lab)[0];
+        assert!(quick > 900, "{quick} in a tenth of a second at ten a millisecond");
+
+        micros.store(10_000, Relaxed);
+        lab.scheduler.advance(second);
+        // A second later the spout emits what the bolt executes, a hundred a second, and no more.
+        let mut last = levels(&lab);
+        assert!(last[0] - quick <= 100 + 2 * 16 + 3 * 3 * 4, "{} in the first second", last[0] - quick);
+        for _ in 1..60 {
+            lab.scheduler.advance(second);
+            let now = levels(&lab);
+            assert!((88..=112).contains(&(now[0] - last[0])), "{} in a second", now[0] - last[0]);
+            // Two queues of 16 and, in each of three tasks, a batch in work, one refused and one that fills.
+            let [_, pending, tuples, bytes] = now;
+            assert!(pending <= 2 * 16 + 3 * 3 * 4, "{pending} under way");
+            assert!(pending.abs_diff(last[1]) <= 16, "{pending} under way after {}", last[1]);
+            assert!(tuples <= 2 * 16 && bytes <= 2 * 16 * 32, "{tuples} tuples of {bytes} bytes queued");
+            last = now;
+        }
+
+        micros.store(100, Relaxed);
+        let numbers = lab.finish();
+        desk.assert_all_acked(COUNT);
+        let spout = |counter: fn(&TaskSnapshot) -> u64| total(&numbers, "numbers", counter);
+        assert_eq!((spout(|task| task.emitted), spout(|task| task.acked)), (COUNT, COUNT));
+        assert_eq!((spout(|task| task.failed), spout(|task| task.timed_out)), (0, 0));
     });
 }
 

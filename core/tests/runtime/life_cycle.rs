@@ -316,6 +316,7 @@ fn who_waits_for_a_topology_to_come_to_rest_is_released_by_its_stop() {
         // Ten trees had a second to complete, and are left unanswered.
         assert_eq!((desk.lock().open(), held.count()), (10, 10));
         assert!(lab.scheduler.now() < Moment::default().after(SECOND * 2));
+        lab.scheduler.run_until_stalled();
         assert_eq!(lab.scheduler.unfinished(), []);
     });
 }

@@ -18,3 +18,4 @@ mod life_cycle;
 mod random;
 mod rich;
 mod thread;
+mod timeout;

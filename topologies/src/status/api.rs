@@ -4,7 +4,7 @@
 //! three decimals, `capacity` is the busiest task's share as text, `executors` run `tasks` one to one, and the only
 //! window is `:all-time`. What is not the same is left out (workers' hosts, memory, `processLatency`). What Storm lacks
 //! stands beside it: distributions in microseconds (`…Micros`, `null` where nothing was recorded), `rejected`,
-//! `pending`, `restarted`, `queue`, `edges` and `taskStats`.
+//! `timedOut`, `pending`, `restarted`, `queue`, `windows`, `edges` and `taskStats`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use topo_core::metrics::{
     ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
-    TopologySnapshot, TopologyStatus,
+    TopologySnapshot, TopologyStatus, WindowSnapshot,
 };
 
 use super::spell;
@@ -63,6 +63,7 @@ struct WindowStats {
     acked: u64,
     failed: u64,
     rejected: u64,
+    timed_out: u64,
     pending: u64,
     complete_latency_micros: Distribution,
 }
@@ -103,6 +104,7 @@ struct ComponentStats {
     acked: u64,
     failed: u64,
     rejected: u64,
+    timed_out: u64,
     restarted: u64,
     #[serde(flatten)]
     last_error: LastError,
@@ -119,10 +121,12 @@ struct TaskStats {
     acked: u64,
     failed: u64,
     rejected: u64,
+    timed_out: u64,
     pending: u64,
     restarted: u64,
     busy: f64,
     queue: Queue,
+    windows: Vec<Window>,
     execute_latency_micros: Distribution,
     queue_wait_micros: Distribution,
     complete_latency_micros: Distribution,
@@ -146,6 +150,16 @@ struct Queue {
     bytes: u64,
     capacity_tuples: u64,
     capacity_bytes: u64,
+}
+
+/// What a log spout has open of one partition.
+#[derive(Serialize)]
+struct Window {
+    partition: Arc<str>,
+    oldest: Option<i64>,
+    span: u64,
+    limit: u64,
+    waiting: u64,
 }
 
 /// A distribution of times in microseconds.
@@ -235,6 +249,7 @@ impl WindowStats {
             acked: roots(|task| task.acked),
             failed: roots(|task| task.failed),
             rejected: roots(|task| task.rejected),
+            timed_out: roots(|task| task.timed_out),
             pending: roots(|task| task.pending),
             complete_latency_micros: Distribution::of(&complete),
         }
@@ -287,6 +302,7 @@ impl ComponentStats {
             acked: component.total(|task| task.acked),
             failed: component.total(|task| task.failed),
             rejected: component.total(|task| task.rejected),
+            timed_out: component.total(|task| task.timed_out),
             restarted: component.total(|task| task.restarted),
             last_error: LastError::of(newest, now_ms),
             task_stats: component.tasks.iter().map(|task| TaskStats::of(task, now_ms)).collect(),
@@ -304,10 +320,12 @@ impl TaskStats {
             acked: task.acked,
             failed: task.failed,
             rejected: task.rejected,
+            timed_out: task.timed_out,
             pending: task.pending,
             restarted: task.restarted,
             busy: task.busy,
             queue: Queue::of(&task.queue),
+            windows: task.windows.iter().map(Window::of).collect(),
             execute_latency_micros: Distribution::of(&task.execute),
             queue_wait_micros: Distribution::of(&task.queue_wait),
             complete_latency_micros: Distribution::of(&task.complete),
@@ -333,6 +351,18 @@ impl Queue {
             bytes: queue.bytes,
             capacity_tuples: queue.capacity_tuples,
             capacity_bytes: queue.capacity_bytes,
+        }
+    }
+}
+
+impl Window {
+    fn of(window: &WindowSnapshot) -> Self {
+        Self {
+            partition: window.partition.clone(),
+            oldest: window.oldest,
+            span: window.span,
+            limit: window.limit,
+            waiting: window.waiting,
         }
     }
 }

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use topo_connectors::dead_letters::Causes;
 use topo_core::metrics::{
-    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
+    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus, WindowSnapshot,
 };
 
 use super::Snapshots;
@@ -55,13 +55,19 @@ enum Of {
 type Counter = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> u64);
 type Distribution = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> &Latency);
 
-const COUNTERS: [Counter; 7] = [
+const COUNTERS: [Counter; 8] = [
     ("emitted", "Tuples emitted by the component's code", Of::All, |task| task.emitted),
     ("transferred", "Tuples sent on: emitted times subscribers and copies", Of::All, |task| task.transferred),
     ("executed", "Inputs executed", Of::Bolts, |task| task.executed),
     ("acked", "Inputs acknowledged (bolts) or trees completed (spouts)", Of::All, |task| task.acked),
     ("failed", "Inputs failed (bolts) or trees failed (spouts)", Of::All, |task| task.failed),
     ("rejected", "Of the failed, those refused for good", Of::All, |task| task.rejected),
+    (
+        "timed_out",
+        "Executes and held inputs that took too long (bolts) or trees failed for one (spouts)",
+        Of::All,
+        |task| task.timed_out,
+    ),
     ("restarted", "Times the instance was replaced after a panic or an error", Of::All, |task| {
         task.restarted
     }),
@@ -81,6 +87,21 @@ const LATENCIES: [Distribution; 3] = [
     ("complete_latency", "Time from emit to the tree's completion", Of::Spouts, |task| &task.complete),
 ];
 
+type WindowLevel = (&'static str, &'static str, fn(&WindowSnapshot) -> Option<i64>);
+
+const WINDOWS: [WindowLevel; 4] = [
+    ("window_oldest_offset", "Offset of the oldest record that is not done", |window| window.oldest),
+    ("window_span", "Offsets from the oldest record that is not done to the newest emitted", |window| {
+        i64::try_from(window.span).ok()
+    }),
+    ("window_limit", "Offsets that may lie so; then the spout waits for the oldest", |window| {
+        i64::try_from(window.limit).ok()
+    }),
+    ("window_waiting", "Records that wait for their next attempt or their dead letter", |window| {
+        i64::try_from(window.waiting).ok()
+    }),
+];
+
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.topologies(&mut encoder)?;
@@ -94,6 +115,10 @@ impl Collector for Exposition {
         for (name, help, of, level) in LEVELS {
             let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             self.each_task(family, of, |task, mut metric| metric.encode_gauge(&level(task)))?;
+        }
+        for (name, help, level) in WINDOWS {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            self.each_window(family, level)?;
         }
         let ratio = Unit::Other("ratio".into());
         let family = encoder.encode_descriptor(
@@ -140,6 +165,31 @@ impl Exposition {
                     [("topology", &*snapshot.name), ("component", &**component), ("kind", kind.as_str())];
                 let mut metric = family.encode_family(&labels)?;
                 metric.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn each_window(
+        &self,
+        mut family: MetricEncoder<'_>,
+        level: fn(&WindowSnapshot) -> Option<i64>,
+    ) -> fmt::Result {
+        for snapshot in &self.snapshots {
+            for component in &snapshot.components {
+                for task in &component.tasks {
+                    let number = task.task.to_string();
+                    for window in &task.windows {
+                        let Some(level) = level(window) else { continue };
+                        let labels = [
+                            ("topology", &*snapshot.name),
+                            ("component", &*component.name),
+                            ("task", &*number),
+                            ("partition", &*window.partition),
+                        ];
+                        family.encode_family(&labels)?.encode_gauge(&level)?;
+                    }
+                }
             }
         }
         Ok(())

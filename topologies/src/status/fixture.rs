@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use topo_core::metrics::{
     ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
-    TopologySnapshot, TopologyStatus,
+    TopologySnapshot, TopologyStatus, WindowSnapshot,
 };
 
 /// When the tests take place, in milliseconds since 1970.
@@ -38,9 +38,17 @@ fn spout() -> ComponentSnapshot {
         acked: 900_003,
         failed: 17,
         rejected: 5,
+        timed_out: 7,
         pending: 99_981,
         busy: 0.25,
         complete: millis(1..=100),
+        windows: vec![WindowSnapshot {
+            partition: "in-3".into(),
+            oldest: Some(77),
+            span: 768,
+            limit: 1_024,
+            waiting: 6,
+        }],
         ..idle(0)
     };
     let second = TaskSnapshot { emitted: 41, transferred: 42, acked: 43, pending: 3, ..idle(1) };
@@ -64,6 +72,7 @@ fn bolt() -> ComponentSnapshot {
         executed: 400_000,
         acked: 399_999,
         failed: 2,
+        timed_out: 1,
         restarted: 2,
         busy: 0.9375,
         queue: QueueSnapshot { tuples: 512, bytes: 8_000, capacity_tuples: 1_024, capacity_bytes: 65_536 },
@@ -83,6 +92,7 @@ fn idle(task: u32) -> TaskSnapshot {
         acked: 0,
         failed: 0,
         rejected: 0,
+        timed_out: 0,
         pending: 0,
         restarted: 0,
         busy: 0.0,
@@ -90,6 +100,7 @@ fn idle(task: u32) -> TaskSnapshot {
         execute: Latency::merge([]),
         queue_wait: Latency::merge([]),
         complete: Latency::merge([]),
+        windows: Vec::new(),
         last_error: None,
     }
 }

@@ -91,6 +91,7 @@ fn overview(snapshot: &TopologySnapshot) -> Markup {
             (figure("Delivery", if snapshot.acked_delivery { "acked" } else { "at most once" }))
             (figure("Acked", &roots(|task| task.acked)))
             (figure("Failed", &roots(|task| task.failed)))
+            (figure("Timed out", &roots(|task| task.timed_out)))
             (figure("Pending", &roots(|task| task.pending)))
             (figure("Complete p50", &quantile(&complete, 0.5)))
             (figure("Complete p99", &quantile(&complete, 0.99)))
@@ -111,6 +112,7 @@ fn head() -> Markup {
         ("Acked", "Inputs acknowledged, or trees completed"),
         ("Failed", "Inputs failed, or trees failed"),
         ("Rejected", "Of the failed, those refused for good"),
+        ("Timed out", "Executes and held inputs that took too long, or trees failed for one"),
         ("Pending", "Trees neither completed nor failed"),
         ("Restarted", "Tasks replaced after a panic or an error"),
         ("Capacity", "Share of time that the busiest task spent executing"),
@@ -118,6 +120,10 @@ fn head() -> Markup {
         ("Execute p99", "Time spent in execute"),
         ("Complete p50", "Time from emit to the tree's completion"),
         ("Complete p99", "Time from emit to the tree's completion"),
+        (
+            "Window",
+            "Fullest partition: offsets from the oldest record not done to the newest, of how many may; then records waiting for their next attempt",
+        ),
         ("Queue", "Room taken in the fullest task's queue, and tuples waiting"),
     ];
     html! {
@@ -148,6 +154,7 @@ fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
             td { (total(|task| task.acked)) }
             td .bad[component.total(|task| task.failed) > 0] { (total(|task| task.failed)) }
             td .bad[component.total(|task| task.rejected) > 0] { (total(|task| task.rejected)) }
+            td .bad[component.total(|task| task.timed_out) > 0] { (total(|task| task.timed_out)) }
             td { @if spout { (total(|task| task.pending)) } @else { (NONE) } }
             td .bad[component.total(|task| task.restarted) > 0] { (total(|task| task.restarted)) }
             td { (share(api::capacity(component))) }
@@ -155,6 +162,7 @@ fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
             td { (quantile(&execute, 0.99)) }
             td { (quantile(&complete, 0.5)) }
             td { (quantile(&complete, 0.99)) }
+            td { @if let Some(fill) = window_fill(component) { (share(fill)) " " (total(waiting)) } @else { (NONE) } }
             td { @if spout { (NONE) } @else { (share(queue_fill(component))) " " (total(|task| task.queue.tuples)) } }
         }
     }
@@ -166,6 +174,17 @@ fn share(share: f64) -> Markup {
         meter min="0" max="1" high=(HIGH) value=(format!("{share:.3}")) aria-hidden="true" {}
         span .full[share >= HIGH] { (percent) }
     }
+}
+
+/// Records of a task that wait for their next attempt.
+fn waiting(task: &TaskSnapshot) -> u64 {
+    task.windows.iter().map(|window| window.waiting).sum()
+}
+
+/// The fill of the fullest partition's window, 0 to 1; `None` where nothing has one.
+fn window_fill(component: &ComponentSnapshot) -> Option<f64> {
+    let windows = component.tasks.iter().flat_map(|task| &task.windows);
+    windows.map(|window| window.span as f64 / window.limit.max(1) as f64).reduce(f64::max)
 }
 
 /// The fill of the fullest task's queue, 0 to 1, in tuples or bytes, whichever is nearer to its limit.

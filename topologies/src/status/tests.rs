@@ -166,6 +166,7 @@ fn the_page_shows_the_snapshots_numbers() {
         "900,046",
         "17",
         "5",
+        "7",
         "99,984",
         "0",
         "25.0%",
@@ -182,11 +183,13 @@ fn the_page_shows_the_snapshots_numbers() {
         "999,999",
         "3",
         "0",
+        "1",
         "–",
         "2",
         "93.8%",
         "2.01 ms",
         "4.01 ms",
+        "–",
         "–",
         "–",
         "50.0% 524",
@@ -253,16 +256,20 @@ fn a_topology_has_storms_shape_and_the_snapshots_numbers() {
             "id": "words-1", "status": "ACTIVE", "tasksTotal": 4, "window": ":all-time", "windowHint": "All time",
             "topologyStats": [{
                 "window": ":all-time", "windowPretty": "All time", "emitted": 8_000_045, "transferred": 8_000_048,
-                "acked": 900_046, "failed": 17, "rejected": 5, "pending": 99_984,
+                "acked": 900_046, "failed": 17, "rejected": 5, "timedOut": 7,
+                "pending": 99_984,
             }],
             "spouts": [{
                 "spoutId": "lines", "executors": 2, "tasks": 2, "emitted": 1_000_042, "transferred": 1_000_044,
                 "acked": 900_046, "failed": 17, "pending": 99_984, "lastError": "", "errorTime": null,
-                "taskStats": [{ "task": 0, "emitted": 1_000_001 }, { "task": 1, "emitted": 41, "pending": 3 }],
+                "timedOut": 7, "taskStats": [{
+                    "task": 0, "emitted": 1_000_001,
+                    "windows": [{ "partition": "in-3", "oldest": 77, "span": 768, "limit": 1_024, "waiting": 6 }],
+                }, { "task": 1, "emitted": 41, "pending": 3 }],
             }],
             "bolts": [{
                 "boltId": "split", "executors": 2, "tasks": 2, "emitted": 7_000_003, "executed": 1_000_001,
-                "acked": 999_999, "failed": 3, "restarted": 2, "capacity": "0.938", "lastError": fixture::MARKUP,
+                "acked": 999_999, "failed": 3, "timedOut": 1, "restarted": 2, "capacity": "0.938", "lastError": fixture::MARKUP,
                 "errorTime": fixture::NOW_MS / 1_000 - 65,
                 "queue": { "tuples": 524, "bytes": 8_340, "capacityTuples": 2_048, "capacityBytes": 131_072 },
                 "taskStats": [{ "executed": 600_001, "busy": 0.5 }, { "executed": 400_000, "busy": 0.9375 }],
@@ -322,11 +329,14 @@ fn metrics_give_every_tasks_numbers() {
     assert_eq!(spout("acked_total", 1), 43.0);
     assert_eq!(spout("pending", 0), 99_981.0);
     assert_eq!(bolt("executed_total", 1), 400_000.0);
-    assert_eq!(bolt("restarted_total", 1), 2.0);
+    assert_eq!((bolt("restarted_total", 1), bolt("timed_out_total", 1)), (2.0, 1.0));
     assert_eq!(bolt("queue_tuples", 1), 512.0);
     assert_eq!(bolt("busy_ratio", 1), 0.9375);
     assert_eq!(bolt("execute_latency_seconds_count", 0), 10.0);
     assert!((bolt("execute_latency_seconds_sum", 0) - 0.02).abs() < 0.000_2);
+    let window =
+        |name: &str| of(&format!("window_{name}"), ",component=\"lines\",task=\"0\",partition=\"in-3\"");
+    assert_eq!(["oldest_offset", "span", "limit", "waiting"].map(window), [77.0, 768.0, 1_024.0, 6.0]);
     assert!(!samples.keys().any(|series| series.starts_with("topo_executed") && series.contains("spout")));
 }
 

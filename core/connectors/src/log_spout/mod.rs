@@ -27,6 +27,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use topo_core::log::{Consumed, Log, LogError, Membership};
+use topo_core::metrics::WindowSnapshot;
 use topo_core::schedule::Moment;
 use topo_core::{Fail, FailKind, Failure, Fault, Next, Spout, SpoutEmitter, TaskContext, Tuple};
 
@@ -317,6 +318,17 @@ where
             let salt = (id.offset as u64) ^ u64::from(id.partition).rotate_right(16);
             self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
         }
+    }
+
+    fn show_windows(&self, shown: &mut Vec<WindowSnapshot>) {
+        shown.clear();
+        shown.extend(self.partitions.iter().map(|one| WindowSnapshot {
+            partition: Arc::clone(&one.name),
+            oldest: one.window.first(),
+            span: one.window.span(),
+            limit: self.config.window,
+            waiting: one.window.waiting(),
+        }));
     }
 
     async fn close(&mut self) {

@@ -19,6 +19,8 @@ const POLL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) at: TopicPartition,
+    /// `at` as it is shown.
+    pub(super) name: Arc<str>,
     /// Emitted and not done.
     pub(super) window: Window,
     /// Fetched and not emitted.
@@ -64,6 +66,7 @@ impl Partition {
         }
         progress.begun(&at, begin, begin == committed);
         Ok(Self {
+            name: at.to_string().into(),
             at,
             window: Window::default(),
             buffer: VecDeque::new(),

@@ -25,12 +25,19 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Window {
     entries: VecDeque<Entry>,
+    /// Entries that are neither done nor open.
+    waiting: u64,
 }
 
 impl Window {
     /// The offset of the first record that is not done.
     pub(super) fn first(&self) -> Option<i64> {
         self.entries.front().map(|first| first.offset)
+    }
+
+    /// How many records wait for their next attempt, or for their dead letter to be durable.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
     }
 
     /// How many offsets lie between the first record that is not done and the newest.
@@ -59,7 +66,9 @@ impl Window {
     /// The record is done. Unknown offsets, as a predecessor's, are left alone.
     pub(super) fn done(&mut self, offset: i64) {
         if let Some(entry) = self.find(offset) {
+            let waited = entry.record.is_some() && !entry.open;
             (entry.record, entry.open) = (None, false);
+            self.waiting -= u64::from(waited);
         }
         while self.entries.front().is_some_and(|first| first.record.is_none()) {
             self.entries.pop_front();
@@ -69,18 +78,20 @@ impl Window {
     /// The record's tree failed in the attempt that is open; gives that attempt and the record. `None` where no attempt is
     /// open.
     pub(super) fn fail(&mut self, offset: i64) -> Option<(u32, &Consumed)> {
-        let entry = self.find(offset).filter(|entry| entry.open)?;
-        entry.open = false;
+        self.find(offset).filter(|entry| entry.open)?.open = false;
+        self.waiting += 1;
+        let entry = self.find(offset)?;
         entry.record.as_ref().map(|record| (entry.attempt, record))
     }
 
     /// The next attempt at a record that waits; gives its number and the record.
     pub(super) fn reopen(&mut self, offset: i64) -> Option<(u32, &Consumed)> {
-        let entry = self.find(offset).filter(|entry| !entry.open)?;
-        let record = entry.record.as_ref()?;
+        let entry = self.find(offset).filter(|entry| !entry.open && entry.record.is_some())?;
         entry.attempt += 1;
         entry.open = true;
-        Some((entry.attempt, record))
+        self.waiting -= 1;
+        let entry = self.find(offset)?;
+        entry.record.as_ref().map(|record| (entry.attempt, record))
     }
 
     /// Puts a record back that could not be emitted after all.
@@ -88,6 +99,7 @@ impl Window {
         if let Some(entry) = self.find(offset).filter(|entry| entry.open) {
             entry.attempt -= 1;
             entry.open = false;
+            self.waiting += 1;
         }
     }
 }
@@ -123,11 +135,17 @@ mod tests {
         window.open(record(0));
         assert_eq!(window.fail(0).map(|(attempt, _)| attempt), Some(1));
         assert!(window.fail(0).is_none());
+        assert_eq!(window.waiting(), 1);
         assert_eq!(window.reopen(0).map(|(attempt, _)| attempt), Some(2));
         assert!(window.reopen(0).is_none(), "its tree is open");
+        assert_eq!(window.waiting(), 0);
         window.put_back(0);
+        assert_eq!(window.waiting(), 1);
         assert_eq!(window.reopen(0).map(|(attempt, _)| attempt), Some(2));
         assert_eq!(window.fail(0).map(|(attempt, _)| attempt), Some(2));
+        window.done(0);
+        window.done(0);
+        assert_eq!(window.waiting(), 0);
     }
 
     #[test]

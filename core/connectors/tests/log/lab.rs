@@ -2,14 +2,14 @@
 //! every run must meet.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use topo_connectors::{LogSink, LogSpout, LogSpoutConfig, RecordId, SourceProgress};
 use topo_core::log::{Consumed, Log, Record, TopicPartition, TopicSpec};
-use topo_core::metrics::TopologySnapshot;
+use topo_core::metrics::{TopologySnapshot, WindowSnapshot};
 use topo_core::schedule::{Clock, Moment, Scheduler, Seeded};
 use topo_core::{
     Bolt, Config, Emitter, Fail, Failure, Fault, LaunchError, Next, Running, Spout, SpoutEmitter,
@@ -45,6 +45,8 @@ pub(crate) enum Answer {
     Retry,
     Reject,
     Panic,
+    /// Never answers.
+    Hang,
 }
 
 /// Answers by a record's value and how often it was seen, from 1.
@@ -87,8 +89,13 @@ pub(crate) struct Lab {
     /// Records below this offset are not meant to be read.
     pub(crate) begins: i64,
     script: Script,
+    /// Adds to the topology what runs beside.
+    beside: Option<Beside>,
     running: Option<Running>,
 }
+
+/// Adds components to a topology.
+type Beside = Box<dyn Fn(&Topology)>;
 
 impl Lab {
     /// A log with topic `in` of so many partitions and topic `out` of one.
@@ -119,6 +126,7 @@ impl Lab {
             fuses: Arc::new(Fuses { next: AtomicI64::new(-1), ack: AtomicI64::new(-1) }),
             begins: 0,
             script: Arc::new(|_, _| Answer::Ok),
+            beside: None,
             running: None,
         }
     }
@@ -130,6 +138,11 @@ impl Lab {
     /// Has the bolt answer by `script`.
     pub(crate) fn answer(&mut self, script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) {
         self.script = Arc::new(script);
+    }
+
+    /// Has the topology run what `add` adds, beside.
+    pub(crate) fn beside(&mut self, add: impl Fn(&Topology) + 'static) {
+        self.beside = Some(Box::new(add));
     }
 
     /// Appends `values` to a partition of `in`.
@@ -163,6 +176,9 @@ impl Lab {
         let log = self.log.clone() as Arc<dyn Log>;
         let sink = move || LogSink::new(Arc::clone(&log), OUT, partition, encode);
         topology.rich_bolt(OUT, sink).tasks(self.setup.sink_tasks).shuffle(&worked);
+        if let Some(beside) = &self.beside {
+            beside(&topology);
+        }
         topology
     }
 
@@ -325,6 +341,7 @@ impl Bolt for Work {
             Answer::Retry => return Err(Fail::retry("not yet")),
             Answer::Reject => return Err(Fail::reject("never")),
             Answer::Panic => panic!("{value}"),
+            Answer::Hang => pending().await,
         }
         Ok(())
     }
@@ -360,6 +377,10 @@ impl Spout for Fused {
 
     fn fail(&mut self, id: RecordId, failure: &Failure) {
         self.spout.fail(id, failure);
+    }
+
+    fn show_windows(&self, shown: &mut Vec<WindowSnapshot>) {
+        self.spout.show_windows(shown);
     }
 
     fn close(&mut self) -> impl Future<Output = ()> + Send {

@@ -10,7 +10,7 @@ use topo_tests::memory_log::{Call, Fate};
 
 use crate::lab::{Answer, DEAD, IN, Lab, OUT, for_seeds, text};
 
-fn headers(record: &Consumed) -> BTreeMap<String, String> {
+pub(crate) fn headers(record: &Consumed) -> BTreeMap<String, String> {
     let value =
         |header: &Header| String::from_utf8(header.value.as_deref().unwrap_or_default().to_vec()).unwrap();
     record.headers.iter().map(|header| (header.key.to_string(), value(header))).collect()
@@ -36,6 +36,37 @@ fn what_fails_is_tried_again_with_growing_waits() {
         }
         assert_eq!((lab.values(OUT).len(), lab.progress.exhausted()), (20, 0));
         assert!(lab.values(DEAD).is_empty());
+    });
+}
+
+/// A record that waits for its next attempt holds back the window, and whoever looks can see by how much.
+#[test]
+fn the_window_of_each_partition_is_shown() {
+    for_seeds(10, |seed| {
+        let mut lab = Lab::new(seed, 2);
+        lab.feed_all(2, 400);
+        (lab.setup.spout.window, lab.setup.runtime.max_pending) = (100, 1_000);
+        (lab.setup.spout.backoff, lab.setup.spout.longest_backoff) =
+            (Duration::from_secs(20), Duration::from_secs(20));
+        lab.answer(|value, times| match (value, times) {
+            ("0/7" | "1/5" | "1/6", 1) => Answer::Retry,
+            _ => Answer::Ok,
+        });
+        lab.setup.work_tasks = 4;
+        lab.launch();
+        lab.pass(Duration::from_secs(5));
+        let windows = lab.running().snapshot().components[0].tasks[0].windows.clone();
+        let shown: Vec<_> = windows
+            .iter()
+            .map(|one| (&*one.partition, one.oldest, one.span, one.limit, one.waiting))
+            .collect();
+        // The spout went on until the newest was a window's width ahead, and waits.
+        assert_eq!(shown, [("in-0", Some(7), 100, 100, 1), ("in-1", Some(5), 100, 100, 2)]);
+        lab.finish();
+        let done = lab.running().snapshot().components[0].tasks[0].windows.clone();
+        assert!(done.iter().all(|one| (one.oldest, one.span, one.waiting) == (None, 0, 0)), "{done:?}");
+        assert_eq!((lab.progress.exhausted(), lab.values(OUT).len()), (0, 800));
+        lab.stop();
     });
 }
 
