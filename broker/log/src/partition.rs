@@ -132,7 +132,7 @@ impl Partition {
         if self.active.is_full(batch.len(), last_offset + 1, &self.config) {
             self.roll()?;
         }
-        match self.active.append(batch, &header, self.config.index_interval_bytes) {
+        match self.active.append(batch, &header, &self.config) {
             Ok(()) => {
                 self.producers.note(&header);
                 Ok(Appended { base_offset, last_offset, is_duplicate: false })
@@ -160,7 +160,7 @@ impl Partition {
     fn take_back(&mut self, error: io::Error) -> LogError {
         let file = self.active.path.clone();
         // Only where nothing but space is missing is the disk's answer to a truncation worth anything.
-        if is_full(&error) && self.active.log.truncate(self.active.bytes).is_ok() {
+        if is_full(&error) && self.active.cut().is_ok() {
             return LogError::Full { file };
         }
         let error = LogError::storage("write", &file)(error);
@@ -238,6 +238,7 @@ impl Partition {
         if let Some(reason) = self.shared.poisoned() {
             return Err(LogError::Poisoned { reason: reason.clone() });
         }
+        self.active.trim();
         let ticket = self.begin_sync();
         let result = ticket.run().and_then(|()| ticket.anchor(&self.dir));
         self.finish_sync(ticket, result)?;

@@ -2,7 +2,8 @@
 //!
 //! Below the recovery point everything was synced once, so what is wrong there is corruption and refused. From it on,
 //! every batch is checked; the first that is not whole ends the log, and whatever follows is removed, for none of it
-//! was ever acknowledged. What is kept is durable before anything of it is served.
+//! was ever acknowledged. What is kept is durable before anything of it is served. Zeros up to the file's end were filled
+//! in ahead of the log's: they are cut off as well, and nothing is said of them.
 //!
 //! Invariant: recovery only ever removes bytes at or above the recovery point, or below the log's start, and raises the
 //! recovery point last, so it may be interrupted anywhere and starts over with the same outcome.
@@ -18,8 +19,10 @@ use crate::error::LogError;
 use crate::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use crate::partition::Partition;
 use crate::producers::{Replay, Replayed};
-use crate::segment::{Indexes, SCAN_CHUNK, Segment, base_offset_in, index_path, log_path, time_index_path};
-use crate::storage::{Storage, create_dirs, parent_of};
+use crate::segment::{
+    Indexes, SCAN_CHUNK, SEEK_CHUNK, Segment, base_offset_in, index_path, log_path, time_index_path,
+};
+use crate::storage::{Storage, StorageFile, create_dirs, parent_of};
 use crate::sync::Durability;
 
 /// What opening a partition found and did.
@@ -30,7 +33,8 @@ pub struct Recovery {
     pub recovery_point: Option<i64>,
     /// Bytes of batches that were checked.
     pub scanned_bytes: u64,
-    /// Bytes removed from the log's end, whole segments included: torn, or behind something torn.
+    /// Bytes removed from the log's end, whole segments included: torn, or behind something torn. Zeros at a file's end
+    /// do not count: what was filled in ahead.
     pub truncated_bytes: u64,
     /// Segments removed, which followed something torn.
     pub removed_segments: usize,
@@ -197,7 +201,10 @@ impl Opening<'_> {
         let bytes = log.length().map_err(LogError::storage("read", &path))?;
         if let Some((indexes, max_timestamp)) = self.sealed_indexes(base, next) {
             let mut segment = Segment::unread(path, log, indexes, base);
-            (segment.bytes, segment.next_offset, segment.max_timestamp) = (bytes, next, max_timestamp);
+            segment.bytes = bytes;
+            let end = self.end_of_sealed(&segment, next)?;
+            (segment.next_offset, segment.max_timestamp) = (next, max_timestamp);
+            cut_sealed(&mut segment, end)?;
             return Ok(segment);
         }
         self.report.rebuilt_indexes += 1;
@@ -216,9 +223,30 @@ impl Opening<'_> {
                 }
             }
         }
+        let end = (segment.next_offset == next).then_some(segment.bytes);
         (segment.bytes, segment.next_offset) = (bytes, next);
+        cut_sealed(&mut segment, end)?;
         segment.seal();
         Ok(segment)
+    }
+
+    /// Where the batches of a sealed segment end, looked for from its last index entry on; `None` where that cannot be
+    /// told for a flaw, which whoever reads there meets again.
+    fn end_of_sealed(&self, segment: &Segment, next: i64) -> Result<Option<u64>, LogError> {
+        let from = segment.near(u32::MAX);
+        if from.position > segment.bytes {
+            return Ok(None);
+        }
+        let epoch = self.config.leader_epoch;
+        let mut cursor = Cursor::new(&*segment.log, from, segment.bytes, epoch, SEEK_CHUNK);
+        while cursor.place().offset < next {
+            match cursor.next_header() {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(Stop::Flaw(_)) => return Ok(None),
+                Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
+            }
+        }
+        Ok((cursor.place().offset == next).then_some(cursor.place().position))
     }
 
     /// The indexes of a segment that was sealed, and its largest timestamp, where all of that is whole.
@@ -313,7 +341,11 @@ impl Opening<'_> {
                     segment.note(&header, self.config.index_interval_bytes);
                 }
                 Ok(None) => break None,
-                Err(Stop::Flaw(flaw)) => break Some(flaw),
+                Err(Stop::Flaw(flaw)) => {
+                    let written = written_end(&*log, flaw.at.position);
+                    let written = written.map_err(LogError::storage("read", &segment.path))?;
+                    break (written > flaw.at.position).then_some(flaw);
+                }
                 Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
             }
         };
@@ -325,8 +357,8 @@ impl Opening<'_> {
     fn remove(&mut self, bases: &[i64]) -> Result<(), LogError> {
         for &base in bases.iter().rev() {
             let path = log_path(self.dir, base);
-            let length = self.storage.open(&path).and_then(|log| log.length());
-            self.report.truncated_bytes += length.map_err(LogError::storage("read", &path))?;
+            let written = self.storage.open(&path).and_then(|log| written_end(&*log, 0));
+            self.report.truncated_bytes += written.map_err(LogError::storage("read", &path))?;
             self.report.removed_segments += 1;
             remove_segment(&*self.storage, self.dir, base)?;
         }
@@ -337,7 +369,9 @@ impl Opening<'_> {
     fn settle(&mut self, segment: &Segment, durable: i64) -> Result<(), LogError> {
         let end = segment.log.length().map_err(LogError::storage("read", &segment.path))?;
         if end > segment.bytes {
-            self.report.truncated_bytes += end - segment.bytes;
+            let written = written_end(&*segment.log, segment.bytes);
+            let written = written.map_err(LogError::storage("read", &segment.path))?;
+            self.report.truncated_bytes += written - segment.bytes;
             segment.log.truncate(segment.bytes).map_err(LogError::storage("truncate", &segment.path))?;
         }
         if end > segment.bytes || segment.next_offset > durable || self.point == RecoveryPoint::Damaged {
@@ -345,6 +379,30 @@ impl Opening<'_> {
         }
         Ok(())
     }
+}
+
+/// Cuts what a sealed segment's file has beyond the batches, where their end is known: a crash may have undone the cut
+/// that was made when it was sealed.
+fn cut_sealed(segment: &mut Segment, end: Option<u64>) -> Result<(), LogError> {
+    let Some(end) = end.filter(|end| *end < segment.bytes) else { return Ok(()) };
+    segment.bytes = end;
+    segment.cut().map_err(LogError::storage("truncate", &segment.path))
+}
+
+/// Where a file ends but for zeros; `from` where it has nothing else from there on.
+fn written_end(file: &dyn StorageFile, from: u64) -> io::Result<u64> {
+    let mut end = file.length()?.max(from);
+    let mut chunk = vec![0; SCAN_CHUNK];
+    while end > from {
+        let count = (end - from).min(SCAN_CHUNK as u64);
+        let bytes = &mut chunk[..count as usize];
+        file.read_exact_at(bytes, end - count)?;
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            return Ok(end - count + last as u64 + 1);
+        }
+        end -= count;
+    }
+    Ok(from)
 }
 
 /// The flaw where a segment does not end where the next one starts.

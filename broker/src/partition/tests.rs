@@ -103,6 +103,9 @@ impl StorageFile for GatedFile {
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         self.file.truncate(bytes)
     }
+    fn preallocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        self.file.preallocate(position, bytes)
+    }
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }

@@ -20,6 +20,7 @@ use topo_log::{LogError, Partition as Log, PartitionConfig, Retention};
 use super::metadata::TopicMetadata;
 use super::{Topic, TopicConfig, TopicId, TopicPartition, name};
 use crate::config::BrokerConfig;
+use crate::durability::Durability;
 use crate::error::BrokerError;
 use crate::partition::Partition;
 
@@ -165,6 +166,11 @@ impl Registry {
             segment_bytes: topic.segment_bytes,
             index_interval_bytes: self.config.index_interval_bytes,
             max_decompressed_bytes: self.config.max_decompressed_bytes,
+            // Nobody waits for the others' syncs, and the zeros would be written for nothing.
+            preallocate_bytes: match topic.durability {
+                Durability::Fsync => self.config.preallocate_bytes,
+                Durability::Interval(_) | Durability::Os => 0,
+            },
             // What the broker keeps for itself is worth what its newest record says, however old that is.
             retention: if name::is_internal(&at.topic) { Retention::FOREVER } else { topic.retention },
             ..PartitionConfig::default()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use topo_log::storage::{Fault, MemoryStorage, SimulatedDisk};
 use topo_log::{LogError, PartitionConfig, Retention};
 
-use crate::history::{History, open, small, sync};
+use crate::history::{History, open, small, small_by, sync};
 
 fn keeping(max_age_ms: Option<u64>, max_bytes: Option<u64>) -> PartitionConfig {
     let retention = Retention {
@@ -120,8 +120,8 @@ fn read_records(history: &History, offset: i64) -> i32 {
 
 #[test]
 fn power_may_go_at_any_step_of_retention_and_of_the_recovery_from_it() {
-    let config = keeping(None, Some(900));
-    for seed in 0..4 {
+    for seed in 0..6 {
+        let config = PartitionConfig { retention: keeping(None, Some(900)).retention, ..small_by(seed) };
         for after in 0.. {
             let disk = SimulatedDisk::new(seed);
             let (mut partition, _) = open(&disk, &config).unwrap();
