@@ -28,13 +28,13 @@ struct Life {
 }
 
 impl Life {
-    /// Appends, syncs and retains at random until an error, or for a while, and sometimes closes at the end.
+    /// Appends, syncs, retains and deletes at random until an error, or for a while, and sometimes closes at the end.
     fn live(&mut self, mut partition: Partition, rng: &mut StdRng) -> Result<(), LogError> {
         for _ in 0..rng.random_range(4..16) {
             for _ in 0..rng.random_range(1..4) {
                 self.append(&mut partition, rng)?;
             }
-            match rng.random_range(0..5) {
+            match rng.random_range(0..6) {
                 0 => {}
                 // An append between the beginning and the end of a sync.
                 1 => {
@@ -47,6 +47,12 @@ impl Life {
                     let retained = partition.retain(self.history.serial as i64);
                     self.start = partition.log_start();
                     retained?;
+                }
+                3 => {
+                    let offset = rng.random_range(partition.log_start()..=partition.durable_end());
+                    let deleted = partition.delete_before(offset);
+                    self.start = partition.log_start();
+                    assert_eq!(deleted?, offset);
                 }
                 _ => self.durable = sync(&mut partition)?,
             }

@@ -189,3 +189,56 @@ fn a_disk_that_fails_gives_up_nothing_that_it_did_not_write_down() {
         }
     }
 }
+
+#[test]
+fn records_are_deleted_up_to_any_offset_and_stay_deleted() {
+    let storage = MemoryStorage::new();
+    for seed in [0, 1] {
+        let dir = std::path::PathBuf::from(format!("/lines-{seed}"));
+        let (storage, config) = (std::sync::Arc::new(storage.clone()), small_by(seed));
+        let open = || topo_log::Partition::open(storage.clone(), &dir, config.clone()).unwrap().0;
+        let mut partition = open();
+        let mut history = History::default();
+        while partition.segments() < 5 {
+            history.append(&mut partition).unwrap();
+        }
+        let durable = sync(&mut partition).unwrap();
+        history.append(&mut partition).unwrap();
+        for offset in [durable + 1, i64::MAX] {
+            let refused = partition.delete_before(offset).unwrap_err();
+            assert!(matches!(refused, LogError::OffsetOutOfRange { log_end, .. } if log_end == durable));
+        }
+        let end = sync(&mut partition).unwrap();
+        let mut segments = partition.segments();
+        for offset in 0..=end {
+            assert_eq!(partition.delete_before(offset).unwrap(), offset);
+            assert_eq!(partition.delete_before(offset / 2).unwrap(), offset, "it never goes back");
+            if offset % 5 == 0 {
+                partition.close().unwrap();
+                partition = open();
+            } else if offset % 3 == 0 {
+                partition = open();
+            }
+            assert_eq!((partition.log_start(), partition.log_end()), (offset, end));
+            assert!(partition.segments() <= segments);
+            segments = partition.segments();
+            history.assert_holds(&partition);
+            for up_to in offset..=end {
+                history.assert_times(&partition, up_to, "deleted");
+            }
+            for below in 0..offset {
+                let refused = partition.read(below, 100, i64::MAX).unwrap_err();
+                assert!(
+                    matches!(refused, LogError::OffsetOutOfRange { log_start, .. } if log_start == offset)
+                );
+            }
+        }
+        assert_eq!(
+            (partition.segments(), partition.bytes()),
+            (1, 0),
+            "with the last record, its bytes go too"
+        );
+        history.append(&mut partition).unwrap();
+        assert_eq!(history.assert_holds(&partition), history.end());
+    }
+}

@@ -8,6 +8,8 @@
 //! Invariant: recovery only ever removes bytes at or above the recovery point, or below the log's start, and raises the
 //! recovery point last, so it may be interrupted anywhere and starts over with the same outcome.
 
+mod sealed;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,9 +21,7 @@ use crate::error::LogError;
 use crate::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use crate::partition::Partition;
 use crate::producers::{Replay, Replayed};
-use crate::segment::{
-    Indexes, SCAN_CHUNK, SEEK_CHUNK, Segment, base_offset_in, index_path, log_path, time_index_path,
-};
+use crate::segment::{Indexes, SCAN_CHUNK, Segment, base_offset_in, index_path, log_path, time_index_path};
 use crate::storage::{Storage, StorageFile, create_dirs, parent_of};
 use crate::sync::Durability;
 
@@ -88,7 +88,8 @@ impl Partition {
         let Opening { storage, config, report, .. } = opening;
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
         let end = active.next_offset;
-        let log_start = segments.first().unwrap_or(&active).base_offset;
+        let first = segments.first().unwrap_or(&active).base_offset;
+        let log_start = point.log_start().map_or(first, |log_start| log_start.max(first));
         let checkpoint = match checkpoint {
             Some(mut checkpoint) => {
                 checkpoint.assume_start(log_start);
@@ -101,6 +102,7 @@ impl Partition {
             storage,
             dir: dir.to_owned(),
             config,
+            log_start,
             sealed: segments,
             durable_end: end,
             durable_segment: active.base_offset,
@@ -133,7 +135,7 @@ impl Opening<'_> {
         };
         if let RecoveryPoint::At { offset, log_start } = self.point {
             self.report.recovery_point = Some(offset);
-            if bases.is_empty() && offset > 0 || first != log_start {
+            if bases.is_empty() && offset > 0 || first > log_start {
                 return Err(self.missing(first, log_start));
             }
         }
@@ -171,11 +173,9 @@ impl Opening<'_> {
     /// Removes the segments that retention gave up and did not come to remove, and takes them out of `bases`.
     fn remove_expired(&mut self, bases: &mut Vec<i64>) -> Result<(), LogError> {
         let RecoveryPoint::At { log_start, .. } = self.point else { return Ok(()) };
-        let expired = bases.partition_point(|base| *base < log_start);
-        // Without the segment that the log should start with, what is there is all that is left: nothing is removed.
-        if bases.get(expired) != Some(&log_start) {
-            return Ok(());
-        }
+        // The last one that does not begin above the start holds it. Where that is missing, the one before it is kept in
+        // its place, and whoever reads there is told.
+        let expired = bases.partition_point(|base| *base <= log_start).saturating_sub(1);
         for base in bases.drain(..expired) {
             remove_segment(&*self.storage, self.dir, base)?;
             self.report.expired_segments += 1;
@@ -192,70 +192,6 @@ impl Opening<'_> {
             reason: format!("the segment that held offset {log_start} is missing"),
             checkpoint: checkpoint::path(self.dir),
         }
-    }
-
-    /// Opens a segment that lies wholly below the recovery point, without reading it.
-    fn open_sealed(&mut self, base: i64, next: i64) -> Result<Segment, LogError> {
-        let path = log_path(self.dir, base);
-        let log = self.storage.open(&path).map_err(LogError::storage("open", &path))?;
-        let bytes = log.length().map_err(LogError::storage("read", &path))?;
-        if let Some((indexes, max_timestamp)) = self.sealed_indexes(base, next) {
-            let mut segment = Segment::unread(path, log, indexes, base);
-            segment.bytes = bytes;
-            let end = self.end_of_sealed(&segment, next)?;
-            (segment.next_offset, segment.max_timestamp) = (next, max_timestamp);
-            cut_sealed(&mut segment, end)?;
-            return Ok(segment);
-        }
-        self.report.rebuilt_indexes += 1;
-        let indexes = Indexes::create(&*self.storage, self.dir, base)?;
-        let mut segment = Segment::unread(path, log, indexes, base);
-        let file = segment.log.clone();
-        let mut cursor = Cursor::new(&*file, segment.start(), bytes, self.config.leader_epoch, SCAN_CHUNK);
-        while segment.next_offset < next {
-            match cursor.next_batch() {
-                Ok(Some(batch)) => segment.note(&batch.header, self.config.index_interval_bytes),
-                Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
-                Ok(None) | Err(Stop::Flaw(_)) => {
-                    // It is met again, and reported, by whoever reads there; whoever looks for a time must come by.
-                    segment.max_timestamp = i64::MAX;
-                    break;
-                }
-            }
-        }
-        let end = (segment.next_offset == next).then_some(segment.bytes);
-        (segment.bytes, segment.next_offset) = (bytes, next);
-        cut_sealed(&mut segment, end)?;
-        segment.seal();
-        Ok(segment)
-    }
-
-    /// Where the batches of a sealed segment end, looked for from its last index entry on; `None` where that cannot be
-    /// told for a flaw, which whoever reads there meets again.
-    fn end_of_sealed(&self, segment: &Segment, next: i64) -> Result<Option<u64>, LogError> {
-        let from = segment.near(u32::MAX);
-        if from.position > segment.bytes {
-            return Ok(None);
-        }
-        let epoch = self.config.leader_epoch;
-        let mut cursor = Cursor::new(&*segment.log, from, segment.bytes, epoch, SEEK_CHUNK);
-        while cursor.place().offset < next {
-            match cursor.next_header() {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(Stop::Flaw(_)) => return Ok(None),
-                Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
-            }
-        }
-        Ok((cursor.place().offset == next).then_some(cursor.place().position))
-    }
-
-    /// The indexes of a segment that was sealed, and its largest timestamp, where all of that is whole.
-    fn sealed_indexes(&self, base: i64, next: i64) -> Option<(Indexes, i64)> {
-        let offset = Index::open_sealed(&*self.storage, &index_path(self.dir, base), base)?;
-        let time = Index::open_sealed(&*self.storage, &time_index_path(self.dir, base), base)?;
-        let sealing: TimeEntry = time.last()?;
-        let ends = base + i64::from(sealing.relative_offset) == next;
-        ends.then_some((Indexes { offset, time }, sealing.max_timestamp_before))
     }
 
     /// Checks a segment's batches from the last index entry at or below `from` on, to the end or the first flaw.
@@ -379,14 +315,6 @@ impl Opening<'_> {
         }
         Ok(())
     }
-}
-
-/// Cuts what a sealed segment's file has beyond the batches, where their end is known: a crash may have undone the cut
-/// that was made when it was sealed.
-fn cut_sealed(segment: &mut Segment, end: Option<u64>) -> Result<(), LogError> {
-    let Some(end) = end.filter(|end| *end < segment.bytes) else { return Ok(()) };
-    segment.bytes = end;
-    segment.cut().map_err(LogError::storage("truncate", &segment.path))
 }
 
 /// Where a file ends but for zeros; `from` where it has nothing else from there on.
