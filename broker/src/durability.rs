@@ -30,6 +30,15 @@ impl Durability {
         }
     }
 
+    /// What `flush.ms` calls it.
+    pub(crate) fn flush_ms(self) -> i64 {
+        match self {
+            Self::Fsync => 0,
+            Self::Interval(every) => i64::try_from(every.as_millis()).unwrap_or(i64::MAX),
+            Self::Os => i64::MAX,
+        }
+    }
+
     /// What it promises, in a sentence without an end.
     pub fn promise(self) -> String {
         match self {
