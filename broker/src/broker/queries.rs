@@ -69,7 +69,8 @@ impl Broker {
     /// none.
     ///
     /// # Errors
-    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], or as [`Partition::offset_for_time`].
+    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], or as
+    /// [`Partition::offset_for_time`](crate::Partition::offset_for_time).
     pub async fn offset_for_time(
         &self,
         of: &TopicPartition,
