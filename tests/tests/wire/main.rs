@@ -1,6 +1,7 @@
 //! The broker over TCP, as any client sees it.
 
 mod admin;
+mod changes;
 mod cluster;
 mod limits;
 mod records;
