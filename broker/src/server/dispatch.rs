@@ -24,9 +24,15 @@ pub(crate) static APIS: &[Api] = &[
     api::<handlers::api_versions::ApiVersions>(),
     api::<handlers::create_topics::CreateTopics>(),
     api::<handlers::delete_topics::DeleteTopics>(),
+    api::<handlers::delete_records::DeleteRecords>(),
     api::<handlers::init_producer_id::InitProducerId>(),
+    api::<handlers::offset_for_leader_epoch::OffsetForLeaderEpoch>(),
     api::<handlers::describe_configs::DescribeConfigs>(),
+    api::<handlers::describe_log_dirs::DescribeLogDirs>(),
+    api::<handlers::create_partitions::CreatePartitions>(),
+    api::<handlers::incremental_alter_configs::IncrementalAlterConfigs>(),
     api::<handlers::describe_cluster::DescribeCluster>(),
+    api::<handlers::describe_topic_partitions::DescribeTopicPartitions>(),
 ];
 
 /// One API that is served.

@@ -1,7 +1,9 @@
 //! The broker over TCP, as any client sees it.
 
 mod admin;
+mod changes;
 mod cluster;
+mod limits;
 mod records;
 mod refusal;
 mod requests;

@@ -4,6 +4,7 @@
 //! ends the command with success.
 
 mod bench;
+mod broker;
 mod consume;
 mod data_dir;
 mod errors;
@@ -52,6 +53,8 @@ enum Verb {
     Replay(replay::Replay),
     /// Tell what went wrong in a topology that runs: its dead letters by cause, and errors
     Errors(errors::Errors),
+    /// Serve the log in Kafka's protocol, alone, until it is told to stop
+    Broker(broker::Broker),
     /// Measure a workload on this machine
     Bench(bench::Bench),
 }
@@ -64,6 +67,7 @@ impl Verb {
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,
+            Verb::Broker(broker) => broker.run().await,
             Verb::Replay(replay) => replay.run().await,
             Verb::Errors(errors) => errors.run().await,
             Verb::Bench(bench) => bench.run().await,

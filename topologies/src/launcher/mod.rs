@@ -28,6 +28,7 @@ pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
 pub use options::{RunOptions, StatusAddr};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
+pub use signals::Signals;
 pub use summary::Summary;
 pub use topo_broker::Durability;
 pub use topo_connectors::LogSpoutConfig;
@@ -35,7 +36,6 @@ pub use topo_connectors::LogSpoutConfig;
 use self::banner::Banner;
 use self::late_log::LateLog;
 use self::page::Page;
-use self::signals::Signals;
 use crate::embedded::EmbeddedLog;
 use crate::status::StatusError;
 
