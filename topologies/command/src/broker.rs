@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use topo::launcher::Signals;
-use topo_broker::{
-    BindError, Broker as Log, BrokerConfig, ListenAddress, NodeAddress, Server, ServerConfig, Sockets,
-};
+use topo::launcher::{self, Signals};
+use topo_broker::{Broker as Log, BrokerConfig, ListenAddress, NodeAddress, Server, ServerConfig};
 use topo_core::schedule::{Clock, TokioScheduler};
 
 use crate::data_dir::DataDir;
@@ -46,17 +44,9 @@ impl Broker {
     /// # Errors
     /// [`Failure`]; an address or a data directory in use starts nothing.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        if let Some(open) = self.listen.iter().find(|address| !address.is_loopback())
-            && !self.insecure_bind
-        {
-            return Err(Failure::InsecureBind(*open));
-        }
         raise_descriptors();
         let mut signals = Signals::listen().map_err(Failure::System)?;
-        let sockets = Sockets::bind(&self.listen).map_err(|error| match error {
-            BindError::InUse(address) => Failure::PortInUse(address),
-            error => Failure::Listen(error),
-        })?;
+        let sockets = launcher::bind_port(&self.listen, self.insecure_bind)?;
         let log = Log::open(self.data.path(), BrokerConfig::default())?;
         let clock = Arc::new(TokioScheduler::current());
         log.keep_retention(move || clock.wall_ms());

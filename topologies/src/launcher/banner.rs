@@ -1,4 +1,4 @@
-//! What a run says as it starts: what runs, where its page is, where its data lies and how durable it is.
+//! What a run says as it starts: what runs, where its page and its Kafka port are, where its data lies and how durable it is.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ pub(super) struct Banner<'a> {
     pub(super) application: &'a Application,
     pub(super) options: &'a RunOptions,
     pub(super) page: Option<SocketAddr>,
+    pub(super) port: &'a [SocketAddr],
     pub(super) id: &'a str,
 }
 
@@ -25,6 +26,14 @@ impl fmt::Display for Banner<'_> {
         match self.page {
             Some(address) => writeln!(f, "  page      http://{address}")?,
             None => writeln!(f, "  page      off")?,
+        }
+        let port: Vec<String> = self.port.iter().map(SocketAddr::to_string).collect();
+        writeln!(f, "  kafka     {}", if port.is_empty() { "off".to_owned() } else { port.join(", ") })?;
+        if self.port.iter().any(|address| !address.ip().is_loopback()) {
+            writeln!(
+                f,
+                "            open to other machines: nobody is asked who they are, and nothing is encrypted"
+            )?;
         }
         writeln!(f, "  data      {} (topics {})", self.options.data_dir.display(), topics.join(", "))?;
         let durability = self.options.durability;

@@ -1,4 +1,4 @@
-//! From an application to a process that runs it: log, topics, topology, page, input, banner, summary.
+//! From an application to a process that runs it: log, topics, topology, page, port, input, banner, summary.
 
 mod application;
 mod banner;
@@ -6,6 +6,7 @@ mod late_log;
 mod logging;
 mod options;
 mod page;
+mod port;
 mod process;
 mod signals;
 mod summary;
@@ -26,7 +27,8 @@ use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
-pub use options::{RunOptions, StatusAddr};
+pub use options::{ListenAddr, RunOptions, StatusAddr};
+pub use port::{PortError, bind_port};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use signals::Signals;
 pub use summary::Summary;
@@ -36,6 +38,7 @@ pub use topo_connectors::LogSpoutConfig;
 use self::banner::Banner;
 use self::late_log::LateLog;
 use self::page::Page;
+use self::port::{Port, Served};
 use crate::embedded::EmbeddedLog;
 use crate::status::StatusError;
 
@@ -61,6 +64,9 @@ pub enum RunError {
     /// The page did not start.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// The Kafka port did not open.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The input cannot be opened.
     #[error("{path} cannot be read: {source}")]
     Input {
@@ -102,14 +108,17 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
     }
     let mut signals = Signals::listen().map_err(RunError::Signal)?;
     let page = Page::bind(options.status)?;
+    let port = Port::bind(options.listen, options.insecure_bind)?;
     let (log, progress) = (Arc::new(LateLog::default()), SourceProgress::default());
     let environment = Environment::new(Arc::clone(&log) as _, progress.clone(), &application, &options);
     let topology = topology(&application, &options, &environment)?;
     let scheduler = Arc::new(TokioScheduler::current());
     let embedded = EmbeddedLog::open(&options.data_dir, options.embedded(), Arc::clone(&scheduler) as _)?;
     log.open(embedded.clone());
+    let served = port.serve(embedded.broker());
     let run = Run { application, options, log, scheduler, progress };
-    let ran = run.on_open_log(topology, input, page, &mut signals).await;
+    let ran = run.on_open_log(topology, input, page, &served, &mut signals).await;
+    served.close().await;
     let closed = embedded.close().await;
     let summary = ran?;
     closed?;
@@ -146,13 +155,14 @@ impl Run {
         topology: Topology,
         input: Option<Input>,
         page: Page,
+        port: &Served,
         signals: &mut Signals,
     ) -> Result<Summary, RunError> {
         self.application.create_topics(&*self.log).await?;
         let started = Instant::now();
         let running = topology.launch(Arc::clone(&self.scheduler) as _, self.options.config()).await?;
         page.show(running.clone(), self.progress.clone());
-        self.say_what_runs(running.id(), page.address());
+        self.say_what_runs(running.id(), page.address(), port.addresses());
         let ended = tokio::select! {
             ended = self.until_over(&running, input) => ended,
             () = signals.told_to_stop() => Ok(Ended::Stopped),
@@ -166,8 +176,8 @@ impl Run {
     }
 
     /// Says on standard error what runs where.
-    fn say_what_runs(&self, id: &str, page: Option<SocketAddr>) {
-        let banner = Banner { application: &self.application, options: &self.options, page, id };
+    fn say_what_runs(&self, id: &str, page: Option<SocketAddr>, port: &[SocketAddr]) {
+        let banner = Banner { application: &self.application, options: &self.options, page, port, id };
         // Where standard error is closed, the topology runs all the same.
         let _ = write!(io::stderr(), "{banner}");
     }

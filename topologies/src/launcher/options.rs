@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use topo_broker::{BrokerConfig, Durability};
+use topo_broker::{BrokerConfig, Durability, ListenAddress};
 use topo_connectors::StartAt;
 use topo_core::{Config, Delivery};
 
@@ -44,6 +44,26 @@ impl fmt::Display for StatusAddr {
         match self {
             Self::Off => f.write_str("off"),
             Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Where Kafka clients reach the embedded log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(ListenAddress),
+}
+
+impl FromStr for ListenAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|expected| format!("{expected}, or `off`")),
         }
     }
 }
@@ -96,6 +116,12 @@ pub struct RunOptions {
     /// Where the status page listens, or `off`
     #[arg(long, env = "TOPO_STATUS", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub status: StatusAddr,
+    /// Where Kafka clients reach the log: an IP address or localhost, and a port; or `off`
+    #[arg(long, env = "TOPO_LISTEN", default_value = "localhost:9092", value_name = "ADDR")]
+    pub listen: ListenAddr,
+    /// Listen on an address that other machines reach, though nobody is asked who they are
+    #[arg(long)]
+    pub insecure_bind: bool,
     /// When records are synced to disk, in topics without a flush.ms of their own: `fsync`, before they are acknowledged;
     /// `interval` or `interval:D`, within a time such as 200ms (1s unless given); `os`, when the system pleases. With the
     /// last two a power loss takes back what was not synced; a killed process loses nothing
@@ -207,8 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn a_status_address_may_be_off() {
+    fn an_address_may_be_off() {
         assert_eq!("off".parse(), Ok(StatusAddr::Off));
+        assert_eq!("off".parse(), Ok(ListenAddr::Off));
+        assert_eq!("localhost:9092".parse(), Ok(ListenAddr::At(ListenAddress::localhost(9092))));
+        assert!("9092".parse::<ListenAddr>().unwrap_err().ends_with("or `off`"));
         assert!("8080".parse::<StatusAddr>().is_err());
     }
 }

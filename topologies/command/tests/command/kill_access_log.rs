@@ -215,7 +215,7 @@ impl Program {
             Self::Command => command(data_dir, &["run", "access-log"]),
             Self::Failing(program) => {
                 let mut command = Command::new(program);
-                command.env_clear().env("TOPO_DATA_DIR", data_dir);
+                command.env_clear().env("TOPO_DATA_DIR", data_dir).env("TOPO_LISTEN", "off");
                 command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
                 command
             }

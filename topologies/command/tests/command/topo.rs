@@ -13,7 +13,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_topo"));
-    command.args(arguments).env_clear().env("TOPO_DATA_DIR", data_dir);
+    command.args(arguments).env_clear().env("TOPO_DATA_DIR", data_dir).env("TOPO_LISTEN", "off");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -41,6 +41,7 @@ impl Mine {
         command
             .env("TOPO_DATA_DIR", self.data_dir())
             .env("TOPO_STATUS", "127.0.0.1:0")
+            .env("TOPO_LISTEN", "off")
             .env_remove("TOPO_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -14,7 +14,7 @@ fn run(data_dir: &Path, arguments: &[&str]) -> String {
         topo(data_dir, &[&["run", "word-count", "--status", "off", "--until-idle"][..], arguments].concat());
     let said = String::from_utf8(output.stderr).expect("banners are text");
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.starts_with("  topology  word-count-") && said.lines().count() == 4, "{said}");
+    assert!(said.starts_with("  topology  word-count-") && said.lines().count() == 5, "{said}");
     String::from_utf8(output.stdout).expect("summaries are text")
 }
 
