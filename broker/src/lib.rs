@@ -14,14 +14,20 @@ mod broker;
 mod config;
 mod durability;
 mod error;
+mod groups;
 mod offsets;
 mod partition;
 mod topic;
 
 pub use broker::Broker;
-pub use config::BrokerConfig;
+pub use config::{BrokerConfig, GroupConfig};
 pub use durability::Durability;
 pub use error::BrokerError;
+pub use groups::{
+    Assignment, Assignor, Change, Claim, GroupDescription, GroupError, GroupListing, GroupState, Groups,
+    JoinRequest, Joined, JoinedMember, Leaving, MemberConfig, MemberDescription, Membership, Subscriber,
+    Subscription, SyncRequest, Synced,
+};
 pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
 pub use topic::{CompressionType, MAX_PARTITIONS, Topic, TopicConfig, TopicId, TopicPartition, is_internal};

@@ -17,6 +17,7 @@ use topo_protocol::{check, recompress};
 
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
+use crate::groups::{Coordinator, Groups};
 use crate::offsets::{CommittedOffset, CommittedOffsets};
 use crate::partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
 use crate::topic::{CompressionType, OFFSETS_TOPIC, Registry, Topic, TopicPartition, is_internal};
@@ -60,6 +61,7 @@ struct Shared {
     committed: CommittedOffsets,
     /// Empty until something is committed for the first time.
     offsets_topic: OnceLock<Arc<Topic>>,
+    groups: Arc<Coordinator>,
     /// Keeps the directory locked; `None` once closed.
     directory: Mutex<Option<DataDirectory>>,
     /// Whether somebody looks for segments to give up.
@@ -87,16 +89,20 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         let directory = DataDirectory::open(storage.clone(), data_dir).map_err(BrokerError::DataDirectory)?;
         let registry = Registry::open(storage, data_dir, config)?;
-        let (committed, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
+        let (committed, groups, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
             Ok(topic) => {
                 let partition = offsets_partition(&topic)?;
-                (CommittedOffsets::replay(partition)?, topic.into())
+                let groups = Coordinator::new(config.groups, crate::groups::records::replay(partition)?);
+                groups.store_in(partition);
+                (CommittedOffsets::replay(partition)?, groups, topic.into())
             }
-            Err(_) => (CommittedOffsets::default(), OnceLock::new()),
+            Err(_) => {
+                (CommittedOffsets::default(), Coordinator::new(config.groups, Vec::new()), OnceLock::new())
+            }
         };
         let directory = Mutex::new(Some(directory));
         let retained = AtomicBool::new(false);
-        let shared = Shared { config, registry, committed, offsets_topic, directory, retained };
+        let shared = Shared { config, registry, committed, offsets_topic, groups, directory, retained };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -110,6 +116,7 @@ impl Broker {
         else {
             return Ok(());
         };
+        self.shared.groups.close();
         let mut closed = self
             .blocking(|shared| {
                 shared.registry.close();
@@ -295,8 +302,19 @@ impl Broker {
         if offsets.is_empty() {
             return Ok(());
         }
-        let topic = self.offsets_topic().await?;
-        let partition = offsets_partition(&topic)?;
+        self.offsets_topic().await?;
+        let next_offset = self.write_commit(group, offsets)?;
+        self.commit_durable(next_offset).await
+    }
+
+    /// The first half of [`Broker::commit`], once there is a topic for it: durable once everything below the returned
+    /// offset is.
+    pub(crate) fn write_commit(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, CommittedOffset)],
+    ) -> Result<i64, BrokerError> {
+        let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
         let check = |of: &TopicPartition| {
             let topic = self.topic(&of.topic)?;
             if topic.is_retiring() {
@@ -304,8 +322,13 @@ impl Broker {
             }
             topic.partition(of.partition).map(drop)
         };
-        let next_offset = self.shared.committed.write(partition, group, offsets, check)?;
-        partition.until_durable(next_offset).await
+        self.shared.committed.write(offsets_partition(topic)?, group, offsets, check)
+    }
+
+    /// The second half.
+    pub(crate) async fn commit_durable(&self, next_offset: i64) -> Result<(), BrokerError> {
+        let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
+        offsets_partition(topic)?.until_durable(next_offset).await
     }
 
     /// What `group` last committed for a partition, durably; `None` where it never did.
@@ -342,6 +365,20 @@ impl Broker {
             }
             _ => Ok(batch),
         }
+    }
+
+    /// Consumer groups, for members in this process as for those outside. Offsets that are committed through it are
+    /// checked against the group's generation; [`Broker::commit`] asks no group.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with timers.
+    pub fn groups(&self) -> Groups {
+        Groups::new(self.clone(), self.shared.groups.clone())
+    }
+
+    /// The log of committed offsets and groups, created where it is missing.
+    pub(crate) async fn offsets_log(&self) -> Result<Arc<Partition>, BrokerError> {
+        offsets_partition(&*self.offsets_topic().await?).cloned()
     }
 
     /// The topic of committed offsets, created where it is missing.
