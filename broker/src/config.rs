@@ -1,7 +1,8 @@
-//! The broker's settings.
+//! The broker's settings, and those of its port.
 
 use std::time::Duration;
 
+use crate::server::{ListenAddress, NodeAddress};
 use crate::topic::TopicConfig;
 
 /// How a broker stores; the defaults are Kafka's.
@@ -65,6 +66,90 @@ impl Default for BrokerConfig {
             max_decompressed_bytes: 64 << 20,
             retention_check_interval: Duration::from_mins(5),
             groups: GroupConfig::default(),
+        }
+    }
+}
+
+/// How a broker is served over TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where to listen. `localhost:9092` by default, which is 127.0.0.1 and, where there is IPv6, ::1.
+    pub listen: Vec<ListenAddress>,
+    /// What clients are told to connect to; by default the address at which they reached the server.
+    pub advertise: Option<NodeAddress>,
+    /// Whether a topic that a client asks for is created. True by default, as in Kafka.
+    pub auto_create_topics: bool,
+    /// How many partitions a topic gets whose creator does not say. 1 by default.
+    pub default_partitions: u32,
+    /// What clients may cost.
+    pub limits: Limits,
+}
+
+/// What clients may cost before they are refused, or wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once. 20,000 by default; never more than half of the descriptors that the process may open, since the
+    /// log needs some.
+    pub connections: usize,
+    /// Connections at once from one address. 15,000 by default.
+    pub connections_per_address: usize,
+    /// Bytes of one request. 100 MiB by default, Kafka's `socket.request.max.bytes`.
+    pub request_bytes: usize,
+    /// Bytes that all requests under way take together: received, or decoded. 64 MiB by default. One request at a time may
+    /// go beyond it, so that requests which are half there cannot wait for each other.
+    pub request_memory: usize,
+    /// Bytes that all responses take together until they are sent. 64 MiB by default. One response at a time may go beyond it.
+    pub response_memory: usize,
+    /// Requests of one connection that are under way at once. 32 by default; the next one is read once the first is answered.
+    pub requests_per_connection: usize,
+    /// Bytes of records in one fetch response, whatever the client asks for. 55 MiB by default, Kafka's `fetch.max.bytes`.
+    pub fetch_bytes: usize,
+    /// Until the first request has begun. 30 s by default.
+    pub first_request: Duration,
+    /// Between two requests, if none is under way. 10 min by default, Kafka's `connections.max.idle.ms`.
+    pub idle: Duration,
+    /// How long a transfer of a request or a response may be slower than [`Limits::bytes_per_second`]. 60 s by default.
+    pub transfer: Duration,
+    /// How fast a transfer must be on average. 16 KiB/s by default.
+    pub bytes_per_second: u64,
+    /// How long a transfer that holds memory others wait for may be slower than [`Limits::wanted_bytes_per_second`]. 2 s by
+    /// default.
+    pub wanted_grace: Duration,
+    /// How fast a transfer must be on average while others wait for memory. 256 KiB/s by default.
+    pub wanted_bytes_per_second: u64,
+    /// How long requests under way may take once the server shuts down. 5 s by default.
+    pub shutdown: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddress::localhost(9092)],
+            advertise: None,
+            auto_create_topics: true,
+            default_partitions: 1,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            connections_per_address: 15_000,
+            request_bytes: 100 << 20,
+            request_memory: 64 << 20,
+            response_memory: 64 << 20,
+            requests_per_connection: 32,
+            fetch_bytes: 55 << 20,
+            first_request: Duration::from_secs(30),
+            idle: Duration::from_mins(10),
+            transfer: Duration::from_secs(60),
+            bytes_per_second: 16 << 10,
+            wanted_grace: Duration::from_secs(2),
+            wanted_bytes_per_second: 256 << 10,
+            shutdown: Duration::from_secs(5),
         }
     }
 }

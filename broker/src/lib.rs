@@ -1,8 +1,8 @@
-//! The broker inside the process: topics, partitions whose appends are durable before they are acknowledged, fetches
-//! that wait for news, and committed offsets, all in one data directory.
+//! The broker: topics, partitions whose appends are durable before they are acknowledged, fetches
+//! that wait for news, and committed offsets, all in one data directory; and its port.
 //!
-//! [`Broker`] is what callers hold. Each API of Kafka's protocol will be a handler of its own under `handlers/`, on top
-//! of the same methods; nothing here knows the network.
+//! [`Broker`] is what callers hold. [`Server`] serves it in Kafka's protocol: each API is a handler of its own under
+//! `handlers/`, on top of the same methods; nothing but `server/` knows the network.
 //!
 //! Invariants:
 //! - Under [`Durability::Fsync`], the default, what is acknowledged or returned survives a power loss: the high
@@ -11,16 +11,19 @@
 //! - A topic exists exactly while its metadata file does.
 
 mod broker;
+mod clock;
 mod config;
 mod durability;
 mod error;
 mod groups;
+mod handlers;
 mod offsets;
 mod partition;
+mod server;
 mod topic;
 
 pub use broker::Broker;
-pub use config::{BrokerConfig, GroupConfig};
+pub use config::{BrokerConfig, GroupConfig, Limits, ServerConfig};
 pub use durability::Durability;
 pub use error::BrokerError;
 pub use groups::{
@@ -30,5 +33,6 @@ pub use groups::{
 };
 pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
+pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server};
 pub use topic::{CompressionType, MAX_PARTITIONS, Topic, TopicConfig, TopicId, TopicPartition, is_internal};
 pub use topo_log::{ProducerError, Retention, TimestampedOffset};

@@ -1,4 +1,4 @@
-//! Kafka's record batches and partitioner, without any I/O.
+//! Kafka's record batches, the guard before its requests, and its partitioner, without any I/O.
 //!
 //! A batch is stored and sent verbatim: it is checked once where it enters ([`check`]), placed in its partition by
 //! patching the two fields its checksum does not cover ([`place`]), and decoded only where records are wanted
@@ -6,6 +6,7 @@
 //! before anything is reserved for it.
 
 pub mod batch;
+pub mod guard;
 mod partitioner;
 mod varint;
 

@@ -1,4 +1,4 @@
-//! Zigzag varints, as records use them, and a cursor that never reads past its bytes.
+//! Varints, zigzag as records use them and plain as messages do, and a cursor that never reads past its bytes.
 
 use bytes::{BufMut, BytesMut};
 
@@ -62,6 +62,28 @@ impl<'a> Cursor<'a> {
         Some(start..self.position)
     }
 
+    /// The next `N` bytes.
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = *self.bytes.get(self.position..)?.first_chunk()?;
+        self.position += N;
+        Some(bytes)
+    }
+
+    /// A plain varint of up to 32 bits, as lengths and tags are written; `None` where the bytes end or the number does not.
+    pub(crate) fn unsigned(&mut self) -> Option<u32> {
+        let mut value = 0_u32;
+        for shift in (0..35).step_by(7) {
+            let byte = self.byte()?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                // The fifth byte holds four bits.
+                let overlong = shift == 28 && byte > 0xf;
+                return (!overlong).then_some(value);
+            }
+        }
+        None
+    }
+
     /// A zigzag varint of up to 64 bits; `None` where the bytes end or the number does not.
     pub(crate) fn varlong(&mut self) -> Option<i64> {
         let mut value = 0_u64;
@@ -118,6 +140,22 @@ mod tests {
         beyond[9] = 0x02;
         assert_eq!(Cursor::at(&beyond, 0).varlong(), None);
         assert_eq!(Cursor::at(&encoded(i64::from(i32::MAX) + 1), 0).varint(), None);
+    }
+
+    #[test]
+    fn a_plain_varint_has_32_bits() {
+        for (bytes, value) in [
+            (&[0x00][..], Some(0)),
+            (&[0x7f], Some(127)),
+            (&[0x80, 0x01], Some(128)),
+            (&[0xff, 0xff, 0xff, 0xff, 0x0f], Some(u32::MAX)),
+            (&[0xff, 0xff, 0xff, 0xff, 0x1f], None),
+            (&[0x80, 0x80, 0x80, 0x80, 0x80, 0x00], None),
+            (&[0x80], None),
+            (&[], None),
+        ] {
+            assert_eq!(Cursor::at(bytes, 0).unsigned(), value, "{bytes:?}");
+        }
     }
 
     proptest! {

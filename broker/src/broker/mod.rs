@@ -5,7 +5,7 @@ mod crash_tests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -343,6 +343,34 @@ impl Broker {
         let Some(topic) = self.shared.offsets_topic.get() else { return Ok(None) };
         let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
         Ok(self.shared.committed.get(group, of, high_watermark))
+    }
+
+    /// All that `group` has committed, durably.
+    pub(crate) fn committed_by(
+        &self,
+        group: &str,
+    ) -> Result<Vec<(TopicPartition, CommittedOffset)>, BrokerError> {
+        let Some(topic) = self.shared.offsets_topic.get() else { return Ok(Vec::new()) };
+        let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
+        Ok(self.shared.committed.all(group, high_watermark))
+    }
+
+    /// The groups that have committed something, durably.
+    pub(crate) fn committers(&self) -> Result<BTreeSet<Arc<str>>, BrokerError> {
+        let Some(topic) = self.shared.offsets_topic.get() else { return Ok(BTreeSet::new()) };
+        let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
+        Ok(self.shared.committed.names(high_watermark))
+    }
+
+    /// Forgets what `group` committed for some partitions, or for `None` all, once everything below the returned offset is
+    /// durable; `None` where there was nothing.
+    pub(crate) fn forget_commits(
+        &self,
+        group: &str,
+        only: Option<&BTreeSet<TopicPartition>>,
+    ) -> Result<Option<i64>, BrokerError> {
+        let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
+        self.shared.committed.forget(offsets_partition(topic)?, group, only)
     }
 
     /// Checks a batch for its topic, and compresses it the topic's way where that has one.

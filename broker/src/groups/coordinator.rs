@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use dashmap::DashMap;
 
@@ -16,7 +16,9 @@ use super::records;
 use super::request::GroupState;
 use super::slot::{Counted, Slot, SlotState};
 use super::timer::Timer;
+use crate::clock::wall_ms;
 use crate::config::GroupConfig;
+use crate::error::BrokerError;
 use crate::partition::Partition;
 
 /// The groups of a broker.
@@ -85,10 +87,6 @@ impl Coordinator {
             // Who waits is told by the end of its channel.
             slot.lock().waiting.clear();
         }
-    }
-
-    pub(super) fn config(&self) -> &GroupConfig {
-        &self.config
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -193,7 +191,9 @@ impl Coordinator {
         self.account(slot, state);
         if state.group.is_new() {
             // It is as if it had never been asked for.
-            let _ = state.group.end();
+            state.group.end();
+        }
+        if state.group.state() == GroupState::Dead {
             self.forget(slot);
         }
     }
@@ -214,6 +214,16 @@ impl Coordinator {
             state.group.stored(number, durable, coordinator.now());
             coordinator.settle(&slot, &mut state);
         });
+    }
+
+    /// Stores that a group is no more; `None` where nothing of it ever was.
+    pub(super) fn write_end(&self, name: &str, state: &SlotState) -> Result<Option<i64>, BrokerError> {
+        match self.partition.get() {
+            Some(partition) if !state.group.is_new() => {
+                records::write(partition, name, None, wall_ms()).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Brings the sums and the timer up to date.
@@ -241,10 +251,4 @@ impl Drop for Coordinator {
     fn drop(&mut self) {
         self.timer.close();
     }
-}
-
-/// Milliseconds since 1970, for records.
-pub(super) fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

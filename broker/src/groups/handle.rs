@@ -1,7 +1,9 @@
 //! What callers hold: the requests of the group protocol, typed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::coordinator::Coordinator;
@@ -10,13 +12,17 @@ use super::field::fits;
 use super::group::Ticket;
 use super::membership::{MemberConfig, Membership};
 use super::request::{
-    Claim, GroupDescription, GroupState, JoinRequest, Joined, Leaving, SyncRequest, Synced,
+    Claim, GroupDescription, GroupListing, GroupState, JoinRequest, Joined, Leaving, SyncRequest, Synced,
 };
 use super::slot::{Slot, Waiter};
+use super::subscription::Subscription;
 use crate::broker::Broker;
 use crate::error::shown;
 use crate::offsets::CommittedOffset;
 use crate::topic::TopicPartition;
+
+/// The kind of group that reads topics.
+pub(super) const CONSUMER: &str = "consumer";
 
 /// Consumer groups of a broker: Kafka's classic group protocol, for members in this process and outside alike.
 ///
@@ -136,9 +142,129 @@ impl Groups {
         Ok(self.broker.commit_durable(next_offset).await?)
     }
 
-    /// A group as it stands; `None` where there is none with members, or that ever had any.
-    pub fn describe(&self, group: &str) -> Option<GroupDescription> {
-        self.coordinator.with(group, |_, state, _| state.group.describe())
+    /// What a group last committed for a partition, durably; `None` where it never did.
+    ///
+    /// # Errors
+    /// [`GroupError::Broker`] where the broker is closed.
+    pub fn fetch(&self, group: &str, of: &TopicPartition) -> Result<Option<CommittedOffset>, GroupError> {
+        Ok(self.broker.committed(group, of)?)
+    }
+
+    /// All that a group has committed, durably, by topic and partition.
+    ///
+    /// # Errors
+    /// As [`Groups::fetch`].
+    pub fn fetch_all(&self, group: &str) -> Result<Vec<(TopicPartition, CommittedOffset)>, GroupError> {
+        Ok(self.broker.committed_by(group)?)
+    }
+
+    /// A group as it stands; one that there is not is [`GroupState::Dead`].
+    ///
+    /// # Errors
+    /// [`GroupError::InvalidGroup`], or as [`Groups::fetch`].
+    pub fn describe(&self, group: &str) -> Result<GroupDescription, GroupError> {
+        check_name(group)?;
+        if let Some(description) = self.coordinator.with(group, |_, state, _| state.group.describe()) {
+            return Ok(description);
+        }
+        let state = if self.fetch_all(group)?.is_empty() { GroupState::Dead } else { GroupState::Empty };
+        Ok(GroupDescription {
+            state,
+            generation: 0,
+            protocol_type: "".into(),
+            protocol: "".into(),
+            members: Vec::new(),
+        })
+    }
+
+    /// All groups by name: those that have or had members, and those that have committed something.
+    ///
+    /// # Errors
+    /// As [`Groups::fetch`].
+    pub fn list(&self) -> Result<Vec<GroupListing>, GroupError> {
+        let empty = |group: Arc<str>| {
+            let protocol_type = "".into();
+            (group.clone(), GroupListing { group, protocol_type, state: GroupState::Empty })
+        };
+        let mut groups: BTreeMap<Arc<str>, GroupListing> =
+            self.broker.committers()?.into_iter().map(empty).collect();
+        for slot in self.coordinator.slots() {
+            let state = slot.lock();
+            let (protocol_type, state) = (state.group.protocol_type(), state.group.state());
+            if state != GroupState::Dead {
+                let group = slot.name.clone();
+                groups.insert(group.clone(), GroupListing { group, protocol_type, state });
+            }
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    /// Deletes a group without members, and all that it committed, durably.
+    ///
+    /// # Errors
+    /// [`GroupError::NotEmpty`] or [`GroupError::NotFound`] with nothing deleted; [`GroupError::Broker`].
+    pub async fn delete(&self, group: &str) -> Result<(), GroupError> {
+        check_name(group)?;
+        self.check_known(group)?;
+        self.prepare().await?;
+        let (deleted, _) = self.coordinator.with_new(group, |state, _| {
+            if state.group.is_active() {
+                return Err(GroupError::NotEmpty);
+            }
+            let forgotten = self.broker.forget_commits(group, None)?;
+            let next_offset = match self.coordinator.write_end(group, state)? {
+                Some(next_offset) => Some(next_offset),
+                None => forgotten,
+            };
+            state.group.end();
+            Ok(next_offset)
+        })?;
+        if let Some(next_offset) = deleted? {
+            self.broker.commit_durable(next_offset).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what a group committed for partitions, durably, but for those of topics that its members read: these topics
+    /// are returned.
+    ///
+    /// # Errors
+    /// [`GroupError::NotFound`]; [`GroupError::NotEmpty`] where the group has members of another kind than consumers;
+    /// [`GroupError::Broker`].
+    pub async fn delete_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeSet<Arc<str>>, GroupError> {
+        check_name(group)?;
+        self.check_known(group)?;
+        self.prepare().await?;
+        let (deleted, _) = self.coordinator.with_new(group, |state, _| {
+            if state.group.is_active() && *state.group.protocol_type() != *CONSUMER {
+                return Err(GroupError::NotEmpty);
+            }
+            // What cannot be read may be any topic's.
+            let subscription = |metadata: &Bytes| Subscription::decode(metadata.clone());
+            let subscriptions: Option<Vec<_>> = state.group.subscriptions().map(subscription).collect();
+            let subscriptions = subscriptions.ok_or(GroupError::NotEmpty)?;
+            let read: BTreeSet<Arc<str>> = subscriptions.into_iter().flat_map(|said| said.topics).collect();
+            let (kept, deleted): (BTreeSet<_>, BTreeSet<_>) =
+                partitions.iter().cloned().partition(|of| read.contains(&of.topic));
+            let next_offset = self.broker.forget_commits(group, Some(&deleted))?;
+            Ok((next_offset, kept.into_iter().map(|of| of.topic).collect()))
+        })?;
+        let (next_offset, kept) = deleted?;
+        if let Some(next_offset) = next_offset {
+            self.broker.commit_durable(next_offset).await?;
+        }
+        Ok(kept)
+    }
+
+    fn check_known(&self, group: &str) -> Result<(), GroupError> {
+        match self.describe(group)?.state {
+            GroupState::Dead => Err(GroupError::NotFound(shown(group))),
+            _ => Ok(()),
+        }
     }
 
     /// A member in this process, which joins when it is first asked for a change.
@@ -149,16 +275,6 @@ impl Groups {
     /// How many partitions a topic has; `None` where there is none.
     pub(super) fn partition_count(&self, topic: &str) -> Option<u32> {
         self.broker.topic(topic).ok().map(|topic| topic.partition_count())
-    }
-
-    /// Names, kinds and states of the groups that have or had members.
-    pub(super) fn states(&self) -> Vec<(Arc<str>, Arc<str>, GroupState)> {
-        let slots = self.coordinator.slots();
-        let state = |slot: Arc<Slot>| {
-            let state = slot.lock();
-            (slot.name.clone(), state.group.protocol_type(), state.group.state())
-        };
-        slots.into_iter().map(state).filter(|(_, _, state)| *state != GroupState::Dead).collect()
     }
 
     /// Sees that there is a topic for the records.

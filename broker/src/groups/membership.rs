@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::assignor::{Assignor, Subscriber};
 use super::error::GroupError;
-use super::handle::Groups;
+use super::handle::{CONSUMER, Groups};
 use super::request::{Claim, JoinRequest, Joined, Leaving, SyncRequest};
 use super::subscription::{Assignment, Subscription};
 use crate::offsets::CommittedOffset;
@@ -222,7 +222,7 @@ impl Membership {
             client_host: "/in-process".into(),
             session_timeout: self.config.session_timeout,
             rebalance_timeout: self.config.rebalance_timeout,
-            protocol_type: "consumer".into(),
+            protocol_type: CONSUMER.into(),
             protocols: protocols.map(|assignor| (assignor.name().into(), metadata.clone())).collect(),
             needs_known_id: false,
             can_skip_assignment: false,

@@ -22,6 +22,8 @@ pub(crate) mod records;
 mod request;
 mod slot;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 pub use assignor::{Assignor, Subscriber};

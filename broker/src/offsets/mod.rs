@@ -4,6 +4,7 @@
 //! value is kept with the offset of the record that holds it and is seen once the high watermark has passed that record;
 //! so neither the order in which commits are woken nor a commit that stopped waiting can make memory and topic differ.
 
+mod group;
 mod history;
 mod record;
 

@@ -204,16 +204,9 @@ impl Group {
         }
     }
 
-    /// Ends the group: it takes nobody any more.
-    pub(crate) fn end(&mut self) -> Result<(), GroupError> {
-        match self.state {
-            GroupState::Empty if self.pending.is_empty() => {
-                self.state = GroupState::Dead;
-                Ok(())
-            }
-            GroupState::Empty | GroupState::Dead => Err(GroupError::Unavailable),
-            _ => Err(GroupError::NotEmpty),
-        }
+    /// Ends a group without members: it takes nobody any more.
+    pub(crate) fn end(&mut self) {
+        self.state = GroupState::Dead;
     }
 
     /// Removes who was silent for too long, and goes on where waiting is over.

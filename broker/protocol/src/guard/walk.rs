@@ -1,0 +1,223 @@
+//! Walks a request's body along its shape.
+//!
+//! Invariant: nothing is reserved, and no byte is read twice or left unread.
+
+use super::shape::{Element, Field, Kind, Request, Structure};
+use crate::varint::Cursor;
+
+/// Why a request is not decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardError {
+    /// The bytes end within a field, or its length or count goes beyond them.
+    #[error("{0} reaches beyond the end of the request")]
+    Truncated(&'static str),
+    /// A length, count or tag that cannot be one.
+    #[error("{0} has a length that no value has")]
+    Length(&'static str),
+    /// Bytes follow the last field.
+    #[error("{0} bytes follow the request's last field")]
+    TrailingBytes(usize),
+    /// Decoding it would take far more memory than it has bytes.
+    #[error("a request of {body} bytes would take {decoded} bytes of memory, more than is granted")]
+    TooCostly {
+        /// Bytes of the body.
+        body: usize,
+        /// Bytes that decoding it takes.
+        decoded: usize,
+    },
+    /// The version is not described.
+    #[error("version {version} of {api} is not supported")]
+    Version {
+        /// The API's name.
+        api: &'static str,
+        /// The version asked for.
+        version: i16,
+    },
+}
+
+/// The most memory that is granted to decode a body of `body` bytes: eight times as much, and 64 KiB.
+///
+/// No request that a client has reason to send comes near it: its names are longer than the bookkeeping of an empty one.
+pub const fn most_decoded_bytes(body: usize) -> usize {
+    body.saturating_mul(8).saturating_add(64 << 10)
+}
+
+/// Checks that `body` is exactly one request of that shape and version, and returns how many bytes of memory decoding it
+/// takes besides the body's own.
+///
+/// # Errors
+/// The [`GuardError`] that says what is wrong.
+pub fn check(request: &Request, version: i16, body: &[u8]) -> Result<usize, GuardError> {
+    if !request.versions.contains(version) {
+        return Err(GuardError::Version { api: request.name, version });
+    }
+    let is_flexible = version >= request.flexible_from;
+    let mut walk = Walk { cursor: Cursor::at(body, 0), version, is_flexible, decoded: 0 };
+    walk.structure(&request.body)?;
+    match walk.cursor.remaining() {
+        0 => {}
+        extra => return Err(GuardError::TrailingBytes(extra)),
+    }
+    if walk.decoded > most_decoded_bytes(body.len()) {
+        return Err(GuardError::TooCostly { body: body.len(), decoded: walk.decoded });
+    }
+    Ok(walk.decoded)
+}
+
+/// Tagged fields, for messages about them.
+const TAGGED: &str = "a tagged field";
+/// Bytes of a text that an array holds, once decoded: it points into the body.
+const STRING_BYTES: usize = 32;
+/// What the map of skipped tagged fields takes at most for each so many of them begun.
+const TAGS_PER_NODE: usize = 5;
+const NODE_BYTES: usize = 512;
+
+struct Walk<'a> {
+    cursor: Cursor<'a>,
+    version: i16,
+    is_flexible: bool,
+    /// Bytes of memory that decoding takes.
+    decoded: usize,
+}
+
+impl Walk<'_> {
+    fn structure(&mut self, structure: &Structure) -> Result<(), GuardError> {
+        for field in structure.fields {
+            if field.versions.contains(self.version) {
+                self.field(field)?;
+            }
+        }
+        if self.is_flexible { self.tagged_fields(structure.tagged) } else { Ok(()) }
+    }
+
+    fn field(&mut self, field: &Field) -> Result<(), GuardError> {
+        self.value(field.name, &field.kind)
+    }
+
+    fn value(&mut self, name: &'static str, kind: &Kind) -> Result<(), GuardError> {
+        match kind {
+            Kind::Fixed(bytes) => self.skip(name, *bytes),
+            Kind::String => self.text(name).and_then(|bytes| self.present(name, bytes)),
+            Kind::NullableString => self.text(name).map(drop),
+            Kind::Bytes => self.opaque(name).and_then(|bytes| self.present(name, bytes)),
+            Kind::NullableBytes => self.opaque(name).map(drop),
+            Kind::Array(element) => {
+                let count = self.length(name)?;
+                self.elements(name, count.ok_or(GuardError::Length(name))?, element)
+            }
+            Kind::NullableArray(element) => match self.length(name)? {
+                Some(count) => self.elements(name, count, element),
+                None => Ok(()),
+            },
+            Kind::Optional(structure) => match self.cursor.byte() {
+                Some(1) => self.structure(structure),
+                Some(0xff) => Ok(()),
+                Some(_) => Err(GuardError::Length(name)),
+                None => Err(GuardError::Truncated(name)),
+            },
+        }
+    }
+
+    fn elements(&mut self, name: &'static str, count: usize, element: &Element) -> Result<(), GuardError> {
+        // Every element takes a byte at least, so a count that passes here cannot overflow what follows.
+        if count > self.cursor.remaining() {
+            return Err(GuardError::Truncated(name));
+        }
+        let bytes = match element {
+            Element::Int32 => 4,
+            Element::String => STRING_BYTES,
+            Element::Structure(structure) => structure.bytes,
+        };
+        self.decoded = self.decoded.saturating_add(count.saturating_mul(bytes));
+        match element {
+            Element::Int32 => self.skip(name, count * 4),
+            Element::String => (0..count).try_for_each(|_| self.value(name, &Kind::String)),
+            Element::Structure(structure) => (0..count).try_for_each(|_| self.structure(structure)),
+        }
+    }
+
+    fn tagged_fields(&mut self, known: &[(u32, Kind)]) -> Result<(), GuardError> {
+        let count = self.unsigned(TAGGED)?;
+        let mut skipped: usize = 0;
+        for _ in 0..count {
+            let tag = self.unsigned(TAGGED)?;
+            let bytes = self.unsigned(TAGGED)? as usize;
+            if bytes > self.cursor.remaining() {
+                return Err(GuardError::Truncated(TAGGED));
+            }
+            let end = self.cursor.remaining() - bytes;
+            match known.iter().find(|(known, _)| *known == tag) {
+                // The decoder reads the value and not its length: they must agree.
+                Some((_, kind)) => self.value(TAGGED, kind)?,
+                None => {
+                    skipped += 1;
+                    self.skip(TAGGED, bytes)?;
+                }
+            }
+            if self.cursor.remaining() != end {
+                return Err(GuardError::Length(TAGGED));
+            }
+        }
+        self.decoded = self.decoded.saturating_add(skipped.div_ceil(TAGS_PER_NODE) * NODE_BYTES);
+        Ok(())
+    }
+
+    /// A text's bytes; `None` for null.
+    fn text(&mut self, name: &'static str) -> Result<Option<usize>, GuardError> {
+        if self.is_flexible {
+            return self.opaque(name);
+        }
+        let length = self.fixed(name)?;
+        self.bounded(name, i16::from_be_bytes(length).into())
+    }
+
+    /// Opaque bytes, or `None` for null.
+    fn opaque(&mut self, name: &'static str) -> Result<Option<usize>, GuardError> {
+        let bytes = self.length(name)?;
+        if let Some(bytes) = bytes {
+            self.skip(name, bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// A length or count; `None` for null.
+    fn length(&mut self, name: &'static str) -> Result<Option<usize>, GuardError> {
+        if self.is_flexible {
+            return Ok((self.unsigned(name)? as usize).checked_sub(1));
+        }
+        match i32::from_be_bytes(self.fixed(name)?) {
+            -1 => Ok(None),
+            length => usize::try_from(length).map(Some).map_err(|_| GuardError::Length(name)),
+        }
+    }
+
+    /// Skips as many bytes as a 16-bit length said, if it was one.
+    fn bounded(&mut self, name: &'static str, length: i64) -> Result<Option<usize>, GuardError> {
+        if length == -1 {
+            return Ok(None);
+        }
+        let bytes = usize::try_from(length).map_err(|_| GuardError::Length(name))?;
+        self.skip(name, bytes)?;
+        Ok(Some(bytes))
+    }
+
+    fn present(&self, name: &'static str, bytes: Option<usize>) -> Result<(), GuardError> {
+        bytes.map(drop).ok_or(GuardError::Length(name))
+    }
+
+    fn unsigned(&mut self, name: &'static str) -> Result<u32, GuardError> {
+        if self.cursor.remaining() == 0 {
+            return Err(GuardError::Truncated(name));
+        }
+        self.cursor.unsigned().ok_or(GuardError::Length(name))
+    }
+
+    fn fixed<const N: usize>(&mut self, name: &'static str) -> Result<[u8; N], GuardError> {
+        self.cursor.array().ok_or(GuardError::Truncated(name))
+    }
+
+    fn skip(&mut self, name: &'static str, bytes: usize) -> Result<(), GuardError> {
+        self.cursor.take(bytes).map(drop).ok_or(GuardError::Truncated(name))
+    }
+}

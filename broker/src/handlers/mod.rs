@@ -1,0 +1,53 @@
+//! The APIs of Kafka's protocol, one file each.
+//!
+//! A handler is a type without values that implements [`Handler`]; a line in `server::dispatch::APIS` makes it served. Which
+//! versions there are is said once, by the shape of its request in `topo_protocol::guard`. What is not in a version must keep
+//! its default there: the encoder refuses the rest, and the connection is closed.
+
+pub(crate) mod api_versions;
+mod code;
+pub(crate) mod delete_groups;
+pub(crate) mod describe_groups;
+pub(crate) mod find_coordinator;
+mod group_code;
+pub(crate) mod heartbeat;
+pub(crate) mod join_group;
+pub(crate) mod leave_group;
+pub(crate) mod list_groups;
+pub(crate) mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_delete;
+pub(crate) mod offset_fetch;
+pub(crate) mod sync_group;
+
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+
+use crate::server::{Call, Order, Reply};
+
+/// This broker's number; it is also the controller, the leader of all partitions and the coordinator of all groups.
+pub(crate) const NODE_ID: i32 = 0;
+/// There is one leader, and it never changes.
+pub(crate) const LEADER_EPOCH: i32 = 0;
+
+/// One API.
+pub(crate) trait Handler {
+    /// What is asked.
+    type Request: Decodable;
+    /// What is answered.
+    type Response: Encodable + HeaderVersion + Send + 'static;
+    /// The API's number.
+    const KEY: ApiKey;
+    /// Whether the connection's next request is started before this one's answer is there.
+    const ORDER: Order = Order::Alone;
+
+    /// Handles a request that was walked and decoded. What comes before the future happens in the order of requests; errors
+    /// go into the response. A handler that may wait long ends its wait when [`Shared::stopping`] does; dropping its future
+    /// must lose nothing that was acknowledged.
+    ///
+    /// [`Shared::stopping`]: crate::server::Shared::stopping
+    fn handle(
+        call: Call,
+        request: Self::Request,
+    ) -> impl Future<Output = Reply<Self::Response>> + Send + 'static;
+}

@@ -1,0 +1,117 @@
+//! A broker's port: listeners, connections, requests in and responses out.
+//!
+//! ```text
+//! listener ──▶ connection: frames ──▶ dispatch ──▶ handlers/… ──▶ answers, in the order of requests
+//!                 │                      │
+//!                 └─ memory: charged     └─ guard: walked before it is decoded
+//! ```
+//!
+//! Invariants: nothing from the network is decoded before the guard has walked it; memory is charged before it is taken; a
+//! connection's answers leave in the order of its requests; whatever one connection does, the others are served.
+
+mod address;
+mod connection;
+mod dispatch;
+mod frame;
+mod listener;
+mod memory;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use address::{ListenAddress, NodeAddress, NotAnAddress};
+pub(crate) use dispatch::{APIS, Call, Order, Reply, advertised};
+pub use listener::BindError;
+use listener::Seats;
+pub(crate) use memory::{Charge, Memory};
+
+use crate::broker::Broker;
+use crate::config::ServerConfig;
+
+/// Serves a broker in Kafka's protocol, from when it is bound until it is shut down or dropped.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use topo_broker::{Broker, BrokerConfig, ListenAddress, Server, ServerConfig};
+///
+/// let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path(), BrokerConfig::default())?;
+/// let config = ServerConfig { listen: vec![ListenAddress::localhost(0)], ..ServerConfig::default() };
+/// let server = Server::bind(broker.clone(), config)?;
+/// println!("bootstrap.servers={}", server.local_addrs()[0]);
+/// server.shutdown().await;
+/// broker.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    local_addrs: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) broker: Broker,
+    pub(crate) config: ServerConfig,
+    /// What requests under way take.
+    pub(crate) requests: Memory,
+    /// What responses take until they are sent.
+    pub(crate) responses: Memory,
+    seats: Arc<Seats>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Completes when the server is to stop: who waits for something that may never come waits for this as well.
+    pub(crate) async fn stopping(&self) {
+        // Where the sender is gone, so is the server.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+}
+
+impl Server {
+    /// Listens at every address of `config`, and serves from then on.
+    ///
+    /// # Errors
+    /// [`BindError`]: nothing is served.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O and timers.
+    pub fn bind(broker: Broker, config: ServerConfig) -> Result<Self, BindError> {
+        let listeners = listener::bind(&config.listen)?;
+        let local_addrs = listeners.iter().map(|(_, address)| *address).collect();
+        let (stop, stopped) = watch::channel(false);
+        let limits = &config.limits;
+        let shared = Arc::new(Shared {
+            requests: Memory::new(limits.request_memory),
+            responses: Memory::new(limits.response_memory),
+            seats: Seats::new(limits),
+            stop: stopped,
+            broker,
+            config,
+        });
+        let listen = |(listener, _)| tokio::spawn(listener::accept(listener, shared.clone()));
+        Ok(Self { local_addrs, stop, listeners: listeners.into_iter().map(listen).collect() })
+    }
+
+    /// Where it listens, in the order of the configuration; `localhost` may be two.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// Stops listening, answers the requests under way within `limits.shutdown`, and closes all connections. The broker
+    /// stays open.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        for listener in self.listeners {
+            if let Err(error) = listener.await {
+                tracing::error!(%error, "a listener ended early");
+            }
+        }
+    }
+}

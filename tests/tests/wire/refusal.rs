@@ -1,0 +1,83 @@
+//! What is no request ends its connection, and nobody else's.
+
+use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use topo_tests::wire_client::{WireClient, frame};
+
+use super::Served;
+
+/// Whether the server still answers.
+async fn is_served(served: &Served) -> bool {
+    served.client().await.ask(0, &ApiVersionsRequest::default()).await.error_code == 0
+}
+
+/// Sends bytes on a connection of their own, which has to be closed unanswered.
+async fn closed(served: &Served, bytes: &[u8]) {
+    let mut client = served.client().await;
+    client.send_bytes(bytes).await;
+    let answer = client.receive_bytes().await;
+    assert!(answer.is_none(), "{bytes:02x?} is answered with {answer:02x?}");
+}
+
+#[tokio::test]
+async fn what_is_no_request_closes_its_connection() {
+    let served = Served::start().await;
+    let metadata = frame(1, 4, &MetadataRequest::default());
+    let with = |at: usize, bytes: &[u8]| {
+        let mut frame = metadata.to_vec();
+        frame[at..at + bytes.len()].copy_from_slice(bytes);
+        frame
+    };
+    let trailing = [&(metadata.len() as i32 - 3).to_be_bytes(), &metadata[4..], &[0]].concat();
+    for bytes in [
+        b"\xff\xff\xff\xff".to_vec(),
+        b"\x7f\xff\xff\xff".to_vec(),
+        b"\x00\x00\x00\x00".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        // Key 71 is telemetry, which nobody is to be told of.
+        with(4, &71_i16.to_be_bytes()),
+        with(4, &(-1_i16).to_be_bytes()),
+        with(6, &99_i16.to_be_bytes()),
+        with(12, &i16::MAX.to_be_bytes()),
+        trailing,
+    ] {
+        closed(&served, &bytes).await;
+    }
+    assert!(is_served(&served).await);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_asked_before_is_answered_first() {
+    let served = Served::start().await;
+    let mut client = served.client().await;
+    let id = client.send(4, &MetadataRequest::default()).await;
+    client.send_bytes(b"\xff\xff\xff\xff").await;
+    client.receive::<MetadataRequest>(4, id).await;
+    assert!(client.receive_bytes().await.is_none());
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn random_bytes_harm_nobody() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let served = Served::start().await;
+    let sound = frame(1, 9, &MetadataRequest::default());
+    for _ in 0..300 {
+        let mut bytes = sound.to_vec();
+        for _ in 0..random.random_range(1..4) {
+            // Behind the length.
+            let at = random.random_range(4..bytes.len());
+            bytes[at] = random.random();
+        }
+        let mut client = WireClient::connect(served.address()).await;
+        client.send_bytes(&bytes).await;
+        client.finish().await;
+        client.receive_bytes().await;
+    }
+    assert!(is_served(&served).await);
+    served.stop().await;
+}
