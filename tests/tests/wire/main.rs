@@ -1,6 +1,7 @@
 //! The broker over TCP, as any client sees it.
 
 mod cluster;
+mod groups;
 mod refusal;
 
 use std::net::SocketAddr;
