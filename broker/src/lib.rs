@@ -17,12 +17,14 @@ mod durability;
 mod error;
 mod groups;
 mod handlers;
+mod identity;
 mod offsets;
 mod partition;
+mod sealed_text;
 mod server;
 mod topic;
 
-pub use broker::Broker;
+pub use broker::{Appending, Broker};
 pub use config::{BrokerConfig, GroupConfig, Limits, ServerConfig};
 pub use durability::Durability;
 pub use error::BrokerError;

@@ -1,8 +1,11 @@
 //! The broker over TCP, as any client sees it.
 
+mod admin;
 mod cluster;
 mod groups;
+mod records;
 mod refusal;
+mod requests;
 
 use std::net::SocketAddr;
 
