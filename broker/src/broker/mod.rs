@@ -2,10 +2,12 @@
 
 #[cfg(test)]
 mod crash_tests;
+mod groups;
+mod offsets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,7 +19,7 @@ use topo_protocol::{check, recompress};
 
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
-use crate::groups::{Coordinator, Groups};
+use crate::groups::Coordinator;
 use crate::identity::Identity;
 use crate::offsets::{CommittedOffset, CommittedOffsets};
 use crate::partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
@@ -381,30 +383,6 @@ impl Broker {
         self.commit_durable(next_offset).await
     }
 
-    /// The first half of [`Broker::commit`], once there is a topic for it: durable once everything below the returned
-    /// offset is.
-    pub(crate) fn write_commit(
-        &self,
-        group: &str,
-        offsets: &[(TopicPartition, CommittedOffset)],
-    ) -> Result<i64, BrokerError> {
-        let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
-        let check = |of: &TopicPartition| {
-            let topic = self.topic(&of.topic)?;
-            if topic.is_retiring() {
-                return Err(BrokerError::UnknownTopic(of.topic.clone()));
-            }
-            topic.partition(of.partition).map(drop)
-        };
-        self.shared.committed.write(offsets_partition(topic)?, group, offsets, check)
-    }
-
-    /// The second half.
-    pub(crate) async fn commit_durable(&self, next_offset: i64) -> Result<(), BrokerError> {
-        let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
-        offsets_partition(topic)?.until_durable(next_offset).await
-    }
-
     /// What `group` last committed for a partition, durably; `None` where it never did.
     ///
     /// # Errors
@@ -417,34 +395,6 @@ impl Broker {
         let Some(topic) = self.shared.offsets_topic.get() else { return Ok(None) };
         let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
         Ok(self.shared.committed.get(group, of, high_watermark))
-    }
-
-    /// All that `group` has committed, durably.
-    pub(crate) fn committed_by(
-        &self,
-        group: &str,
-    ) -> Result<Vec<(TopicPartition, CommittedOffset)>, BrokerError> {
-        let Some(topic) = self.shared.offsets_topic.get() else { return Ok(Vec::new()) };
-        let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
-        Ok(self.shared.committed.all(group, high_watermark))
-    }
-
-    /// The groups that have committed something, durably.
-    pub(crate) fn committers(&self) -> Result<BTreeSet<Arc<str>>, BrokerError> {
-        let Some(topic) = self.shared.offsets_topic.get() else { return Ok(BTreeSet::new()) };
-        let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
-        Ok(self.shared.committed.names(high_watermark))
-    }
-
-    /// Forgets what `group` committed for some partitions, or for `None` all, once everything below the returned offset is
-    /// durable; `None` where there was nothing.
-    pub(crate) fn forget_commits(
-        &self,
-        group: &str,
-        only: Option<&BTreeSet<TopicPartition>>,
-    ) -> Result<Option<i64>, BrokerError> {
-        let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
-        self.shared.committed.forget(offsets_partition(topic)?, group, only)
     }
 
     /// Checks a batch for its topic, and compresses it the topic's way where that has one.
@@ -467,20 +417,6 @@ impl Broker {
             }
             _ => Ok(batch),
         }
-    }
-
-    /// Consumer groups, for members in this process as for those outside. Offsets that are committed through it are
-    /// checked against the group's generation; [`Broker::commit`] asks no group.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime with timers.
-    pub fn groups(&self) -> Groups {
-        Groups::new(self.clone(), self.shared.groups.clone())
-    }
-
-    /// The log of committed offsets and groups, created where it is missing.
-    pub(crate) async fn offsets_log(&self) -> Result<Arc<Partition>, BrokerError> {
-        offsets_partition(&*self.offsets_topic().await?).cloned()
     }
 
     /// The topic of committed offsets, created where it is missing.

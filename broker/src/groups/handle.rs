@@ -155,7 +155,7 @@ impl Groups {
     /// # Errors
     /// As [`Groups::fetch`].
     pub fn fetch_all(&self, group: &str) -> Result<Vec<(TopicPartition, CommittedOffset)>, GroupError> {
-        Ok(self.broker.committed_by(group)?)
+        Ok(self.broker.all_committed(group)?)
     }
 
     /// A group as it stands; one that there is not is [`GroupState::Dead`].
@@ -187,7 +187,7 @@ impl Groups {
             (group.clone(), GroupListing { group, protocol_type, state: GroupState::Empty })
         };
         let mut groups: BTreeMap<Arc<str>, GroupListing> =
-            self.broker.committers()?.into_iter().map(empty).collect();
+            self.broker.committed_groups()?.into_iter().map(empty).collect();
         for slot in self.coordinator.slots() {
             let state = slot.lock();
             let (protocol_type, state) = (state.group.protocol_type(), state.group.state());
@@ -211,7 +211,7 @@ impl Groups {
             if state.group.is_active() {
                 return Err(GroupError::NotEmpty);
             }
-            let forgotten = self.broker.forget_commits(group, None)?;
+            let forgotten = self.broker.write_deletion(group, None)?;
             let next_offset = match self.coordinator.write_end(group, state)? {
                 Some(next_offset) => Some(next_offset),
                 None => forgotten,
@@ -220,7 +220,7 @@ impl Groups {
             Ok(next_offset)
         })?;
         if let Some(next_offset) = deleted? {
-            self.broker.commit_durable(next_offset).await?;
+            self.broker.deletion_durable(group, next_offset).await?;
         }
         Ok(())
     }
@@ -248,14 +248,14 @@ impl Groups {
             let subscriptions: Option<Vec<_>> = state.group.subscriptions().map(subscription).collect();
             let subscriptions = subscriptions.ok_or(GroupError::NotEmpty)?;
             let read: BTreeSet<Arc<str>> = subscriptions.into_iter().flat_map(|said| said.topics).collect();
-            let (kept, deleted): (BTreeSet<_>, BTreeSet<_>) =
+            let (kept, deleted): (Vec<_>, Vec<_>) =
                 partitions.iter().cloned().partition(|of| read.contains(&of.topic));
-            let next_offset = self.broker.forget_commits(group, Some(&deleted))?;
+            let next_offset = self.broker.write_deletion(group, Some(&deleted))?;
             Ok((next_offset, kept.into_iter().map(|of| of.topic).collect()))
         })?;
         let (next_offset, kept) = deleted?;
         if let Some(next_offset) = next_offset {
-            self.broker.commit_durable(next_offset).await?;
+            self.broker.deletion_durable(group, next_offset).await?;
         }
         Ok(kept)
     }
