@@ -38,8 +38,8 @@ pub struct GroupConfig {
     pub max_total_bytes: usize,
     /// The most groups that have members at a time. 10,000 by default.
     pub max_groups: usize,
-    /// A timer that fires later than this was not late but asleep, and the process with it: members whose heartbeats
-    /// could not be heard meanwhile get their session timeout anew. 2 s by default.
+    /// Time that passes by more than this without the process seeing it is time in which it stood still, and could hear no
+    /// heartbeats: it does not count, and members get their session timeout anew. 2 s by default.
     pub pause_tolerance: Duration,
 }
 

@@ -15,7 +15,7 @@ use super::metadata::GroupMetadata;
 use super::records;
 use super::request::GroupState;
 use super::slot::{Counted, Slot, SlotState};
-use super::timer::Timer;
+use super::timer::{Timer, Wake};
 use crate::clock::wall_ms;
 use crate::config::GroupConfig;
 use crate::error::BrokerError;
@@ -43,7 +43,7 @@ impl Coordinator {
         let coordinator = Arc::new_cyclic(|this| Self {
             config,
             groups: DashMap::new(),
-            timer: Arc::new(Timer::new()),
+            timer: Arc::new(Timer::new(config.pause_tolerance)),
             started: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             bytes: AtomicUsize::new(0),
@@ -70,11 +70,16 @@ impl Coordinator {
         if self.started.swap(true, Ordering::Relaxed) {
             return;
         }
+        // Groups that were stored count from here.
+        self.stood_still(Duration::ZERO);
         let (timer, weak) = (self.timer.clone(), self.this.clone());
         tokio::spawn(async move {
-            while let Some((at, name)) = timer.due().await {
+            while let Some(wake) = timer.wake().await {
                 let Some(coordinator) = weak.upgrade() else { return };
-                coordinator.tick(at, &name);
+                match wake {
+                    Wake::Due(at, name) => coordinator.tick(at, &name),
+                    Wake::StoodStill(late) => coordinator.stood_still(late),
+                }
             }
         });
     }
@@ -164,6 +169,21 @@ impl Coordinator {
             return Err(GroupError::TooManyGroups { max: max_groups });
         }
         Ok(())
+    }
+
+    fn stood_still(&self, late: Duration) {
+        if !late.is_zero() {
+            tracing::info!(
+                ?late,
+                "the process stood still: members of groups get their session timeout anew"
+            );
+        }
+        for slot in self.slots() {
+            let mut state = slot.lock();
+            let now = self.now();
+            state.group.stood_still(late, now);
+            self.settle(&slot, &mut state);
+        }
     }
 
     fn tick(&self, at: Duration, name: &str) {

@@ -2,8 +2,8 @@
 //!
 //! The protocol is the eager one: before a rebalance everything is given back.
 //!
-//! Invariant: between [`Change::Assigned`] and the next change, nobody else of the group is assigned the same partitions,
-//! and a commit is refused once that is not so any more.
+//! Invariant: between [`Change::Assigned`] and the next change nobody else is assigned the same partitions in that
+//! generation, and a commit is refused once there is another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -161,6 +161,13 @@ impl Membership {
     /// As [`Groups::leave`].
     pub fn leave(mut self) -> Result<(), GroupError> {
         self.depart()
+    }
+
+    /// Ends it as a crash would: nobody is told.
+    #[cfg(test)]
+    pub(super) fn die(mut self) {
+        self.place = None;
+        self.member_id = "".into();
     }
 
     fn depart(&mut self) -> Result<(), GroupError> {

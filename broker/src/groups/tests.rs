@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use topo_log::storage::{Fault, MemoryStorage, SimulatedDisk, Storage};
 
 use super::*;
@@ -231,6 +233,92 @@ async fn a_broker_that_closes_answers_who_waits() {
     closed.unwrap();
     let late = groups.join("g", request("", b"x")).await;
     assert!(matches!(late, Err(GroupError::Unavailable | GroupError::Broker(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_removes_nobody() {
+    let broker = with_lines(1).await;
+    let groups = broker.groups();
+    let (short, _) = alone(&groups, "short").await.unwrap();
+    for stopped in [9, 60, 3600] {
+        // All of it at once: nobody is woken in between.
+        tokio::time::advance(Duration::from_secs(stopped)).await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        groups.heartbeat("short", &short).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(matches!(groups.heartbeat("short", &short), Err(GroupError::UnknownMember)));
+}
+
+/// Members that come, work, hang, leave and die, as tasks: no partition has two owners in one generation, and what is
+/// committed under a claim is what that claim's generation was given.
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_members_in_the_process() {
+    const PARTITIONS: u32 = 7;
+    let seed: u64 = rand::random();
+    eprintln!("seed {seed}");
+    let broker = with_lines(PARTITIONS).await;
+    let owners = Arc::new(Mutex::new(BTreeMap::<(i32, TopicPartition), Arc<str>>::new()));
+    let tasks: Vec<_> = (0..8)
+        .map(|index| {
+            let (broker, owners) = (broker.clone(), owners.clone());
+            tokio::spawn(live(broker, owners, StdRng::seed_from_u64(seed.wrapping_add(index))))
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let owners = owners.lock().unwrap();
+    let mut generations = BTreeMap::<i32, u32>::new();
+    owners.keys().for_each(|(generation, _)| *generations.entry(*generation).or_default() += 1);
+    assert!(generations.len() > 20, "{} generations", generations.len());
+    assert!(generations.values().any(|owned| *owned == PARTITIONS));
+    // Whoever is left over is given up, and one alone gets everything.
+    let mut last = member(&broker);
+    let mut share = assigned(last.next().await.unwrap());
+    while share.len() < PARTITIONS as usize {
+        assert_eq!(last.next().await.unwrap(), Change::Revoked);
+        share = assigned(last.next().await.unwrap());
+    }
+}
+
+async fn live(
+    broker: Broker,
+    owners: Arc<Mutex<BTreeMap<(i32, TopicPartition), Arc<str>>>>,
+    mut rng: StdRng,
+) {
+    for _ in 0..40 {
+        let mut member = member(&broker);
+        let mut stale: Vec<Claim> = Vec::new();
+        for _ in 0..rng.random_range(1..6) {
+            // Giving up now and then is as good as anything.
+            let patience = Duration::from_secs(rng.random_range(1..60));
+            let Ok(change) = tokio::time::timeout(patience, member.next()).await else { continue };
+            let change = change.unwrap();
+            let Some(claim) = member.claim().cloned() else { continue };
+            if let Change::Assigned(partitions) = change {
+                for partition in partitions {
+                    let mut owners = owners.lock().unwrap();
+                    let owner =
+                        owners.entry((claim.generation, partition)).or_insert(claim.member_id.clone());
+                    assert_eq!(*owner, claim.member_id);
+                }
+            }
+            for stale in &stale {
+                let refused = broker.groups().commit("g", stale, &[(lines(0), at(1))]).await;
+                assert!(refused.is_err() || *stale == claim, "{stale:?} commits after {claim:?}");
+            }
+            // An answer to who hangs may be an error; what counts is that it is one once another generation is.
+            let _ = member.commit(&[(lines(0), at(i64::from(claim.generation)))]).await;
+            stale.push(claim);
+            let pause = if rng.random_bool(0.03) { 100 } else { rng.random_range(0..3) };
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+        }
+        if rng.random_bool(0.2) {
+            // Dead without a word.
+            member.die();
+        }
+    }
 }
 
 /// What the members of a group of one were told before the power went.

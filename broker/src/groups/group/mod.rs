@@ -210,14 +210,9 @@ impl Group {
     }
 
     /// Removes who was silent for too long, and goes on where waiting is over.
-    ///
-    /// A call that comes later than it was due, by more than `pause_tolerance`, says that the process itself stood still
-    /// and could hear nobody: that time does not count, and all members get their session timeout anew.
     pub(crate) fn tick(&mut self, now: Duration) {
-        let Some(due) = self.next_deadline().filter(|due| *due <= now) else { return };
-        let late = now.saturating_sub(due);
-        if late > self.config.pause_tolerance {
-            return self.stood_still(late, now);
+        if self.next_deadline().is_none_or(|due| due > now) {
+            return;
         }
         let before = self.members.len();
         self.pending.retain(|_, until| *until > now);
@@ -243,7 +238,9 @@ impl Group {
         self.complete_where_due(now);
     }
 
-    fn stood_still(&mut self, late: Duration, now: Duration) {
+    /// The process stood still for that long, and could hear nobody: that time does not count, and members have their whole
+    /// session timeout from now on.
+    pub(crate) fn stood_still(&mut self, late: Duration, now: Duration) {
         let later = |until: &mut Option<Duration>| *until = until.map(|until| until.saturating_add(late));
         later(&mut self.join_until);
         later(&mut self.sync_until);

@@ -145,6 +145,7 @@ impl Bench {
     /// Lets time pass while the process stands still.
     pub(super) fn pause(&mut self, time: Duration) {
         self.now += time;
+        self.group.stood_still(time, self.now);
         self.group.tick(self.now);
         self.settle();
     }
