@@ -3,6 +3,7 @@
 mod admin;
 mod changes;
 mod cluster;
+mod groups;
 mod limits;
 mod records;
 mod refusal;
