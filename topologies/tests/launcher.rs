@@ -18,7 +18,7 @@ struct Line {
 }
 
 fn options(data_dir: &Path, arguments: &[&str]) -> RunOptions {
-    let fixed = ["run", "--status", "off", "--until-idle", "--data-dir"];
+    let fixed = ["run", "--status", "off", "--listen", "off", "--until-idle", "--data-dir"];
     let data_dir = [data_dir.to_str().expect("a path of text")];
     Line::parse_from([&fixed, &data_dir[..], arguments].concat()).options
 }

@@ -20,6 +20,9 @@ use super::subscription::{Assignment, Subscription};
 use crate::offsets::CommittedOffset;
 use crate::topic::TopicPartition;
 
+/// The host of members that live in the broker's own process.
+pub(super) const IN_PROCESS: &str = "/in-process";
+
 /// How a member takes part; the defaults are Kafka's, but for the heartbeats, which cost nothing here.
 #[derive(Debug, Clone)]
 pub struct MemberConfig {
@@ -226,7 +229,7 @@ impl Membership {
             member_id: self.member_id.clone(),
             instance_id: self.config.instance_id.clone(),
             client_id: self.config.client_id.clone(),
-            client_host: "/in-process".into(),
+            client_host: IN_PROCESS.into(),
             session_timeout: self.config.session_timeout,
             rebalance_timeout: self.config.rebalance_timeout,
             protocol_type: CONSUMER.into(),

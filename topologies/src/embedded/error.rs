@@ -43,7 +43,8 @@ pub(super) fn there(of: &TopicPartition) -> topo_broker::TopicPartition {
     topo_broker::TopicPartition::new(of.topic.clone(), of.partition)
 }
 
-fn here(of: topo_broker::TopicPartition) -> TopicPartition {
+/// A partition in the log's words.
+pub(super) fn here(of: topo_broker::TopicPartition) -> TopicPartition {
     TopicPartition::new(of.topic, of.partition)
 }
 

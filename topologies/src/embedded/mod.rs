@@ -176,8 +176,8 @@ impl Log for EmbeddedLog {
     }
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
-        let topic = self.broker.topic(&joining.topic).map_err(unread)?;
-        Ok(Arc::new(Member::new(self.clone(), joining.clone(), topic.partition_count())))
+        self.broker.topic(&joining.topic).map_err(unread)?;
+        Ok(Arc::new(Member::join(&self.broker, joining, Arc::clone(&self.clock))))
     }
 }
 

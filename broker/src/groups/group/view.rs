@@ -9,11 +9,13 @@ use bytes::Bytes;
 use super::member::Member;
 use super::{Group, GroupState};
 use crate::config::GroupConfig;
+use crate::groups::membership::IN_PROCESS;
 use crate::groups::metadata::{GroupMetadata, MemberMetadata};
 use crate::groups::request::{GroupDescription, MemberDescription};
 
 impl Group {
-    /// The group as it was stored last; its members have from `now` on to show that they live.
+    /// The group as it was stored last; its members have from `now` on to show that they live. Those that lived in the
+    /// broker's process ended with it: the others divide anew what they had.
     pub(crate) fn restored(config: GroupConfig, stored: GroupMetadata, now: Duration) -> Self {
         let mut group = Self::new(config);
         let known = |text: Arc<str>| (!text.is_empty()).then_some(text);
@@ -21,7 +23,8 @@ impl Group {
         group.protocol_type = known(stored.protocol_type);
         group.protocol = stored.protocol;
         group.leader = stored.leader;
-        for member in stored.members {
+        let stored_members = stored.members.len();
+        for member in stored.members.into_iter().filter(|member| &*member.client_host != IN_PROCESS) {
             if let Some(instance) = &member.instance_id {
                 group.statics.insert(instance.clone(), member.member_id.clone());
             }
@@ -45,6 +48,9 @@ impl Group {
         }
         if !group.members.is_empty() {
             group.state = GroupState::Stable;
+        }
+        if group.members.len() < stored_members && !group.members.is_empty() {
+            group.begin_rebalance(now);
         }
         group
     }

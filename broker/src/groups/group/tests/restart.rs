@@ -4,6 +4,7 @@ use super::bench::*;
 use crate::config::GroupConfig;
 use crate::groups::error::GroupError;
 use crate::groups::group::*;
+use crate::groups::request::JoinRequest;
 
 #[test]
 fn members_generation_and_assignments_are_there_again() {
@@ -42,4 +43,23 @@ fn an_empty_group_keeps_counting() {
     assert_eq!((bench.group.state(), bench.group.next_deadline()), (GroupState::Empty, None));
     let joined = bench.join(request(""));
     assert_eq!(bench.joined(joined).unwrap().generation, 3);
+}
+
+#[test]
+fn members_that_lived_in_the_process_ended_with_it() {
+    let inside = || JoinRequest { client_host: crate::groups::membership::IN_PROCESS.into(), ..request("") };
+    for others in [0, 1] {
+        let mut bench = Bench::new(GroupConfig::default());
+        let members = bench.stable([vec![inside(), inside()], vec![request(""); others]].concat());
+        let stored = bench.group.metadata(None);
+        let mut bench = Bench::with(Group::restored(GroupConfig::default(), stored, bench.now));
+        assert_eq!(bench.group.describe().members.len(), others);
+        let back = bench.join(inside());
+        if others == 1 {
+            assert!(matches!(bench.heartbeat(&claim(&members[2])), Err(GroupError::RebalanceInProgress)));
+            bench.join(request(&members[2].member_id));
+        }
+        assert_eq!(bench.joined(back).unwrap().generation, members[0].generation + 1);
+        assert_eq!(bench.group.describe().members.len(), others + 1, "nobody waits for who is gone");
+    }
 }
