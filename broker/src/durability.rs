@@ -30,6 +30,16 @@ impl Durability {
         }
     }
 
+    /// What `flush.ms` names it by.
+    pub(crate) fn flush_ms(self) -> i64 {
+        match self {
+            Self::Fsync => 0,
+            // Below a millisecond there is no other name than the least one.
+            Self::Interval(every) => i64::try_from(every.as_millis()).unwrap_or(i64::MAX - 1).max(1),
+            Self::Os => i64::MAX,
+        }
+    }
+
     /// What it promises, in a sentence without an end.
     pub fn promise(self) -> String {
         match self {

@@ -6,7 +6,7 @@ use topo_log::{DirectoryError, LogError, ProducerError};
 use topo_protocol::BatchError;
 
 use crate::partition::Offsets;
-use crate::topic::{KEYS, MAX_PARTITIONS, TopicPartition};
+use crate::topic::{KEYS, MAX_PARTITIONS, TopicId, TopicPartition};
 
 /// Why the broker refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum BrokerError {
     /// No topic has that name.
     #[error("there is no topic `{0}`")]
     UnknownTopic(Arc<str>),
+    /// No topic has that id.
+    #[error("there is no topic with the id {0}")]
+    UnknownTopicId(TopicId),
     /// The topic has fewer partitions.
     #[error("topic `{}` has no partition {}", .0.topic, .0.partition)]
     UnknownPartition(TopicPartition),

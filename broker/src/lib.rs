@@ -15,12 +15,14 @@ mod config;
 mod durability;
 mod error;
 mod handlers;
+mod identity;
 mod offsets;
 mod partition;
+mod sealed_text;
 mod server;
 mod topic;
 
-pub use broker::Broker;
+pub use broker::{Appending, Broker};
 pub use config::{BrokerConfig, Limits, ServerConfig};
 pub use durability::Durability;
 pub use error::BrokerError;

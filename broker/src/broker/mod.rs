@@ -17,9 +17,10 @@ use topo_protocol::{check, recompress};
 
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
+use crate::identity::Identity;
 use crate::offsets::{CommittedOffset, CommittedOffsets};
 use crate::partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
-use crate::topic::{CompressionType, OFFSETS_TOPIC, Registry, Topic, TopicPartition, is_internal};
+use crate::topic::{CompressionType, OFFSETS_TOPIC, Registry, Topic, TopicId, TopicPartition, is_internal};
 
 /// A log of topics in one data directory, durable before it acknowledges unless a topic's `flush.ms` says otherwise.
 ///
@@ -56,6 +57,7 @@ pub struct Broker {
 #[derive(Debug)]
 struct Shared {
     config: BrokerConfig,
+    identity: Identity,
     registry: Registry,
     committed: CommittedOffsets,
     /// Empty until something is committed for the first time.
@@ -86,6 +88,7 @@ impl Broker {
         config: BrokerConfig,
     ) -> Result<Self, BrokerError> {
         let directory = DataDirectory::open(storage.clone(), data_dir).map_err(BrokerError::DataDirectory)?;
+        let identity = Identity::open(storage.clone(), data_dir)?;
         let registry = Registry::open(storage, data_dir, config)?;
         let (committed, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
             Ok(topic) => {
@@ -96,7 +99,7 @@ impl Broker {
         };
         let directory = Mutex::new(Some(directory));
         let retained = AtomicBool::new(false);
-        let shared = Shared { config, registry, committed, offsets_topic, directory, retained };
+        let shared = Shared { config, identity, registry, committed, offsets_topic, directory, retained };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -142,6 +145,24 @@ impl Broker {
         not_internal(name)?;
         let name = name.to_owned();
         self.blocking(move |shared| shared.registry.create(&name, partitions, config)).await
+    }
+
+    /// Whether [`Broker::create_topic`] would be asked for something that can be.
+    ///
+    /// # Errors
+    /// As [`Broker::create_topic`], but for those of the storage.
+    pub fn check_topic(
+        &self,
+        name: &str,
+        partitions: u32,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), BrokerError> {
+        not_internal(name)?;
+        self.shared.registry.check(name, partitions, config)?;
+        match self.topic(name) {
+            Ok(topic) => Err(BrokerError::TopicExists(topic.name().clone())),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Deletes a topic, all that it holds, and what was committed for it.
@@ -214,6 +235,14 @@ impl Broker {
         self.shared.registry.get(name)
     }
 
+    /// The topic with that id.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopicId`].
+    pub fn topic_by_id(&self, id: TopicId) -> Result<Arc<Topic>, BrokerError> {
+        self.shared.registry.by_id(id).ok_or(BrokerError::UnknownTopicId(id))
+    }
+
     /// All topics by name, the broker's own among them.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         self.shared.registry.all()
@@ -231,12 +260,28 @@ impl Broker {
     /// storage failed: nothing is acknowledged, and the batches in front of the one that failed may be in the log.
     /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], [`BrokerError::Closed`].
     pub async fn append(&self, to: &TopicPartition, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
+        self.start_append(to, batches)?.durable().await
+    }
+
+    /// The first half of [`Broker::append`]: gives offsets and writes, at once. Appends that are started one after another
+    /// keep that order, and share a sync where they wait for it together.
+    ///
+    /// # Errors
+    /// As [`Broker::append`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start_append(
+        &self,
+        to: &TopicPartition,
+        batches: Vec<BytesMut>,
+    ) -> Result<Appending, BrokerError> {
         not_internal(&to.topic)?;
         let topic = self.topic(&to.topic)?;
         let partition = topic.partition(to.partition)?;
         let accept = |batch| self.accept(&topic, batch);
         let batches = batches.into_iter().map(accept).collect::<Result<Vec<_>, _>>()?;
-        partition.append(batches).await
+        Ok(Appending { appended: partition.write(batches)?, partition: partition.clone() })
     }
 
     /// Whole batches, verbatim, from the one that holds `offset` on, up to the high watermark.
@@ -280,6 +325,34 @@ impl Broker {
     /// As [`Broker::offset_for_time`].
     pub async fn max_timestamp(&self, of: &TopicPartition) -> Result<Option<TimestampedOffset>, BrokerError> {
         self.topic(&of.topic)?.partition(of.partition)?.max_timestamp().await
+    }
+
+    /// A producer id that no other producer of this data directory has, or had.
+    ///
+    /// # Errors
+    /// [`BrokerError::Storage`] or [`BrokerError::Closed`].
+    pub async fn new_producer_id(&self) -> Result<i64, BrokerError> {
+        if self.is_closed() {
+            return Err(BrokerError::Closed);
+        }
+        match self.shared.identity.reserved_producer_id() {
+            Some(id) => Ok(id),
+            None => self.blocking(|shared| shared.identity.new_producer_id()).await,
+        }
+    }
+
+    /// What tells this data directory's broker from all others.
+    ///
+    /// # Errors
+    /// [`BrokerError::Storage`], or [`BrokerError::Closed`], where it is asked for the first time.
+    pub async fn cluster_id(&self) -> Result<Arc<str>, BrokerError> {
+        if let Some(id) = self.shared.identity.known_cluster_id() {
+            return Ok(id);
+        }
+        if self.is_closed() {
+            return Err(BrokerError::Closed);
+        }
+        self.blocking(|shared| shared.identity.cluster_id()).await
     }
 
     /// Commits, for `group`, what it goes on from in each partition: all of it or nothing, durably.
@@ -368,6 +441,36 @@ impl Broker {
         let shared = self.shared.clone();
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
         done.unwrap_or_else(|error| Err(BrokerError::Storage(format!("a storage task ended early: {error}"))))
+    }
+}
+
+/// An append whose batches have their offsets and are written.
+#[derive(Debug)]
+#[must_use = "an append is acknowledged once it is durable"]
+pub struct Appending {
+    partition: Arc<Partition>,
+    appended: Appended,
+}
+
+impl Appending {
+    /// The offsets that were given.
+    pub fn appended(&self) -> Appended {
+        self.appended
+    }
+
+    /// The partition appended to.
+    pub fn partition(&self) -> &Arc<Partition> {
+        &self.partition
+    }
+
+    /// The second half: returns once the batches are as durable as their topic wants them.
+    ///
+    /// # Errors
+    /// [`BrokerError::Log`], [`BrokerError::Poisoned`], [`BrokerError::UnknownTopic`] or [`BrokerError::Closed`]: nothing is
+    /// acknowledged.
+    pub async fn durable(self) -> Result<Appended, BrokerError> {
+        self.partition.until_durable(self.appended.next_offset).await?;
+        Ok(self.appended)
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) fn code(error: &BrokerError) -> ResponseError {
         BrokerError::UnknownTopic(_) | BrokerError::UnknownPartition(_) => {
             ResponseError::UnknownTopicOrPartition
         }
+        BrokerError::UnknownTopicId(_) => ResponseError::UnknownTopicId,
         BrokerError::TopicExists(_) => ResponseError::TopicAlreadyExists,
         BrokerError::InvalidTopicName(_) | BrokerError::InternalTopic(_) => {
             ResponseError::InvalidTopicException

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -16,7 +15,7 @@ use super::{Handler, LEADER_EPOCH, NODE_ID};
 use crate::error::BrokerError;
 use crate::handlers::code::code;
 use crate::server::{Call, NodeAddress, Reply, Shared};
-use crate::topic::{Topic, is_internal};
+use crate::topic::{Topic, TopicId, is_internal};
 
 /// The API.
 pub(crate) struct Metadata;
@@ -41,7 +40,10 @@ impl Handler for Metadata {
                 topics
             }
         };
+        // Without one, clients go on all the same.
+        let cluster_id = broker.cluster_id().await.ok();
         MetadataResponse::default()
+            .with_cluster_id(cluster_id.map(|id| StrBytes::from_string(id.to_string())))
             .with_brokers(vec![node(&call.peer.node)])
             .with_controller_id(BrokerId(NODE_ID))
             .with_topics(topics)
@@ -68,14 +70,11 @@ async fn describe_asked(
     may_create: bool,
 ) -> MetadataResponseTopic {
     let Some(name) = &asked.name else {
-        let found = server.broker.topics().into_iter().find(|topic| uuid(topic) == asked.topic_id);
-        return match found {
-            Some(topic) => describe(&topic),
-            None => MetadataResponseTopic::default()
-                .with_name(None)
-                .with_topic_id(asked.topic_id)
-                .with_error_code(ResponseError::UnknownTopicId.code()),
-        };
+        let found = server.broker.topic_by_id(TopicId::from_bytes(asked.topic_id.into_bytes()));
+        return found.as_ref().map(describe).unwrap_or_else(|error| {
+            let unknown = MetadataResponseTopic::default().with_name(None).with_topic_id(asked.topic_id);
+            unknown.with_error_code(code(error).code())
+        });
     };
     let topic = match server.broker.topic(name) {
         Err(BrokerError::UnknownTopic(_)) if may_create && !is_internal(name) => create(server, name).await,

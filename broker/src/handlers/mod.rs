@@ -6,12 +6,28 @@
 
 pub(crate) mod api_versions;
 mod code;
+pub(crate) mod create_topics;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod fetch;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
 pub(crate) mod metadata;
+pub(crate) mod produce;
 
+use std::sync::Arc;
+
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
+use self::code::code;
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::partition::Partition;
 use crate::server::{Call, Order, Reply};
+use crate::topic::TopicPartition;
 
 /// This broker's number; it is also the controller, the leader of all partitions and the coordinator of all groups.
 pub(crate) const NODE_ID: i32 = 0;
@@ -38,4 +54,32 @@ pub(crate) trait Handler {
         call: Call,
         request: Self::Request,
     ) -> impl Future<Output = Reply<Self::Response>> + Send + 'static;
+}
+
+/// A partition as a request names it, for a client that believes in `leader_epoch`, -1 where it believes nothing.
+fn partition(
+    broker: &Broker,
+    topic: &str,
+    index: i32,
+    leader_epoch: i32,
+) -> Result<Arc<Partition>, ResponseError> {
+    let find = || {
+        let unknown = |_| BrokerError::UnknownTopic(topic.into());
+        broker.topic(topic)?.partition(u32::try_from(index).map_err(unknown)?).cloned()
+    };
+    let partition = find().map_err(|error| code(&error))?;
+    match leader_epoch {
+        ..=LEADER_EPOCH => Ok(partition),
+        _ => Err(ResponseError::UnknownLeaderEpoch),
+    }
+}
+
+/// A partition's name; `None` for a number that none has.
+fn topic_partition(topic: &str, index: i32) -> Option<TopicPartition> {
+    Some(TopicPartition::new(topic, u32::try_from(index).ok()?))
+}
+
+/// Text in a message.
+fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
 }

@@ -117,21 +117,12 @@ impl Partition {
         self.read_state().log.as_ref().map(|log| self.held(log)).ok_or_else(|| self.gone())
     }
 
-    /// Appends sound batches behind each other and returns once they are as durable as the topic wants them.
-    ///
-    /// Offsets are given at the first poll, so appends polled one after another keep that order. An append that is
-    /// dropped while it waits may or may not have happened.
+    /// Appends sound batches behind each other: gives offsets, writes, and sees that a sync follows.
+    /// [`Partition::until_durable`] waits for that.
     ///
     /// # Errors
     /// [`BrokerError::Log`] or [`BrokerError::Poisoned`]; where several batches were given, those in front of one that
     /// failed may be in the log. [`BrokerError::Closed`] or [`BrokerError::UnknownTopic`].
-    pub(crate) async fn append(self: &Arc<Self>, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
-        let appended = self.write(batches)?;
-        self.until_durable(appended.next_offset).await?;
-        Ok(appended)
-    }
-
-    /// The first half of [`Partition::append`]: gives offsets, writes, and sees that a sync follows.
     pub(crate) fn write(self: &Arc<Self>, mut batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
         let mut state = self.write_state();
         if let Some(refused) = self.refusal() {
@@ -170,7 +161,7 @@ impl Partition {
         }
     }
 
-    /// The second half: waits until everything below `next_offset` is durable.
+    /// Waits until everything below `next_offset` is durable.
     pub(crate) async fn until_durable(&self, next_offset: i64) -> Result<(), BrokerError> {
         let mut progress = self.progress.subscribe();
         let settled = |p: &Progress| {
@@ -247,12 +238,8 @@ impl Partition {
         let held = self.offsets()?;
         self.check_range(offset, held)?;
         if offset >= held.high_watermark && !limit.max_wait.is_zero() {
-            let mut progress = self.progress.subscribe();
-            let news = |p: &Progress| {
-                p.high_watermark > offset || matches!(p.standing, Standing::Closed | Standing::Deleted)
-            };
             // Running out of time is no error: there is nothing to return, then.
-            let _ = tokio::time::timeout(limit.max_wait, progress.wait_for(news)).await;
+            let _ = tokio::time::timeout(limit.max_wait, self.news(offset)).await;
         }
         if offset >= self.progress.borrow().high_watermark {
             return Ok(Fetched { batches: Bytes::new(), offsets: self.offsets()? });
@@ -260,6 +247,21 @@ impl Partition {
         let this = self.clone();
         let read = tokio::task::spawn_blocking(move || this.read(offset, limit.max_bytes));
         read.await.unwrap_or(Err(BrokerError::Closed))
+    }
+
+    /// One past the last record that may be read.
+    pub(crate) fn high_watermark(&self) -> i64 {
+        self.progress.borrow().high_watermark
+    }
+
+    /// Waits until there is something to read from `offset` on, or never will be.
+    pub(crate) async fn news(&self, offset: i64) {
+        let mut progress = self.progress.subscribe();
+        let is_news = |p: &Progress| {
+            p.high_watermark > offset || matches!(p.standing, Standing::Closed | Standing::Deleted)
+        };
+        // The sender is a field of `self`: it cannot be gone.
+        let _ = progress.wait_for(is_news).await;
     }
 
     /// Reads without waiting.
@@ -343,7 +345,7 @@ impl Partition {
         Offsets { log_start: log.log_start(), high_watermark, log_end: log.log_end() }
     }
 
-    fn check_range(&self, asked: i64, held: Offsets) -> Result<(), BrokerError> {
+    pub(crate) fn check_range(&self, asked: i64, held: Offsets) -> Result<(), BrokerError> {
         if (held.log_start..=held.log_end).contains(&asked) {
             return Ok(());
         }

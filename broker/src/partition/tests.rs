@@ -15,6 +15,15 @@ const SOON: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZE
 /// Longer than any test: who waits so long is woken by what happens.
 const LONG: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::from_secs(3600) };
 
+impl Partition {
+    /// Appends as the broker does.
+    async fn append(self: &Arc<Self>, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
+        let appended = self.write(batches)?;
+        self.until_durable(appended.next_offset).await?;
+        Ok(appended)
+    }
+}
+
 /// Memory whose log files sync only while the gate is open.
 #[derive(Debug, Clone, Default)]
 struct Gated {

@@ -16,8 +16,18 @@ use super::{Charge, Shared};
 use crate::handlers::{self, Handler};
 
 /// The APIs that are served.
-pub(crate) static APIS: &[Api] =
-    &[api::<handlers::metadata::Metadata>(), api::<handlers::api_versions::ApiVersions>()];
+pub(crate) static APIS: &[Api] = &[
+    api::<handlers::produce::Produce>(),
+    api::<handlers::fetch::Fetch>(),
+    api::<handlers::list_offsets::ListOffsets>(),
+    api::<handlers::metadata::Metadata>(),
+    api::<handlers::api_versions::ApiVersions>(),
+    api::<handlers::create_topics::CreateTopics>(),
+    api::<handlers::delete_topics::DeleteTopics>(),
+    api::<handlers::init_producer_id::InitProducerId>(),
+    api::<handlers::describe_configs::DescribeConfigs>(),
+    api::<handlers::describe_cluster::DescribeCluster>(),
+];
 
 /// One API that is served.
 pub(crate) struct Api {
@@ -34,7 +44,6 @@ pub(crate) enum Order {
     Alone,
     /// The next one is started as soon as the handler has returned its future: what must happen in the order of requests
     /// happens before that.
-    #[allow(dead_code, reason = "Produce and Fetch follow")]
     Pipelined,
 }
 
@@ -54,24 +63,30 @@ pub(crate) struct Reply<R> {
     message: Option<R>,
     /// What is charged for it already, of [`Shared::responses`].
     charge: Option<Charge>,
+    /// What the client can be told only by closing the connection.
+    failure: Option<String>,
 }
 
-#[allow(dead_code, reason = "Produce and Fetch follow")]
 impl<R> Reply<R> {
     /// The client wants no answer.
     pub(crate) fn none() -> Self {
-        Self { message: None, charge: None }
+        Self { message: None, charge: None, failure: None }
+    }
+
+    /// The client wants no answer and has to learn that something failed: the connection is closed.
+    pub(crate) fn failed(failure: String) -> Self {
+        Self { message: None, charge: None, failure: Some(failure) }
     }
 
     /// A message for which memory was charged.
     pub(crate) fn charged(message: R, charge: Charge) -> Self {
-        Self { message: Some(message), charge: Some(charge) }
+        Self { message: Some(message), charge: Some(charge), failure: None }
     }
 }
 
 impl<R> From<R> for Reply<R> {
     fn from(message: R) -> Self {
-        Self { message: Some(message), charge: None }
+        Self { message: Some(message), charge: None, failure: None }
     }
 }
 
@@ -116,6 +131,9 @@ pub(crate) enum Refused {
         /// What the decoder says.
         reason: String,
     },
+    /// A request that wants no answer failed.
+    #[error("a request that wants no answer failed: {0}")]
+    Unanswered(String),
     /// A handler answered what its version cannot say.
     #[error("an answer to version {version} of API {api} does not encode: {reason}")]
     Encode {
@@ -197,7 +215,10 @@ async fn answer<R: Encodable + HeaderVersion>(
     call: Call,
     handled: impl Future<Output = Reply<R>>,
 ) -> Result<Option<Response>, Refused> {
-    let Reply { message, charge } = handled.await;
+    let Reply { message, charge, failure } = handled.await;
+    if let Some(failure) = failure {
+        return Err(Refused::Unanswered(failure));
+    }
     let Some(message) = message else { return Ok(None) };
     let mut charge = charge.unwrap_or_else(|| call.server.responses.charge());
     let refused = |error: String| Refused::Encode { api, version: call.version, reason: error };

@@ -104,6 +104,17 @@ impl Charge {
         }
     }
 
+    /// Gives back `bytes` of what was taken.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let uncovered = bytes.min(self.uncovered);
+        self.uncovered -= uncovered;
+        if let Some(held) = &mut self.held {
+            let covered = held.num_permits().min((bytes - uncovered) as usize);
+            drop(held.split(covered));
+        }
+    }
+
     /// Comes back within the capacity, where the charge is beyond it and others give back enough; lasts for ever where it is
     /// not. To be awaited beside work that may last.
     pub(crate) async fn settle(&mut self) -> Infallible {
@@ -164,6 +175,20 @@ mod tests {
         assert!(waits(second.grow(101)).await);
         drop(first);
         second.grow(101).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_too_much_is_given_back() {
+        let memory = Memory::new(100);
+        let mut charge = memory.charge();
+        charge.grow(60).await;
+        charge.shrink(50);
+        assert_eq!(memory.free(), 90);
+        charge.grow(100).await;
+        charge.shrink(95);
+        assert_eq!(memory.free(), 90, "first what is beyond");
+        charge.shrink(1_000);
+        assert_eq!(memory.free(), 100);
     }
 
     #[tokio::test(start_paused = true)]

@@ -83,6 +83,43 @@ impl TopicConfig {
     }
 }
 
+/// One setting as it is shown: its key, and its value as it could be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigEntry {
+    pub(crate) key: &'static str,
+    pub(crate) value: String,
+    pub(crate) kind: ConfigKind,
+}
+
+/// What a setting's value is, by Kafka's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub(crate) enum ConfigKind {
+    Boolean = 1,
+    String = 2,
+    Int = 3,
+    Long = 5,
+}
+
+impl TopicConfig {
+    /// Every setting, such that [`TopicConfig::with_overrides`] would take them back.
+    pub(crate) fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |key, value: String, kind| ConfigEntry { key, value, kind };
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX).to_string();
+        let or_unlimited = |limit: Option<String>| limit.unwrap_or_else(|| "-1".to_owned());
+        let Retention { max_age, max_bytes, roll_after } = self.retention;
+        vec![
+            entry(COMPRESSION_TYPE, self.compression_type.to_string(), ConfigKind::String),
+            entry(FLUSH_MS, self.durability.flush_ms().to_string(), ConfigKind::Long),
+            entry(MAX_MESSAGE_BYTES, self.max_message_bytes.to_string(), ConfigKind::Int),
+            entry(RETENTION_BYTES, or_unlimited(max_bytes.map(|max| max.to_string())), ConfigKind::Long),
+            entry(RETENTION_MS, or_unlimited(max_age.map(millis)), ConfigKind::Long),
+            entry(SEGMENT_BYTES, self.segment_bytes.to_string(), ConfigKind::Int),
+            entry(SEGMENT_MS, millis(roll_after), ConfigKind::Long),
+        ]
+    }
+}
+
 fn bytes(key: &'static str, value: &str, range: RangeInclusive<u32>) -> Result<u32, BrokerError> {
     value.parse().ok().filter(|bytes| range.contains(bytes)).ok_or_else(|| BrokerError::InvalidConfig {
         key,
@@ -196,6 +233,27 @@ mod tests {
             ("zstd", CompressionType::As(Compression::Zstd)),
         ] {
             assert_eq!(with(COMPRESSION_TYPE, value).unwrap().compression_type, kind);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_set_and_is_every_key() {
+        let odd = [
+            (COMPRESSION_TYPE, "zstd"),
+            (FLUSH_MS, "20"),
+            (MAX_MESSAGE_BYTES, "7"),
+            (RETENTION_BYTES, "8"),
+            (RETENTION_MS, "-1"),
+            (SEGMENT_BYTES, "4096"),
+            (SEGMENT_MS, "9"),
+        ];
+        let odd = odd.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        for config in [TopicConfig::default(), TopicConfig::default().with_overrides(&odd).unwrap()] {
+            let entries = config.entries();
+            assert!(entries.iter().all(|entry| KEYS.contains(entry.key)));
+            assert_eq!(entries.len(), KEYS.split([',', ' ']).filter(|word| word.contains('.')).count());
+            let shown = entries.into_iter().map(|entry| (entry.key.to_owned(), entry.value)).collect();
+            assert_eq!(TopicConfig::default().with_overrides(&shown).unwrap(), config);
         }
     }
 

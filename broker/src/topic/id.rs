@@ -13,6 +13,11 @@ impl TopicId {
         Self(rand::random_range(1..=u128::MAX))
     }
 
+    /// The id that the protocol sends as these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
     /// The id as the protocol sends it.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()

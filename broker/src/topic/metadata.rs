@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::id::TopicId;
 use super::name;
+use crate::sealed_text::{seal, verified};
 
 /// The first line; a later form of the file has another number and is refused by an older reader.
 const FIRST_LINE: &str = "topo topic 1";
@@ -39,9 +40,7 @@ impl TopicMetadata {
         for (key, value) in config {
             text.push_str(&format!("config.{key}={value}\n"));
         }
-        let crc = crc32c::crc32c(text.as_bytes());
-        text.push_str(&format!("crc32c={crc:08x}\n"));
-        text
+        seal(text)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, MetadataError> {
@@ -69,13 +68,6 @@ impl TopicMetadata {
             .collect::<Option<_>>()?;
         Some(Self { id, name: topic.into(), partitions, config })
     }
-}
-
-/// What precedes the last line, if that is its checksum.
-fn verified(text: &str) -> Option<&str> {
-    let (body, crc) = text.strip_suffix('\n')?.rsplit_once("\ncrc32c=")?;
-    let body = &text[..body.len() + 1];
-    (u32::from_str_radix(crc, 16) == Ok(crc32c::crc32c(body.as_bytes()))).then_some(body)
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use config::KEYS;
 pub use config::{CompressionType, TopicConfig};
+pub(crate) use config::{ConfigEntry, ConfigKind, KEYS};
 pub use id::TopicId;
 use metadata::TopicMetadata;
 pub(crate) use name::OFFSETS_TOPIC;

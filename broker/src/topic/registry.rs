@@ -66,11 +66,28 @@ impl Registry {
         topic.ok_or_else(|| BrokerError::UnknownTopic(crate::error::shown(name).into()))
     }
 
+    /// The topic with that id.
+    pub(crate) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.topics.iter().find(|topic| topic.id() == id).map(|topic| topic.clone())
+    }
+
     /// All topics by name.
     pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
         let mut topics: Vec<_> = self.topics.iter().map(|topic| topic.clone()).collect();
         topics.sort_unstable_by(|a, b| a.name().cmp(b.name()));
         topics
+    }
+
+    /// Whether a topic may have that name, so many partitions and that configuration.
+    pub(crate) fn check(
+        &self,
+        name: &str,
+        partitions: u32,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), BrokerError> {
+        name::validate(name)?;
+        name::validate_partitions(partitions)?;
+        self.config.topic_defaults.with_overrides(config).map(drop)
     }
 
     /// Creates a topic; it is durable when this returns. Blocks.
@@ -80,9 +97,7 @@ impl Registry {
         partitions: u32,
         config: BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, BrokerError> {
-        name::validate(name)?;
-        name::validate_partitions(partitions)?;
-        self.config.topic_defaults.with_overrides(&config)?;
+        self.check(name, partitions, &config)?;
         let _open = self.lock_changes()?;
         let metadata = TopicMetadata { id: TopicId::random(), name: name.into(), partitions, config };
         // A file system that knows no case may hold the directory under another name.

@@ -1,7 +1,10 @@
 //! The broker over TCP, as any client sees it.
 
+mod admin;
 mod cluster;
+mod records;
 mod refusal;
+mod requests;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,288 @@
+//! Fetch: whole batches of several partitions at once; waits for records to come.
+//!
+//! Invariant: what a response holds is charged before it is read, and is at most what the client and the broker allow, but
+//! for its first batch, which is returned whole however large it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
+use tokio::time::{Instant, sleep_until};
+use topo_protocol::BatchHeader;
+
+use super::code::code;
+use super::{Handler, partition};
+use crate::broker::Broker;
+use crate::partition::{Offsets, Partition};
+use crate::server::{Call, Charge, Order, Reply};
+
+/// The API.
+pub(crate) struct Fetch;
+
+/// A client that wants no session has this id and one of the last two epochs.
+const NO_SESSION: i32 = 0;
+const FINAL_EPOCH: i32 = -1;
+const INITIAL_EPOCH: i32 = 0;
+/// A client that wants to see nothing of transactions that were aborted.
+const READ_COMMITTED: i8 = 1;
+/// Of no replica.
+const NO_REPLICA: BrokerId = BrokerId(-1);
+
+impl Handler for Fetch {
+    type Request = FetchRequest;
+    type Response = FetchResponse;
+    const KEY: ApiKey = ApiKey::Fetch;
+    const ORDER: Order = Order::Pipelined;
+
+    async fn handle(call: Call, request: FetchRequest) -> Reply<FetchResponse> {
+        // Sessions are never begun, by answering 0; so there is none to go on with.
+        let is_sessionless =
+            request.session_id == NO_SESSION && matches!(request.session_epoch, FINAL_EPOCH | INITIAL_EPOCH);
+        if !is_sessionless {
+            return FetchResponse::default()
+                .with_error_code(ResponseError::FetchSessionIdNotFound.code())
+                .into();
+        }
+        let deadline =
+            Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+        let max_bytes =
+            usize::try_from(request.max_bytes).unwrap_or(0).min(call.server.config.limits.fetch_bytes);
+        let is_committed = request.isolation_level == READ_COMMITTED;
+
+        let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
+        let mut charge = call.server.responses.charge();
+        charge.grow(asked * size_of::<Slot>()).await;
+        let mut reading = Reading { slots: slots(&call.server.broker, &request), bytes: 0, max_bytes };
+        loop {
+            reading.read(&mut charge).await;
+            if reading.bytes >= min_bytes || !reading.can_grow() || Instant::now() >= deadline {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = reading.news() => {}
+                () = sleep_until(deadline) => {}
+                () = call.server.stopping() => break,
+                never = charge.settle() => match never {},
+            }
+        }
+        Reply::charged(reading.response(request, is_committed), charge)
+    }
+}
+
+/// One partition of a request.
+struct Slot {
+    index: i32,
+    /// Where it is; or why nothing of it is read.
+    partition: Result<Arc<Partition>, ResponseError>,
+    /// From where to read on.
+    offset: i64,
+    /// How many bytes more may be read of it.
+    room: usize,
+    chunks: Vec<Bytes>,
+    /// What it held when it was looked at last.
+    held: Option<Offsets>,
+}
+
+/// A response in the making.
+struct Reading {
+    /// In the order of the request.
+    slots: Vec<Slot>,
+    /// Bytes of records so far.
+    bytes: usize,
+    max_bytes: usize,
+}
+
+/// A part of one round of reading.
+struct Part {
+    slot: usize,
+    partition: Arc<Partition>,
+    offset: i64,
+    room: usize,
+}
+
+fn slots(broker: &Broker, request: &FetchRequest) -> Vec<Slot> {
+    let slot = |topic: &TopicName, asked: &FetchPartition| {
+        let FetchPartition { partition: index, fetch_offset: offset, .. } = *asked;
+        let found = partition(broker, topic, index, asked.current_leader_epoch).and_then(|partition| {
+            let check = || partition.check_range(offset, partition.offsets()?);
+            check().map_err(|error| code(&error))?;
+            Ok(partition)
+        });
+        let room = usize::try_from(asked.partition_max_bytes).unwrap_or(0);
+        Slot { index, partition: found, offset, room, chunks: Vec::new(), held: None }
+    };
+    let topics = request.topics.iter();
+    topics.flat_map(|topic| topic.partitions.iter().map(|asked| slot(&topic.topic, asked))).collect()
+}
+
+impl Reading {
+    /// Reads what there is, within bounds.
+    async fn read(&mut self, charge: &mut Charge) {
+        self.slots.iter_mut().for_each(Slot::look);
+        let parts = self.parts();
+        if parts.is_empty() {
+            return;
+        }
+        let left = self.max_bytes.saturating_sub(self.bytes);
+        let bound = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.room)).min(left);
+        charge.grow(bound).await;
+        let is_first = self.bytes == 0;
+        let read = tokio::task::spawn_blocking(move || read_parts(parts, left, is_first)).await;
+        // A task that was ended early has read nothing.
+        let read = read.unwrap_or_default();
+        let before = self.bytes;
+        for (slot, outcome) in read {
+            self.take(slot, outcome);
+        }
+        match (self.bytes - before).checked_sub(bound) {
+            Some(more) => charge.grow(more).await,
+            None => charge.shrink(bound - (self.bytes - before)),
+        }
+    }
+
+    /// What there is to read now.
+    fn parts(&self) -> Vec<Part> {
+        let part = |(slot, asked): (usize, &Slot)| {
+            let partition = asked.partition.as_ref().ok()?;
+            let is_there = asked.room > 0 && partition.high_watermark() > asked.offset;
+            let Slot { offset, room, .. } = *asked;
+            is_there.then(|| Part { slot, partition: partition.clone(), offset, room })
+        };
+        self.slots.iter().enumerate().filter_map(part).collect()
+    }
+
+    fn take(&mut self, slot: usize, outcome: Outcome) {
+        let slot = &mut self.slots[slot];
+        match outcome {
+            Outcome::Read { batches, next_offset, held } => {
+                self.bytes += batches.len();
+                slot.room = slot.room.saturating_sub(batches.len());
+                slot.offset = next_offset;
+                slot.held = Some(held);
+                slot.chunks.push(batches);
+            }
+            Outcome::Full => slot.room = 0,
+            Outcome::Failed(code) => slot.partition = Err(code),
+        }
+    }
+
+    /// Whether waiting could bring more: nothing failed, which is told at once, and there is room somewhere.
+    fn can_grow(&self) -> bool {
+        let is_sound = self.slots.iter().all(|slot| slot.partition.is_ok());
+        is_sound && self.bytes < self.max_bytes && self.slots.iter().any(|slot| slot.room > 0)
+    }
+
+    /// Waits until one of the partitions has more.
+    async fn news(&self) {
+        let open = self.slots.iter().filter(|slot| slot.room > 0);
+        let news = open.filter_map(|slot| Some(slot.partition.as_ref().ok()?.news(slot.offset)));
+        news.collect::<FuturesUnordered<_>>().next().await;
+    }
+
+    fn response(self, request: FetchRequest, is_committed: bool) -> FetchResponse {
+        let mut slots = self.slots.into_iter();
+        let topics = request.topics.into_iter().map(|topic| {
+            let answered = slots.by_ref().take(topic.partitions.len());
+            let partitions = answered.map(|slot| slot.response(is_committed)).collect();
+            FetchableTopicResponse::default().with_topic(topic.topic).with_partitions(partitions)
+        });
+        FetchResponse::default().with_responses(topics.collect())
+    }
+}
+
+impl Slot {
+    /// Notes what the partition holds now, or that it is gone.
+    fn look(&mut self) {
+        let Ok(partition) = &self.partition else { return };
+        match partition.offsets() {
+            Ok(held) => self.held = Some(held),
+            Err(error) => self.partition = Err(code(&error)),
+        }
+    }
+
+    fn response(self, is_committed: bool) -> PartitionData {
+        let data = PartitionData::default()
+            .with_partition_index(self.index)
+            .with_high_watermark(-1)
+            .with_last_stable_offset(-1)
+            .with_log_start_offset(-1)
+            .with_preferred_read_replica(NO_REPLICA)
+            .with_aborted_transactions(is_committed.then(Vec::new))
+            // Null would be no empty set of records to some clients.
+            .with_records(Some(joined(self.chunks)));
+        match (self.partition, self.held) {
+            (Err(code), _) => data.with_error_code(code.code()),
+            (Ok(_), held) => {
+                let (high_watermark, log_start) =
+                    held.map_or((-1, -1), |held| (held.high_watermark, held.log_start));
+                data.with_high_watermark(high_watermark)
+                    .with_last_stable_offset(high_watermark)
+                    .with_log_start_offset(log_start)
+            }
+        }
+    }
+}
+
+/// Chunks behind each other.
+fn joined(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() < 2 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+    whole.freeze()
+}
+
+/// What became of one part.
+enum Outcome {
+    Read {
+        batches: Bytes,
+        next_offset: i64,
+        held: Offsets,
+    },
+    /// What comes next has no room in this response.
+    Full,
+    Failed(ResponseError),
+}
+
+/// Reads parts until `left` bytes are read. Blocks.
+fn read_parts(parts: Vec<Part>, mut left: usize, mut is_first: bool) -> Vec<(usize, Outcome)> {
+    let mut outcomes = Vec::with_capacity(parts.len());
+    for part in parts {
+        let room = part.room.min(left);
+        if room == 0 && !is_first {
+            break;
+        }
+        let outcome = match part.partition.read(part.offset, room) {
+            Ok(fetched) if fetched.batches.is_empty() => Outcome::Full,
+            Ok(fetched) if fetched.batches.len() > room && !is_first => Outcome::Full,
+            Ok(fetched) => {
+                is_first = false;
+                left = left.saturating_sub(fetched.batches.len());
+                let next_offset = end(&fetched.batches).unwrap_or(part.offset);
+                Outcome::Read { next_offset, batches: fetched.batches, held: fetched.offsets }
+            }
+            Err(error) => Outcome::Failed(code(&error)),
+        };
+        outcomes.push((part.slot, outcome));
+    }
+    outcomes
+}
+
+/// One past the last offset of batches that lie behind each other.
+fn end(mut batches: &[u8]) -> Option<i64> {
+    let mut end = None;
+    while let Ok(header) = BatchHeader::parse(batches) {
+        end = Some(header.next_offset());
+        batches = batches.get(header.total_bytes()..)?;
+    }
+    end
+}
