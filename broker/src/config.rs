@@ -47,10 +47,10 @@ pub struct ServerConfig {
 /// What clients may cost before they are refused, or wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once. 20,000 by default; never more than half of the descriptors that the process may open, since the
-    /// log needs some.
+    /// Connections at once. 16,384 by default; never more than three quarters of the descriptors that the process may open,
+    /// since the log needs some.
     pub connections: usize,
-    /// Connections at once from one address. 15,000 by default.
+    /// Connections at once from one address. 12,288 by default.
     pub connections_per_address: usize,
     /// Bytes of one request. 100 MiB by default, Kafka's `socket.request.max.bytes`.
     pub request_bytes: usize,
@@ -71,10 +71,10 @@ pub struct Limits {
     pub transfer: Duration,
     /// How fast a transfer must be on average. 16 KiB/s by default.
     pub bytes_per_second: u64,
-    /// How long a transfer that holds memory others wait for may be slower than [`Limits::wanted_bytes_per_second`]. 2 s by
-    /// default.
+    /// How often a transfer is measured: one that was slower than [`Limits::wanted_bytes_per_second`] is ended while others
+    /// wait for the memory that it holds. 2 s by default.
     pub wanted_grace: Duration,
-    /// How fast a transfer must be on average while others wait for memory. 256 KiB/s by default.
+    /// How fast a transfer must be while others wait for memory. 256 KiB/s by default.
     pub wanted_bytes_per_second: u64,
     /// How long requests under way may take once the server shuts down. 5 s by default.
     pub shutdown: Duration,
@@ -95,8 +95,8 @@ impl Default for ServerConfig {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 20_000,
-            connections_per_address: 15_000,
+            connections: 16_384,
+            connections_per_address: 12_288,
             request_bytes: 100 << 20,
             request_memory: 64 << 20,
             response_memory: 64 << 20,

@@ -28,6 +28,6 @@ pub use durability::Durability;
 pub use error::BrokerError;
 pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
-pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server};
+pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server, Sockets};
 pub use topic::{CompressionType, MAX_PARTITIONS, Topic, TopicConfig, TopicId, TopicPartition, is_internal};
 pub use topo_log::{ProducerError, Retention, TimestampedOffset};

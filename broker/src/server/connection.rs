@@ -167,7 +167,7 @@ async fn write(
             Pending::Task(mut task) => (&mut task.0).await.map_err(std::io::Error::other)??,
         };
         if let Some(response) = response {
-            let pace = Pace::begin(&shared.config.limits);
+            let mut pace = Pace::begin(&shared.config.limits);
             let mut written = 0;
             while written < response.bytes.len() {
                 let step = output.write(&response.bytes[written..]);

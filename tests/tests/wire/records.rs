@@ -15,7 +15,7 @@ use super::requests::*;
 
 async fn served() -> (Served, WireClient) {
     let served = Served::start().await;
-    served.broker.create_topic("lines", 3, [].into()).await.unwrap();
+    served.broker.create_topic("lines", 3, [].into()).await.expect("a new topic");
     let client = served.client().await;
     (served, client)
 }
@@ -83,8 +83,8 @@ async fn requests_in_flight_keep_their_order_and_an_earlier_fetch_does_not_hold_
             assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, next as i64));
         }
     }
-    for next in 180..200 {
-        let response = client.receive::<ProduceRequest>(9, ids[next]).await;
+    for (next, id) in ids.into_iter().enumerate().skip(180) {
+        let response = client.receive::<ProduceRequest>(9, id).await;
         assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, next as i64));
     }
     let response = client.ask(11, &fetch("lines", vec![from(0, 0, 1 << 20)], 0)).await;
@@ -293,7 +293,7 @@ async fn what_an_idempotent_producer_sends_twice_is_stored_once_across_a_restart
         assert!(ids.insert(producer_id(&mut client, version).await));
     }
     let id = producer_id(&mut client, 4).await;
-    let mut send = async |client: &mut WireClient, sequence: i32, epoch: i16| {
+    let send = async |client: &mut WireClient, sequence: i32, epoch: i16| {
         let records = sequenced(&sequence.to_string(), id, epoch, sequence);
         let response = client.ask(9, &produce("lines", 0, ACKS_ALL, records)).await;
         (produced(&response).error_code, produced(&response).base_offset)
