@@ -11,9 +11,11 @@
 //! - A topic exists exactly while its metadata file does.
 
 mod broker;
+mod clock;
 mod config;
 mod durability;
 mod error;
+mod groups;
 mod handlers;
 mod identity;
 mod offsets;
@@ -23,9 +25,14 @@ mod server;
 mod topic;
 
 pub use broker::{Appending, Broker};
-pub use config::{BrokerConfig, Limits, ServerConfig};
+pub use config::{BrokerConfig, GroupConfig, Limits, ServerConfig};
 pub use durability::Durability;
 pub use error::BrokerError;
+pub use groups::{
+    Assignment, Assignor, Change, Claim, GroupDescription, GroupError, GroupListing, GroupState, Groups,
+    JoinRequest, Joined, JoinedMember, Leaving, MemberConfig, MemberDescription, Membership, Subscriber,
+    Subscription, SyncRequest, Synced,
+};
 pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
 pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server, Sockets};

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod crash_tests;
+mod groups;
+mod offsets;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use topo_protocol::{check, recompress};
 
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
+use crate::groups::Coordinator;
 use crate::identity::Identity;
 use crate::offsets::{CommittedOffset, CommittedOffsets};
 use crate::partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
@@ -62,6 +65,7 @@ struct Shared {
     committed: CommittedOffsets,
     /// Empty until something is committed for the first time.
     offsets_topic: OnceLock<Arc<Topic>>,
+    groups: Arc<Coordinator>,
     /// Keeps the directory locked; `None` once closed.
     directory: Mutex<Option<DataDirectory>>,
     /// Whether somebody looks for segments to give up.
@@ -90,16 +94,21 @@ impl Broker {
         let directory = DataDirectory::open(storage.clone(), data_dir).map_err(BrokerError::DataDirectory)?;
         let identity = Identity::open(storage.clone(), data_dir)?;
         let registry = Registry::open(storage, data_dir, config)?;
-        let (committed, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
+        let (committed, groups, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
             Ok(topic) => {
                 let partition = offsets_partition(&topic)?;
-                (CommittedOffsets::replay(partition)?, topic.into())
+                let groups = Coordinator::new(config.groups, crate::groups::records::replay(partition)?);
+                groups.store_in(partition);
+                (CommittedOffsets::replay(partition)?, groups, topic.into())
             }
-            Err(_) => (CommittedOffsets::default(), OnceLock::new()),
+            Err(_) => {
+                (CommittedOffsets::default(), Coordinator::new(config.groups, Vec::new()), OnceLock::new())
+            }
         };
         let directory = Mutex::new(Some(directory));
         let retained = AtomicBool::new(false);
-        let shared = Shared { config, identity, registry, committed, offsets_topic, directory, retained };
+        let shared =
+            Shared { config, identity, registry, committed, offsets_topic, groups, directory, retained };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -113,6 +122,7 @@ impl Broker {
         else {
             return Ok(());
         };
+        self.shared.groups.close();
         let mut closed = self
             .blocking(|shared| {
                 shared.registry.close();
@@ -368,17 +378,9 @@ impl Broker {
         if offsets.is_empty() {
             return Ok(());
         }
-        let topic = self.offsets_topic().await?;
-        let partition = offsets_partition(&topic)?;
-        let check = |of: &TopicPartition| {
-            let topic = self.topic(&of.topic)?;
-            if topic.is_retiring() {
-                return Err(BrokerError::UnknownTopic(of.topic.clone()));
-            }
-            topic.partition(of.partition).map(drop)
-        };
-        let next_offset = self.shared.committed.write(partition, group, offsets, check)?;
-        partition.until_durable(next_offset).await
+        self.offsets_topic().await?;
+        let next_offset = self.write_commit(group, offsets)?;
+        self.commit_durable(next_offset).await
     }
 
     /// What `group` last committed for a partition, durably; `None` where it never did.

@@ -72,6 +72,57 @@ impl CommittedOffsets {
         groups.get(group)?.get(of)?.at(high_watermark).cloned()
     }
 
+    /// All that `group` last committed, given how far the topic is durable.
+    pub(crate) fn all(&self, group: &str, high_watermark: i64) -> Vec<(TopicPartition, CommittedOffset)> {
+        let groups = self.groups();
+        let all = groups.get(group).into_iter().flatten();
+        all.filter_map(|(of, history)| Some((of.clone(), history.at(high_watermark)?.clone()))).collect()
+    }
+
+    /// The groups that have committed something, by name, given how far the topic is durable.
+    pub(crate) fn groups_at(&self, high_watermark: i64) -> Vec<Arc<str>> {
+        let groups = self.groups();
+        let holds = |partitions: &BTreeMap<_, History>| {
+            partitions.values().any(|history| history.at(high_watermark).is_some())
+        };
+        let names = groups.iter().filter(|(_, partitions)| holds(partitions)).map(|(name, _)| name.clone());
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Forgets what `group` committed for these partitions, or for all, once everything below the returned offset is
+    /// durable; `None` where nothing was.
+    pub(crate) fn delete(
+        &self,
+        topic: &Arc<Partition>,
+        group: &str,
+        of: Option<&[TopicPartition]>,
+    ) -> Result<Option<i64>, BrokerError> {
+        let mut groups = self.groups();
+        let Some(partitions) = groups.get(group) else { return Ok(None) };
+        // Also what is not durable yet: it is written before this is.
+        let committed = partitions.iter().filter(|(_, history)| history.at(i64::MAX).is_some());
+        let asked = committed.filter(|(held, _)| of.is_none_or(|of| of.contains(held)));
+        let asked: Vec<TopicPartition> = asked.map(|(held, _)| held.clone()).collect();
+        let mut next_offset = None;
+        for asked in asked.chunks(DELETIONS) {
+            let changes: Vec<Change<'_>> = asked.iter().map(|of| (group, of, None)).collect();
+            next_offset = Some(apply(&mut groups, topic, &changes)?);
+        }
+        Ok(next_offset)
+    }
+
+    /// Lets go of what a group has deleted, given how far the topic is durable.
+    pub(crate) fn prune(&self, group: &str, high_watermark: i64) {
+        let mut groups = self.groups();
+        let Some(partitions) = groups.get_mut(group) else { return };
+        partitions.retain(|_, history| history.prune(high_watermark));
+        if partitions.is_empty() {
+            groups.remove(group);
+        }
+    }
+
     /// Writes a commit to the topic's partition, where it is seen once everything below the returned offset is durable.
     ///
     /// `check` is asked, for every partition, whether it may be committed for; no topic starts to retire meanwhile.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod groups;
 mod limits;
 mod records;
 mod refusal;
