@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::TaskCounters;
+use crate::runtime::{Control, Phase};
 use crate::schedule::{Clock, Moment, Scheduler};
 
 /// A task's place in its topology, and the time it lives in.
@@ -14,6 +16,8 @@ pub struct TaskContext {
     pub(crate) task: u32,
     pub(crate) tasks: u32,
     pub(crate) scheduler: Arc<dyn Scheduler>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) counters: Arc<TaskCounters>,
 }
 
 impl TaskContext {
@@ -50,6 +54,19 @@ impl TaskContext {
     /// Waits for `duration` on the topology's clock. Unlike a sleep of tokio's, it also works on the seeded scheduler.
     pub async fn sleep(&self, duration: Duration) {
         self.scheduler.sleep_until(self.now().after(duration)).await;
+    }
+
+    /// Whether the topology has stopped waiting for what is open. A component that waits for something outside gives up
+    /// then; what it holds is left unanswered, and comes again after a restart.
+    pub fn is_aborting(&self) -> bool {
+        self.control.phase() == Phase::Aborting
+    }
+
+    /// Shows `trouble` as this task's last error, on the page too. For trouble that the component gets over by itself;
+    /// what it cannot get over it returns.
+    pub fn report(&self, trouble: &str) {
+        tracing::warn!(component = %self.component, task = self.task, trouble);
+        self.counters.report(self.clock().wall_ms(), trouble.into());
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests of several crates share.
 
+pub mod log_contract;
 pub mod memory_log;
 mod topo_binary;
 pub mod wire_client;

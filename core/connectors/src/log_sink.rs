@@ -1,13 +1,21 @@
 //! Writes a topic and acknowledges what is durable.
 //!
 //! Inputs are held while their records are gathered into one append per partition; the whole group is acknowledged when
-//! the log says that it is durable, and fails together when the log fails. A record that the log calls invalid is found
-//! and rejected alone. While an append waits for the disk, the next inputs gather in the queue, so the more there is to
-//! do, the more records share one sync.
+//! the log says that it is durable. A record that the log calls invalid is found and rejected alone. While an append waits
+//! for the disk, the next inputs gather in the queue, so the more there is to do, the more records share one sync.
+//!
+//! That the log cannot be reached, or cannot write, is no fault of a record: to fail its inputs would use up their attempts
+//! and send good records to the dead letters, for as long as the outage lasts. So the sink keeps what it has gathered and
+//! appends it again, with growing waits, until the log takes it or the topology is stopped. Meanwhile its queue fills, and
+//! those before it wait, up to the spouts; the task reports why. An append that was carried out although its answer was
+//! lost is carried out twice then, which at least once allows.
 //!
 //! Invariant: the records of a partition are appended in the order of their inputs, one append at a time.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use topo_core::log::{Log, LogError, Record, TopicPartition};
@@ -20,6 +28,11 @@ pub type Partitioner = fn(&[u8], u32) -> u32;
 const RECORDS_PER_APPEND: usize = 16_384;
 /// Bytes of keys and values that are appended together at the most.
 const BYTES_PER_APPEND: usize = 4 << 20;
+
+/// How long the sink waits before it appends again what the log could not take: at first, and at the most.
+const OUTAGE_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How often it looks meanwhile whether the topology is stopped.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A bolt that appends each tuple, made into a record by a function, to a topic.
 ///
@@ -34,6 +47,7 @@ pub struct LogSink<T, E> {
     records: usize,
     bytes: usize,
     turn: u32,
+    task: Option<TaskContext>,
 }
 
 #[derive(Debug)]
@@ -50,7 +64,7 @@ where
     /// A sink to `topic`, to be made in a topology's factory.
     pub fn new(log: Arc<dyn Log>, topic: &str, partitioner: Partitioner, encode: E) -> Self {
         let (gathered, topic) = (Vec::new(), topic.into());
-        Self { log, topic, encode, partitioner, gathered, records: 0, bytes: 0, turn: 0 }
+        Self { log, topic, encode, partitioner, gathered, records: 0, bytes: 0, turn: 0, task: None }
     }
 
     fn partition_of(&mut self, record: &Record) -> usize {
@@ -64,27 +78,53 @@ where
         }
     }
 
-    /// Appends all that was gathered, all partitions at once, and answers for it.
+    /// Appends all that was gathered, and answers for it, however long the log cannot take it. Where the topology is
+    /// aborted meanwhile, the rest is left unanswered.
     async fn append(&mut self) {
+        let mut wait = OUTAGE_WAITS.0;
+        while let Err(outage) = self.try_append().await {
+            let waiting = self.gathered.iter().map(|one| one.inputs.len()).sum::<usize>();
+            self.report(&format!("{waiting} records wait for the log: {outage}"));
+            if !pass(self.task.clone(), wait).await {
+                return;
+            }
+            wait = (2 * wait).min(OUTAGE_WAITS.1);
+        }
+    }
+
+    /// Appends what was gathered, all partitions at once. What the log could not take is gathered as before.
+    async fn try_append(&mut self) -> Result<(), LogError> {
         (self.records, self.bytes) = (0, 0);
-        let (log, topic) = (&self.log, &self.topic);
+        let (log, topic, task) = (&self.log, &self.topic, self.task.clone());
         let gathered = self.gathered.iter_mut().enumerate().filter(|(_, one)| !one.inputs.is_empty());
         let appends = gathered.map(|(number, one)| {
             let at = TopicPartition::new(Arc::clone(topic), number as u32);
             let (records, inputs) = (std::mem::take(&mut one.records), std::mem::take(&mut one.inputs));
             async move { (log.append(&at, records).await, at, inputs) }
         });
-        for (appended, at, inputs) in join_all(appends).await {
-            match appended {
-                Err(LogError::Invalid(_)) if inputs.len() > 1 => self.append_halves(at, inputs).await,
-                appended => answer(inputs, &appended),
+        let mut outage = Ok(());
+        for (appended, at, inputs) in unless_aborted(task, join_all(appends)).await.unwrap_or_default() {
+            let left = match appended {
+                Err(LogError::Invalid(_)) if inputs.len() > 1 => self.append_halves(&at, inputs).await,
+                Err(error) if is_outage(&error) => Err((inputs, error)),
+                appended => {
+                    answer(inputs, &appended);
+                    Ok(())
+                }
+            };
+            if let Err((inputs, error)) = left {
+                let gathered = &mut self.gathered[at.partition as usize];
+                gathered.records = inputs.iter().map(|input| (self.encode)(input)).collect();
+                gathered.inputs = inputs;
+                outage = Err(error);
             }
         }
+        outage
     }
 
     /// Finds the records that the log calls invalid, so that no other is refused with them: appends in ever smaller
-    /// halves, in order.
-    async fn append_halves(&mut self, at: TopicPartition, inputs: Vec<Input<T>>) {
+    /// halves, in order. Gives back what the log could not take.
+    async fn append_halves(&mut self, at: &TopicPartition, inputs: Vec<Input<T>>) -> Result<(), Left<T>> {
         let mut groups = vec![inputs];
         while let Some(mut inputs) = groups.pop() {
             if inputs.len() > 1 {
@@ -92,12 +132,66 @@ where
                 groups.push(later);
             }
             let records = inputs.iter().map(|input| (self.encode)(input)).collect();
-            match self.log.append(&at, records).await {
+            match self.log.append(at, records).await {
                 Err(LogError::Invalid(_)) if inputs.len() > 1 => groups.push(inputs),
+                Err(error) if is_outage(&error) => {
+                    inputs.extend(groups.into_iter().rev().flatten());
+                    return Err((inputs, error));
+                }
                 appended => answer(inputs, &appended),
             }
         }
+        Ok(())
     }
+
+    fn report(&self, trouble: &str) {
+        if let Some(task) = &self.task {
+            task.report(trouble);
+        }
+    }
+}
+
+/// Inputs that the log could not take, and why.
+type Left<T> = (Vec<Input<T>>, LogError);
+
+/// Lets time pass; `false` where the topology is aborted.
+async fn pass(task: Option<TaskContext>, wait: Duration) -> bool {
+    let Some(task) = task else { return false };
+    let until = task.now().after(wait);
+    while !task.is_aborting() {
+        let left = until.since(task.now());
+        if left.is_zero() {
+            return true;
+        }
+        task.sleep(left.min(LOOK)).await;
+    }
+    false
+}
+
+/// The outcome of `work`; `None` where the topology is aborted before there is one.
+async fn unless_aborted<O>(task: Option<TaskContext>, work: impl Future<Output = O>) -> Option<O> {
+    let mut work = pin!(work);
+    loop {
+        let look = async {
+            match &task {
+                Some(task) => task.sleep(LOOK).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = &mut work => return Some(outcome),
+            () = look => {}
+        }
+        if task.as_ref().is_some_and(TaskContext::is_aborting) {
+            return None;
+        }
+    }
+}
+
+/// Whether it passes, whatever the records are.
+fn is_outage(error: &LogError) -> bool {
+    matches!(error, LogError::Storage(_) | LogError::Unavailable(_))
 }
 
 fn answer<T>(inputs: Vec<Input<T>>, appended: &Result<i64, LogError>) {
@@ -117,7 +211,8 @@ where
     type In = T;
     type Out = ();
 
-    async fn prepare(&mut self, _task: &TaskContext) -> Result<(), Fault> {
+    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        self.task = Some(task.clone());
         let Some(info) = self.log.topic(&self.topic).await? else {
             return Err(LogError::UnknownTopic(Arc::clone(&self.topic)).into());
         };

@@ -171,6 +171,9 @@ pub enum LogError {
     /// The storage failed; what was not acknowledged may be lost.
     #[error("{0}")]
     Storage(String),
+    /// The log cannot be reached, or did not answer in time; what was under way may have been done or not.
+    #[error("{0}")]
+    Unavailable(String),
     /// The log was closed.
     #[error("the log is closed")]
     Closed,

@@ -159,6 +159,7 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
         timeout,
         Arc::clone(&shared.alarm),
     );
+    let counters = Arc::new(TaskCounters::default());
     Executor {
         holding: Arc::new(holding),
         task: TaskContext {
@@ -167,11 +168,13 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
             task: task as u32,
             tasks: component.tasks as u32,
             scheduler: Arc::clone(&shared.scheduler),
+            control: Arc::clone(&shared.control),
+            counters: Arc::clone(&counters),
         },
         config: Arc::clone(&shared.config),
         control: Arc::clone(&shared.control),
         bell: Arc::clone(bell),
-        counters: Arc::new(TaskCounters::default()),
+        counters,
         hops: Arc::new(HopRing::default()),
         witness: shared.witness.clone(),
         tick: component.tick,

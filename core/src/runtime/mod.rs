@@ -39,6 +39,7 @@ pub use running::{LaunchError, Running, StuckError};
 pub use spout_emitter::{Full, SpoutEmitter};
 
 pub(crate) use contain::contain;
+pub(crate) use control::{Control, Phase};
 pub(crate) use emitter::EmitterContext;
 pub(crate) use form::{Basic, Form, Rich};
 pub(crate) use launch::launch;

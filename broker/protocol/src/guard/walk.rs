@@ -1,6 +1,6 @@
 //! Walks a request's body along its shape.
 //!
-//! Invariant: nothing is reserved, and no byte is read twice or left unread.
+//! Invariant: nothing is reserved, and no byte is read twice.
 
 use super::shape::{Element, Field, Kind, Request, Structure};
 use crate::varint::Cursor;
@@ -15,9 +15,6 @@ pub enum GuardError {
     /// A length, count or tag that cannot be one.
     #[error("{0} has a length that no value has")]
     Length(&'static str),
-    /// Bytes follow the last field.
-    #[error("{0} bytes follow the request's last field")]
-    TrailingBytes(usize),
     /// Decoding it would take far more memory than it has bytes.
     #[error("a request of {body} bytes would take {decoded} bytes of memory, more than is granted")]
     TooCostly {
@@ -43,8 +40,9 @@ pub const fn most_decoded_bytes(body: usize) -> usize {
     body.saturating_mul(8).saturating_add(64 << 10)
 }
 
-/// Checks that `body` is exactly one request of that shape and version, and returns how many bytes of memory decoding it
-/// takes besides the body's own.
+/// Checks that `body` begins with a request of that shape and version, and returns how many bytes of memory decoding it
+/// takes besides the body's own. What follows is not looked at, by the decoder neither: librdkafka asks for all topics with
+/// three bytes too many.
 ///
 /// # Errors
 /// The [`GuardError`] that says what is wrong.
@@ -55,10 +53,6 @@ pub fn check(request: &Request, version: i16, body: &[u8]) -> Result<usize, Guar
     let is_flexible = version >= request.flexible_from;
     let mut walk = Walk { cursor: Cursor::at(body, 0), version, is_flexible, decoded: 0 };
     walk.structure(&request.body)?;
-    match walk.cursor.remaining() {
-        0 => {}
-        extra => return Err(GuardError::TrailingBytes(extra)),
-    }
     if walk.decoded > most_decoded_bytes(body.len()) {
         return Err(GuardError::TooCostly { body: body.len(), decoded: walk.decoded });
     }

@@ -43,25 +43,65 @@ fn inputs_are_acknowledged_once_their_records_are_durable() {
     lab.stop();
 }
 
+/// A log that is out for longer than all of a record's attempts last: no record is to blame.
 #[test]
-fn inputs_fail_with_their_append() {
-    let mut lab = lab(1, 1);
-    lab.feed_all(1, 12);
-    let mut first = true;
-    lab.log.judge(move |call| match call {
-        Call::Append(..) if std::mem::take(&mut first) => Fate::fails(),
-        _ => Fate::default(),
-    });
-    lab.launch();
-    lab.finish();
-    let failed = total(&lab, "in", |task| task.failed);
-    assert!((1..=12).contains(&failed), "{failed}");
-    assert_eq!(total(&lab, OUT, |task| task.failed), failed);
-    let mut values = lab.values(OUT);
-    values.sort();
-    values.dedup();
-    assert_eq!((values.len(), lab.values(OUT).len()), (12, 12), "what was not appended is not doubled");
-    lab.stop();
+fn an_outage_holds_back_the_spout_and_fails_no_record() {
+    for (seed, error) in [(1, LogError::Storage("out".into())), (2, LogError::Unavailable("out".into()))] {
+        let mut lab = lab(seed, 2);
+        lab.feed_all(1, 300);
+        let numbers = (0..300).map(|number| format!("{}={number}", ["a", "b"][number % 2]));
+        lab.feed(0, numbers);
+        let fate = Fate { error: Some(error), takes: Duration::from_millis(5), ..Fate::default() };
+        lab.log.judge(move |call| match call {
+            Call::Append(at, _) if &*at.topic == OUT => fate.clone(),
+            _ => Fate::default(),
+        });
+        lab.launch();
+        lab.pass(Duration::from_secs(120));
+        assert!(total(&lab, "in", |task| task.pending) <= 32, "the spout is held by what is open");
+        assert_eq!(lab.committed(0), None);
+        let numbers = lab.running().snapshot();
+        let sink = numbers.components.iter().find(|one| &*one.name == OUT).unwrap();
+        let said = &sink.tasks[0].last_error.as_ref().unwrap().message;
+        assert!(said.ends_with(" records wait for the log: out"), "{said}");
+        lab.log.be_kind();
+        lab.finish();
+        assert_eq!(total(&lab, "in", |task| task.failed), 0);
+        lab.stop();
+        assert_eq!((lab.values(DEAD).len(), lab.progress.exhausted()), (0, 0));
+        let records: Vec<_> = (0..2).flat_map(|partition| lab.log.records(OUT, partition)).collect();
+        assert_eq!(records.len(), 600, "nothing is doubled that was not appended");
+        for key in [b"a", b"b"] {
+            let keyed = records.iter().filter(|record| record.key.as_deref() == Some(key));
+            let numbers: Vec<u32> = keyed.map(|record| text(record)[2..].parse().unwrap()).collect();
+            assert!(numbers.len() == 150 && numbers.is_sorted(), "{numbers:?}");
+        }
+    }
+}
+
+/// Whoever stops the topology need not wait for the log; what was open comes again.
+#[test]
+fn an_outage_does_not_hold_up_a_stop() {
+    for takes in [Duration::ZERO, Duration::from_secs(100_000)] {
+        let mut lab = lab(3, 1);
+        lab.feed_all(1, 50);
+        lab.log.judge(move |call| match call {
+            Call::Append(..) => Fate { takes, ..Fate::fails() },
+            _ => Fate::default(),
+        });
+        lab.launch();
+        lab.pass(Duration::from_secs(60));
+        let begun = crate::lab::now(&lab);
+        lab.block_on(lab.running().kill(Duration::from_secs(5))).unwrap();
+        assert!(crate::lab::now(&lab).since(begun) < Duration::from_secs(7));
+        assert_eq!(lab.committed(0), None);
+        lab.log.be_kind();
+        lab.progress = Default::default();
+        lab.launch();
+        lab.finish();
+        lab.stop();
+        assert_eq!((lab.values(OUT).len(), lab.committed(0)), (50, Some(50)));
+    }
 }
 
 #[test]

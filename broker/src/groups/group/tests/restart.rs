@@ -4,6 +4,7 @@ use super::bench::*;
 use crate::config::GroupConfig;
 use crate::groups::error::GroupError;
 use crate::groups::group::*;
+use crate::groups::membership::IN_PROCESS;
 use crate::groups::request::JoinRequest;
 
 #[test]
@@ -47,11 +48,15 @@ fn an_empty_group_keeps_counting() {
 
 #[test]
 fn members_that_lived_in_the_process_ended_with_it() {
-    let inside = || JoinRequest { client_host: crate::groups::membership::IN_PROCESS.into(), ..request("") };
+    let inside = || JoinRequest { client_host: IN_PROCESS.into(), ..request("") };
     for others in [0, 1] {
         let mut bench = Bench::new(GroupConfig::default());
-        let members = bench.stable([vec![inside(), inside()], vec![request(""); others]].concat());
-        let stored = bench.group.metadata(None);
+        let members = bench.stable(vec![request(""); 2 + others]);
+        let mut stored = bench.group.metadata(None);
+        let inner = [&members[0].member_id, &members[1].member_id];
+        for member in stored.members.iter_mut().filter(|member| inner.contains(&&member.member_id)) {
+            member.client_host = IN_PROCESS.into();
+        }
         let mut bench = Bench::with(Group::restored(GroupConfig::default(), stored, bench.now));
         assert_eq!(bench.group.describe().members.len(), others);
         let back = bench.join(inside());

@@ -1,0 +1,247 @@
+//! A spout's task as a member of a cluster's group: which partitions are its own, while others do the reading.
+//!
+//! librdkafka keeps the place on a thread of its own, which it also tells of changes on; partitions are paused as soon as
+//! they are assigned, so that nothing is fetched for them here.
+//!
+//! Invariant: the thread waits in the callback of a revocation until the spout has released what it had, or its time is
+//! over; until then nobody else is given the partitions.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::{Mutex, mpsc as changes};
+use topo_core::log::{Change, Joining, LogError, Membership, TopicPartition};
+
+use super::client::{noted, say};
+use super::config::KafkaConfig;
+use super::error::{About, log_error};
+use crate::brokers::Brokers;
+
+/// How long the thread waits for news before it looks whether the member is still wanted.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a revocation waits for the spout; the group itself has more patience.
+const RELEASE: Duration = Duration::from_secs(45);
+
+/// What the thread is told.
+enum Word {
+    Release,
+    Leave,
+}
+
+/// A member of a group.
+pub(super) struct Place {
+    brokers: Brokers,
+    group: Arc<str>,
+    consumer: Arc<BaseConsumer<Callbacks>>,
+    words: mpsc::Sender<Word>,
+    changes: Mutex<changes::UnboundedReceiver<Result<Change, LogError>>>,
+    /// Ends when the thread does.
+    left: Mutex<changes::Receiver<()>>,
+}
+
+impl Place {
+    /// Joins, without waiting for the others.
+    pub(super) fn join(brokers: Brokers, config: &KafkaConfig, joining: &Joining) -> Result<Self, LogError> {
+        let group = Arc::clone(&joining.group);
+        let failed = |error: KafkaError| log_error(&brokers, &error, About::Group(&group));
+        let mut settings = config.member(&brokers, &group, true);
+        settings.set("client.id", &joining.client_id);
+        // In the eager protocol nobody reads while partitions move.
+        settings.set("partition.assignment.strategy", "range,roundrobin");
+        // Others are heard of soon.
+        settings.set("heartbeat.interval.ms", "500");
+        let (tell, told) = changes::unbounded_channel();
+        let (words, heard) = mpsc::channel();
+        let callbacks =
+            Callbacks { tell: tell.clone(), heard: Lock::new(Heard { words: heard, leaves: false }) };
+        let consumer: BaseConsumer<Callbacks> = settings.create_with_context(callbacks).map_err(failed)?;
+        consumer.subscribe(&[&joining.topic]).map_err(failed)?;
+        let consumer = Arc::new(consumer);
+        let (leaves, left) = changes::channel(1);
+        let keeper = Keeper {
+            consumer: Arc::clone(&consumer),
+            tell,
+            brokers: brokers.clone(),
+            group: Arc::clone(&group),
+        };
+        let keep = move || {
+            keeper.keep();
+            drop(leaves);
+        };
+        let name = "kafka-member".to_owned();
+        thread::Builder::new()
+            .name(name)
+            .spawn(keep)
+            .map_err(|error| LogError::Storage(error.to_string()))?;
+        Ok(Self { brokers, group, consumer, words, changes: Mutex::new(told), left: Mutex::new(left) })
+    }
+}
+
+#[async_trait]
+impl Membership for Place {
+    async fn changed(&self) -> Result<Change, LogError> {
+        match self.changes.lock().await.recv().await {
+            Some(change) => change,
+            // What ended it was told before.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn release(&self) {
+        // Where the thread has ended, there is no place left to release.
+        let _ = self.words.send(Word::Release);
+    }
+
+    async fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: KafkaError| commit_error(&self.brokers, &error, &self.group);
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (at, offset) in offsets {
+            list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(*offset))
+                .map_err(failed)?;
+        }
+        let consumer = Arc::clone(&self.consumer);
+        let committed = tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync));
+        committed.await.map_err(|_| LogError::Closed)?.map_err(failed)
+    }
+
+    async fn leave(&self) {
+        let _ = self.words.send(Word::Leave);
+        // Nothing is ever sent: the channel closes once the thread has left the group.
+        self.left.lock().await.recv().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.words.send(Word::Leave);
+    }
+}
+
+/// What a refused commit means.
+fn commit_error(brokers: &Brokers, error: &KafkaError, group: &str) -> LogError {
+    match error.rdkafka_error_code() {
+        Some(
+            Code::UnknownMemberId
+            | Code::IllegalGeneration
+            | Code::RebalanceInProgress
+            | Code::AssignmentLost
+            | Code::FencedInstanceId,
+        ) => LogError::Fenced(format!("group `{group}` went on without this member")),
+        _ => log_error(brokers, error, About::Group(group)),
+    }
+}
+
+/// Keeps the place, on a thread.
+struct Keeper {
+    consumer: Arc<BaseConsumer<Callbacks>>,
+    tell: changes::UnboundedSender<Result<Change, LogError>>,
+    brokers: Brokers,
+    group: Arc<str>,
+}
+
+impl Keeper {
+    fn keep(self) {
+        while !self.consumer.context().leaves() {
+            let Some(Err(error)) = self.consumer.poll(POLL) else { continue };
+            if matches!(
+                error.rdkafka_error_code(),
+                Some(Code::Fatal | Code::FencedInstanceId | Code::GroupAuthorizationFailed)
+            ) {
+                // Where nobody listens any more, the spout is gone.
+                let _ = self.tell.send(Err(log_error(&self.brokers, &error, About::Group(&self.group))));
+                return;
+            }
+            // What passes, librdkafka tries again by itself.
+            noted(&error, "a member of a group");
+        }
+        self.consumer.unsubscribe();
+    }
+}
+
+/// What librdkafka calls on the thread that polls.
+struct Callbacks {
+    tell: changes::UnboundedSender<Result<Change, LogError>>,
+    heard: Lock<Heard>,
+}
+
+struct Heard {
+    words: mpsc::Receiver<Word>,
+    leaves: bool,
+}
+
+impl Callbacks {
+    /// Whether the member is not wanted any more. Releases of what is not revoked mean nothing.
+    fn leaves(&self) -> bool {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        while !heard.leaves {
+            match heard.words.try_recv() {
+                Ok(Word::Release) => {}
+                Ok(Word::Leave) | Err(mpsc::TryRecvError::Disconnected) => heard.leaves = true,
+                Err(mpsc::TryRecvError::Empty) => return false,
+            }
+        }
+        true
+    }
+
+    /// Waits until what was revoked is released.
+    fn wait_for_release(&self) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + RELEASE;
+        if heard.leaves {
+            return;
+        }
+        match heard.words.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Word::Release) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Word::Leave) | Err(RecvTimeoutError::Disconnected) => heard.leaves = true,
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        // Where nobody listens any more, the spout is gone.
+        let _ = self.tell.send(Ok(change));
+    }
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        say(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        noted(&error, reason);
+    }
+}
+
+impl ConsumerContext for Callbacks {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(_) => {}
+            Rebalance::Revoke(_) if consumer.assignment_lost() => self.tell(Change::Lost),
+            Rebalance::Revoke(_) => {
+                self.tell(Change::Revoked);
+                self.wait_for_release();
+            }
+            Rebalance::Error(error) => noted(error, "a rebalance failed"),
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Assign(assigned) = rebalance else { return };
+        if let Err(error) = consumer.pause(assigned) {
+            noted(&error, "partitions are not paused");
+        }
+        let assigned = assigned.elements();
+        let assigned = assigned.iter().map(|one| TopicPartition::new(one.topic(), one.partition() as u32));
+        self.tell(Change::Assigned(assigned.collect()));
+    }
+}
