@@ -53,10 +53,8 @@ pub(crate) trait Handler {
     const ORDER: Order = Order::Alone;
 
     /// Handles a request that was walked and decoded. What comes before the future happens in the order of requests; errors
-    /// go into the response. A handler that may wait long ends its wait when [`Shared::stopping`] does; dropping its future
-    /// must lose nothing that was acknowledged.
-    ///
-    /// [`Shared::stopping`]: crate::server::Shared::stopping
+    /// go into the response. A handler that may wait long ends its wait when [`Call::ending`] does; dropping its future must
+    /// lose nothing that was acknowledged.
     fn handle(
         call: Call,
         request: Self::Request,

@@ -110,6 +110,17 @@ pub(crate) struct Call {
     correlation_id: i32,
 }
 
+impl Call {
+    /// Completes when nobody waits for the answer any more, or the server stops: who waits for something that may never come
+    /// waits for this as well, and then answers with what there is.
+    pub(crate) async fn ending(&self) {
+        tokio::select! {
+            () = self.server.stopping() => {}
+            () = self.peer.done() => {}
+        }
+    }
+}
+
 /// Why a connection is closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
