@@ -20,6 +20,7 @@ pub(crate) mod init_producer_id;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod old_produce;
 pub(crate) mod produce;
 
 use std::sync::Arc;
