@@ -14,6 +14,9 @@ pub struct BrokerConfig {
     pub index_interval_bytes: u32,
     /// The most that one batch may decompress to where the broker itself has to look inside.
     pub max_decompressed_bytes: usize,
+    /// How far ahead of its end the log of a topic that syncs first is filled with zeros, in bytes, so that its syncs have
+    /// less to write; 0 for not at all. 1 MiB by default; a log that holds less is filled ahead by as much as it holds.
+    pub preallocate_bytes: u32,
     /// How often [`Broker::keep_retention`](crate::Broker::keep_retention) looks for segments to give up.
     pub retention_check_interval: Duration,
     /// What consumer groups may take.
@@ -64,6 +67,7 @@ impl Default for BrokerConfig {
             topic_defaults: TopicConfig::default(),
             index_interval_bytes: 4 << 10,
             max_decompressed_bytes: 64 << 20,
+            preallocate_bytes: 1 << 20,
             retention_check_interval: Duration::from_mins(5),
             groups: GroupConfig::default(),
         }
@@ -88,10 +92,10 @@ pub struct ServerConfig {
 /// What clients may cost before they are refused, or wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once. 20,000 by default; never more than half of the descriptors that the process may open, since the
-    /// log needs some.
+    /// Connections at once. 16,384 by default; never more than three quarters of the descriptors that the process may open,
+    /// since the log needs some.
     pub connections: usize,
-    /// Connections at once from one address. 15,000 by default.
+    /// Connections at once from one address. 12,288 by default.
     pub connections_per_address: usize,
     /// Bytes of one request. 100 MiB by default, Kafka's `socket.request.max.bytes`.
     pub request_bytes: usize,
@@ -104,6 +108,8 @@ pub struct Limits {
     pub requests_per_connection: usize,
     /// Bytes of records in one fetch response, whatever the client asks for. 55 MiB by default, Kafka's `fetch.max.bytes`.
     pub fetch_bytes: usize,
+    /// How long a fetch waits for records at most, whatever the client asks for. 5 min by default.
+    pub fetch_wait: Duration,
     /// Until the first request has begun. 30 s by default.
     pub first_request: Duration,
     /// Between two requests, if none is under way. 10 min by default, Kafka's `connections.max.idle.ms`.
@@ -112,10 +118,10 @@ pub struct Limits {
     pub transfer: Duration,
     /// How fast a transfer must be on average. 16 KiB/s by default.
     pub bytes_per_second: u64,
-    /// How long a transfer that holds memory others wait for may be slower than [`Limits::wanted_bytes_per_second`]. 2 s by
-    /// default.
+    /// How often a transfer is measured: one that was slower than [`Limits::wanted_bytes_per_second`] is ended while others
+    /// wait for the memory that it holds. 2 s by default.
     pub wanted_grace: Duration,
-    /// How fast a transfer must be on average while others wait for memory. 256 KiB/s by default.
+    /// How fast a transfer must be while others wait for memory. 256 KiB/s by default.
     pub wanted_bytes_per_second: u64,
     /// How long requests under way may take once the server shuts down. 5 s by default.
     pub shutdown: Duration,
@@ -136,13 +142,14 @@ impl Default for ServerConfig {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 20_000,
-            connections_per_address: 15_000,
+            connections: 16_384,
+            connections_per_address: 12_288,
             request_bytes: 100 << 20,
             request_memory: 64 << 20,
             response_memory: 64 << 20,
             requests_per_connection: 32,
             fetch_bytes: 55 << 20,
+            fetch_wait: Duration::from_mins(5),
             first_request: Duration::from_secs(30),
             idle: Duration::from_mins(10),
             transfer: Duration::from_secs(60),

@@ -30,12 +30,11 @@ impl Durability {
         }
     }
 
-    /// What `flush.ms` names it by.
+    /// What `flush.ms` calls it.
     pub(crate) fn flush_ms(self) -> i64 {
         match self {
             Self::Fsync => 0,
-            // Below a millisecond there is no other name than the least one.
-            Self::Interval(every) => i64::try_from(every.as_millis()).unwrap_or(i64::MAX - 1).max(1),
+            Self::Interval(every) => i64::try_from(every.as_millis()).unwrap_or(i64::MAX),
             Self::Os => i64::MAX,
         }
     }

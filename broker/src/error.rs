@@ -39,6 +39,17 @@ pub enum BrokerError {
     /// A configuration key that no topic has.
     #[error("`{0}` is no topic setting that topo has; it has {KEYS}")]
     UnknownConfig(String),
+    /// A configuration key that Kafka's topics have, and topo's do not.
+    #[error("`{0}` is a topic setting of Kafka that topo does not have; leave it out")]
+    UnsupportedConfig(&'static str),
+    /// Not more partitions than there are.
+    #[error("topic `{topic}` has {partitions} partitions already; ask for more than that")]
+    NotMorePartitions {
+        /// The topic.
+        topic: Arc<str>,
+        /// How many it has.
+        partitions: u32,
+    },
     /// A configuration value that its key does not take.
     #[error("`{key}` cannot be `{value}`; it takes {expected}")]
     InvalidConfig {

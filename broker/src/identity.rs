@@ -57,6 +57,11 @@ impl Identity {
         Ok(Self { storage, dir: dir.to_owned(), known })
     }
 
+    /// The data directory.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A producer id that needs no writing, if there is one.
     pub(crate) fn reserved_producer_id(&self) -> Option<i64> {
         self.known().take_reserved()

@@ -7,7 +7,8 @@
 //! Invariants:
 //! - Under [`Durability::Fsync`], the default, what is acknowledged or returned survives a power loss: the high
 //!   watermark is the durable end of the log. Under the others it is the log's end.
-//! - Batches are stored verbatim, unless their topic's `compression.type` asks for another codec.
+//! - Batches are stored verbatim, unless their topic's `compression.type` asks for another codec, or its
+//!   `message.timestamp.type` for the broker's time.
 //! - A topic exists exactly while its metadata file does.
 
 mod broker;
@@ -24,7 +25,7 @@ mod sealed_text;
 mod server;
 mod topic;
 
-pub use broker::{Appending, Broker};
+pub use broker::{Appending, Broker, ConfigChange, EpochEnd, OffsetSpec};
 pub use config::{BrokerConfig, GroupConfig, Limits, ServerConfig};
 pub use durability::Durability;
 pub use error::BrokerError;
@@ -35,6 +36,10 @@ pub use groups::{
 };
 pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
-pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server};
-pub use topic::{CompressionType, MAX_PARTITIONS, Topic, TopicConfig, TopicId, TopicPartition, is_internal};
+pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server, Sockets};
+pub use topic::{
+    CompressionType, MAX_PARTITIONS, Setting, SettingKind, Topic, TopicConfig, TopicId, TopicPartition,
+    is_internal,
+};
 pub use topo_log::{ProducerError, Retention, TimestampedOffset};
+pub use topo_protocol::TimestampType;

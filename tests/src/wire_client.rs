@@ -53,6 +53,17 @@ impl WireClient {
         id
     }
 
+    /// Sends a request to a server that may close the connection meanwhile.
+    ///
+    /// # Panics
+    /// Where the request cannot be said in that version.
+    pub async fn try_send<R: Request>(&mut self, version: i16, request: &R) {
+        let frame = frame(self.next_id, version, request);
+        self.next_id += 1;
+        // What it says of that shows when the answer is read.
+        let _ = self.stream.write_all(&frame).await;
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Panics

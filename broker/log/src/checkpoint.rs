@@ -33,7 +33,7 @@ pub(crate) enum RecoveryPoint {
     At {
         /// Everything below was synced.
         offset: i64,
-        /// The base offset of the first segment; those before it were given up.
+        /// The first offset held; those before it were given up.
         log_start: i64,
     },
 }
@@ -43,6 +43,14 @@ impl RecoveryPoint {
     pub(crate) fn offset(self) -> Option<i64> {
         match self {
             Self::At { offset, .. } => Some(offset),
+            Self::Missing | Self::Damaged => None,
+        }
+    }
+
+    /// The first offset held, where that is known.
+    pub(crate) fn log_start(self) -> Option<i64> {
+        match self {
+            Self::At { log_start, .. } => Some(log_start),
             Self::Missing | Self::Damaged => None,
         }
     }

@@ -14,6 +14,11 @@ pub struct PartitionConfig {
     pub leader_epoch: i32,
     /// The most that one batch may decompress to where a record is looked up by its timestamp.
     pub max_decompressed_bytes: usize,
+    /// How far ahead of its end a segment's file is filled with zeros, in bytes, so that a sync of what is written there
+    /// has no metadata to write; 0 for not at all, 1 MiB by default. A segment that holds less is filled ahead by as
+    /// much as it holds; larger batches do without. What is not used is given back when the segment or the partition
+    /// is closed.
+    pub preallocate_bytes: u32,
     /// What is given up, and when.
     pub retention: Retention,
     /// How long a producer that appends nothing is remembered, so that what it sends again is known.
@@ -51,6 +56,7 @@ impl Default for PartitionConfig {
             index_interval_bytes: 4 << 10,
             leader_epoch: 0,
             max_decompressed_bytes: 64 << 20,
+            preallocate_bytes: 1 << 20,
             retention: Retention::default(),
             producer_expiration: Duration::from_hours(24),
         }

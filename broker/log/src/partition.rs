@@ -1,6 +1,7 @@
 //! One partition: a row of segments of which the last, the active one, is appended to.
 //!
-//! Invariant: `log_start <= durable_end <= log_end`; segments follow each other without a gap; offsets below
+//! Invariant: `log_start <= durable_end <= log_end`; the first segment holds `log_start`, or is the active one and starts or
+//! ends there; segments follow each other without a gap; offsets below
 //! `durable_end` survive a power loss, those from there to `log_end` are readable and may not.
 
 use std::io;
@@ -59,6 +60,7 @@ pub struct Partition {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) dir: PathBuf,
     pub(crate) config: PartitionConfig,
+    pub(crate) log_start: i64,
     /// All segments but the active one, oldest first.
     pub(crate) sealed: Vec<Segment>,
     pub(crate) active: Segment,
@@ -74,7 +76,7 @@ pub struct Partition {
 impl Partition {
     /// The first offset held.
     pub fn log_start(&self) -> i64 {
-        self.sealed.first().unwrap_or(&self.active).base_offset
+        self.log_start
     }
 
     /// One past the last offset appended.
@@ -87,7 +89,7 @@ impl Partition {
         self.durable_end
     }
 
-    /// Bytes of all batches held.
+    /// Bytes of all batches in the segments.
     pub fn bytes(&self) -> u64 {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.active.bytes
     }
@@ -100,6 +102,11 @@ impl Partition {
     /// The partition's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Changes the settings from now on; what is stored stays as it is. The leader epoch stays.
+    pub fn set_config(&mut self, config: PartitionConfig) {
+        self.config = PartitionConfig { leader_epoch: self.config.leader_epoch, ..config.bounded() };
     }
 
     /// Why the partition takes no appends until it is opened again, where a write or sync has failed.
@@ -132,7 +139,7 @@ impl Partition {
         if self.active.is_full(batch.len(), last_offset + 1, &self.config) {
             self.roll()?;
         }
-        match self.active.append(batch, &header, self.config.index_interval_bytes) {
+        match self.active.append(batch, &header, &self.config) {
             Ok(()) => {
                 self.producers.note(&header);
                 Ok(Appended { base_offset, last_offset, is_duplicate: false })
@@ -160,7 +167,7 @@ impl Partition {
     fn take_back(&mut self, error: io::Error) -> LogError {
         let file = self.active.path.clone();
         // Only where nothing but space is missing is the disk's answer to a truncation worth anything.
-        if is_full(&error) && self.active.log.truncate(self.active.bytes).is_ok() {
+        if is_full(&error) && self.active.cut().is_ok() {
             return LogError::Full { file };
         }
         let error = LogError::storage("write", &file)(error);
@@ -238,6 +245,7 @@ impl Partition {
         if let Some(reason) = self.shared.poisoned() {
             return Err(LogError::Poisoned { reason: reason.clone() });
         }
+        self.active.trim();
         let ticket = self.begin_sync();
         let result = ticket.run().and_then(|()| ticket.anchor(&self.dir));
         self.finish_sync(ticket, result)?;

@@ -1,10 +1,10 @@
-//! Giving up what is too old or too much: whole segments, the oldest first.
+//! Giving up what is too old, too much, or asked to be deleted: the log's start moves, and whole segments before it go.
 //!
 //! First the new start of the log is made durable, then readers are refused what lies before, then files are removed; so
 //! a crash anywhere leaves either the segments or the knowledge that they were given up. A reader that holds a file goes
 //! on reading it.
 //!
-//! Invariant: the log's start is the base offset of a segment whose name is durable, and never goes back.
+//! Invariant: the log's start is durable before it is told, lies in a segment whose name is durable, and never goes back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::segment::{SEEK_CHUNK, Segment};
 use crate::storage::Storage;
 use crate::sync::Durability;
 
-/// A new start of the log, taken by [`Partition::begin_retention`].
+/// A new start of the log, taken by [`Partition::begin_retention`] or [`Partition::begin_deletion`].
 #[derive(Debug)]
 #[must_use = "nothing is given up until the start was moved and handed to `finish_retention`"]
 pub struct NewStart {
@@ -104,16 +104,51 @@ impl Partition {
         }
         let count = self.expired(now_ms);
         let first_kept = self.sealed.get(count).unwrap_or(&self.active);
-        let (log_start, durable_end) = (first_kept.base_offset, self.durable_end);
-        let active = self.active.base_offset;
-        let created = (active > self.durable_segment).then(|| self.storage.clone());
-        let (shared, dir) = (self.shared.clone(), self.dir.clone());
-        let start = NewStart { shared, dir, log_start, durable_end, active, created };
-        Ok((count > 0).then_some(start))
+        let log_start = first_kept.base_offset.max(self.log_start);
+        Ok((count > 0).then(|| self.new_start(log_start)))
     }
 
-    /// Takes the segments before a start that was made durable out of the log: from now on they are out of range.
+    /// Says what deleting every record below `offset` takes; `None` where there is none any more. Run what it returns with
+    /// the partition's lock released, then hand it to [`Partition::finish_retention`].
+    ///
+    /// Where nothing is left, the active segment is rolled, so that its bytes go as well.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] beyond the durable end; [`LogError::Poisoned`]; [`LogError::Full`] or
+    /// [`LogError::Storage`] where the active segment cannot be rolled.
+    pub fn begin_deletion(&mut self, offset: i64) -> Result<Option<NewStart>, LogError> {
+        if let Some(reason) = self.shared.poisoned() {
+            return Err(LogError::Poisoned { reason: reason.clone() });
+        }
+        if offset > self.durable_end {
+            let (log_start, log_end) = (self.log_start, self.durable_end);
+            return Err(LogError::OffsetOutOfRange { asked: offset, log_start, log_end });
+        }
+        if offset <= self.log_start {
+            return Ok(None);
+        }
+        if offset == self.log_end() && self.active.bytes > 0 {
+            self.roll()?;
+        }
+        Ok(Some(self.new_start(offset)))
+    }
+
+    fn new_start(&self, log_start: i64) -> NewStart {
+        let active = self.active.base_offset;
+        NewStart {
+            shared: self.shared.clone(),
+            dir: self.dir.clone(),
+            log_start,
+            durable_end: self.durable_end,
+            active,
+            created: (active > self.durable_segment).then(|| self.storage.clone()),
+        }
+    }
+
+    /// Moves the log's start to one that was made durable, and takes the segments before it out of the log: from now on
+    /// they are out of range.
     pub fn finish_retention(&mut self, start: &NewStart) -> Expired {
+        self.log_start = self.log_start.max(start.log_start);
         self.durable_segment = self.durable_segment.max(start.active);
         let count = self.sealed.partition_point(|segment| segment.next_offset <= start.log_start);
         let segments = self.sealed.drain(..count).collect();
@@ -130,6 +165,18 @@ impl Partition {
         let expired = self.finish_retention(&start);
         let segments = expired.segments();
         expired.remove().map(|()| segments)
+    }
+
+    /// Deletes every record below `offset`, in one go, and returns the log's start.
+    ///
+    /// # Errors
+    /// As [`Partition::begin_deletion`], [`NewStart::run`] and [`Expired::remove`].
+    pub fn delete_before(&mut self, offset: i64) -> Result<i64, LogError> {
+        if let Some(start) = self.begin_deletion(offset)? {
+            start.run()?;
+            self.finish_retention(&start).remove()?;
+        }
+        Ok(self.log_start)
     }
 
     /// How many of the oldest segments are to go.

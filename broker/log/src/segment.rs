@@ -1,7 +1,8 @@
 //! A segment: the batches from one base offset on, verbatim in a file, and the indexes by offset and time beside it.
 //!
 //! Invariant: the file holds whole batches up to `bytes`, each following the one before without a gap. What the file
-//! has beyond was never part of the log.
+//! has beyond is no part of the log: zeros that were filled in ahead, while the segment is the active one, or what a crash
+//! left.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ use crate::storage::{Storage, StorageFile};
 
 /// Bytes to read at a time while looking for a batch between two index entries.
 pub(crate) const SEEK_CHUNK: usize = 8 << 10;
+/// Bytes that a segment is filled ahead by at least, so that a small one takes little room.
+const FIRST_AHEAD: u64 = 16 << 10;
 /// Bytes to read at a time where a whole file is walked.
 pub(crate) const SCAN_CHUNK: usize = 256 << 10;
 
@@ -39,6 +42,10 @@ pub(crate) struct Segment {
     pub(crate) max_timestamp: i64,
     /// Bytes of batches since the last index entry.
     since_entry: u64,
+    /// Up to where the file was filled ahead with zeros.
+    filled: u64,
+    /// Whether there was no room to fill ahead: then it is not tried again in this segment.
+    no_room_ahead: bool,
 }
 
 impl Segment {
@@ -68,14 +75,55 @@ impl Segment {
             time_index: indexes.time,
             max_timestamp: i64::MIN,
             since_entry: 0,
+            filled: 0,
+            no_room_ahead: false,
         }
     }
 
     /// Writes a placed batch behind the last one.
-    pub(crate) fn append(&mut self, batch: &[u8], header: &BatchHeader, interval: u32) -> io::Result<()> {
+    pub(crate) fn append(
+        &mut self,
+        batch: &[u8],
+        header: &BatchHeader,
+        config: &PartitionConfig,
+    ) -> io::Result<()> {
+        self.fill_ahead(batch.len() as u64, config);
         self.log.write_all_at(batch, self.bytes)?;
-        self.note(header, interval);
+        self.note(header, config.index_interval_bytes);
         Ok(())
+    }
+
+    /// Fills the file with zeros beyond a batch of `bytes` bytes that is about to be written, where it is not yet.
+    fn fill_ahead(&mut self, bytes: u64, config: &PartitionConfig) {
+        let end = self.bytes + bytes;
+        let most = u64::from(config.preallocate_bytes);
+        let ahead = self.bytes.max(FIRST_AHEAD).min(most);
+        let to = (self.bytes + ahead).min(config.segment_bytes.into());
+        if end <= self.filled || to <= end || self.no_room_ahead {
+            return;
+        }
+        let from = self.filled.max(self.bytes);
+        if self.log.preallocate(from, to - from).is_ok() {
+            self.filled = to;
+        } else {
+            // The batch itself may fit, and others' into what this took.
+            drop(self.log.truncate(self.bytes));
+            (self.filled, self.no_room_ahead) = (0, true);
+        }
+    }
+
+    /// Cuts what is filled ahead. Recovery does it where this could not, or did not last.
+    pub(crate) fn trim(&mut self) {
+        if self.filled > self.bytes {
+            drop(self.log.truncate(self.bytes));
+        }
+        self.filled = 0;
+    }
+
+    /// Cuts a half-written batch and everything behind it.
+    pub(crate) fn cut(&mut self) -> io::Result<()> {
+        self.filled = 0;
+        self.log.truncate(self.bytes)
     }
 
     /// Takes a batch that is in the file behind the last one into account.
@@ -115,8 +163,9 @@ impl Segment {
         self.time_index.clear()
     }
 
-    /// Completes the indexes: nothing more is appended.
+    /// Completes log and indexes: nothing more is appended.
     pub(crate) fn seal(&mut self) {
+        self.trim();
         // Rolling keeps offsets within 31 bits; the index of a file that nobody rolled is built again at every open.
         if let Ok(relative_offset) = u32::try_from(self.next_offset - self.base_offset) {
             self.time_index.push(TimeEntry { max_timestamp_before: self.max_timestamp, relative_offset });

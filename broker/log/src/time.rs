@@ -66,18 +66,19 @@ impl Segment {
         partition: &Partition,
     ) -> Result<Option<TimestampedOffset>, LogError> {
         let early = self.time_index.floor(|entry| entry.max_timestamp_before < timestamp_ms);
-        let from = early.map_or(self.start(), |entry| self.near(entry.relative_offset));
-        let max_bytes = partition.config.max_decompressed_bytes;
+        let early = early.map_or(0, |entry| entry.relative_offset).max(self.relative(partition.log_start));
+        let from = self.near(early);
+        let (max_bytes, log_start) = (partition.config.max_decompressed_bytes, partition.log_start);
         self.walk_from(from, partition, |batch| {
             if batch.header.base_offset >= up_to {
                 return Ok(Some(None));
             }
-            if batch.header.max_timestamp < timestamp_ms {
+            if batch.header.max_timestamp < timestamp_ms || batch.header.next_offset() <= log_start {
                 return Ok(None);
             }
             for record in records(batch.bytes.to_vec().into(), max_bytes)? {
                 let record = record?;
-                if record.timestamp_ms >= timestamp_ms && record.offset < up_to {
+                if record.timestamp_ms >= timestamp_ms && (log_start..up_to).contains(&record.offset) {
                     let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
                     return Ok(Some(Some(TimestampedOffset { offset, timestamp_ms })));
                 }
@@ -89,29 +90,38 @@ impl Segment {
 
     /// The largest timestamp below `up_to`; `None` where there are no records.
     fn max_timestamp_below(&self, up_to: i64, partition: &Partition) -> Result<Option<i64>, LogError> {
-        if self.next_offset <= up_to {
+        let log_start = partition.log_start;
+        let is_whole = self.base_offset >= log_start;
+        if is_whole && self.next_offset <= up_to {
             return Ok((self.bytes > 0).then_some(self.max_timestamp));
         }
-        let relative = u32::try_from(up_to - self.base_offset).unwrap_or(u32::MAX);
-        let below = self.time_index.floor(|entry| entry.relative_offset <= relative);
-        let from = below.map_or(self.start(), |entry| self.near(entry.relative_offset));
+        let relative = self.relative(up_to);
+        // Of a segment whose front was deleted, the index does not know what is left.
+        let below = self.time_index.floor(|entry| is_whole && entry.relative_offset <= relative);
+        let from = below.map_or(self.relative(log_start), |entry| entry.relative_offset);
         let mut largest = below.map(|entry| entry.max_timestamp_before);
-        self.walk_from(from, partition, |batch| {
+        self.walk_from(self.near(from), partition, |batch| {
             let BatchHeader { base_offset, max_timestamp, .. } = batch.header;
             if base_offset >= up_to {
                 return Ok(Some(()));
             }
-            if batch.header.next_offset() <= up_to {
+            if base_offset >= log_start && batch.header.next_offset() <= up_to {
                 largest = largest.max(Some(max_timestamp));
                 return Ok(None);
             }
             for record in records(batch.bytes.to_vec().into(), partition.config.max_decompressed_bytes)? {
                 let record = record?;
-                largest = largest.max((record.offset < up_to).then_some(record.timestamp_ms));
+                let held = (log_start..up_to).contains(&record.offset);
+                largest = largest.max(held.then_some(record.timestamp_ms));
             }
-            Ok(Some(()))
+            Ok(None)
         })?;
         Ok(largest)
+    }
+
+    /// An offset as the indexes count it; 0 for those below the segment.
+    fn relative(&self, offset: i64) -> u32 {
+        u32::try_from((offset - self.base_offset).max(0)).unwrap_or(u32::MAX)
     }
 
     /// Shows `visit` the checked batches from a place of the index on, or from the start where the index was wrong, until

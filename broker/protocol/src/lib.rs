@@ -13,5 +13,6 @@ mod varint;
 pub use batch::{
     Attributes, BatchBuilder, BatchError, BatchHeader, Compression, DecodedRecord, HEADER_BYTES, NewHeader,
     NewRecord, RecordHeader, Records, Room, TimestampType, check, place, recompress, records,
+    stamp_append_time,
 };
 pub use partitioner::partition_for_key;

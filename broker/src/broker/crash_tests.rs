@@ -12,6 +12,8 @@ use super::*;
 struct Seen {
     /// Values per partition; `None` without the topic.
     topic: Option<Vec<Vec<String>>>,
+    /// What it sets of its configuration.
+    config: BTreeMap<String, String>,
     /// Committed for `a-0`.
     committed: Option<i64>,
 }
@@ -21,6 +23,13 @@ enum Step {
     Create,
     Append(u32, &'static str),
     Commit(i64),
+    Grow(u32),
+    /// Sets `segment.ms`.
+    Alter(&'static str),
+    /// Deletes the records of `a-0` below an offset.
+    DeleteRecords(i64),
+    /// Deletes all that `g` committed.
+    Forget,
     Delete,
 }
 
@@ -30,6 +39,14 @@ const STEPS: &[Step] = &[
     Step::Append(1, "two"),
     Step::Commit(1),
     Step::Append(0, "three"),
+    Step::Alter("5"),
+    Step::Grow(3),
+    Step::Append(2, "grown"),
+    Step::DeleteRecords(1),
+    Step::Commit(2),
+    Step::Forget,
+    Step::Alter("6"),
+    Step::DeleteRecords(2),
     Step::Commit(2),
     Step::Delete,
     Step::Create,
@@ -43,6 +60,15 @@ impl Step {
         match self {
             Self::Create => broker.create_topic("a", 2, BTreeMap::new()).await.map(drop),
             Self::Delete => broker.delete_topic("a").await,
+            Self::Grow(partitions) => broker.create_partitions("a", partitions).await.map(drop),
+            Self::Alter(value) => {
+                let change = [("segment.ms".to_owned(), Some(value.to_owned()))].into();
+                broker.alter_config("a", ConfigChange::Incremental(change)).await.map(drop)
+            }
+            Self::DeleteRecords(before) => {
+                broker.delete_records(&TopicPartition::new("a", 0), Some(before)).await.map(drop)
+            }
+            Self::Forget => broker.delete_committed("g", None).await.map(drop),
             Self::Append(partition, value) => {
                 let mut builder = BatchBuilder::new(1 << 10);
                 let record = NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() };
@@ -70,7 +96,17 @@ impl Step {
                 values[partition as usize].push(value.to_owned())
             }
             (Self::Commit(offset), _) => seen.committed = Some(offset),
-            (Self::Append(..), None) => unreachable!("the steps append to a topic that exists"),
+            (Self::Grow(partitions), Some(values)) => values.resize(partitions as usize, Vec::new()),
+            (Self::Alter(value), _) => {
+                seen.config.insert("segment.ms".to_owned(), value.to_owned());
+            }
+            (Self::DeleteRecords(_), Some(values)) => {
+                values[0].remove(0);
+            }
+            (Self::Forget, _) => seen.committed = None,
+            (Self::Append(..) | Self::Grow(_) | Self::DeleteRecords(_), None) => {
+                unreachable!("the steps work on a topic that exists")
+            }
         }
     }
 }
@@ -78,12 +114,12 @@ impl Step {
 async fn see(broker: &Broker) -> Seen {
     let a = |partition| TopicPartition::new("a", partition);
     let committed = broker.committed("g", &a(0)).unwrap().map(|committed| committed.offset);
-    let Ok(topic) = broker.topic("a") else { return Seen { topic: None, committed } };
-    assert_eq!(topic.partition_count(), 2);
+    let Ok(topic) = broker.topic("a") else { return Seen { committed, ..Seen::default() } };
     let mut partitions = Vec::new();
-    for partition in 0..2 {
+    for partition in 0..topic.partition_count() {
         let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
-        let mut batches = broker.fetch(&a(partition), 0, limit).await.unwrap().batches;
+        let start = broker.offsets(&a(partition)).unwrap().log_start;
+        let mut batches = broker.fetch(&a(partition), start, limit).await.unwrap().batches;
         let mut values = Vec::new();
         while !batches.is_empty() {
             let bytes = BatchHeader::parse(&batches).unwrap().total_bytes();
@@ -92,7 +128,7 @@ async fn see(broker: &Broker) -> Seen {
         }
         partitions.push(values);
     }
-    Seen { topic: Some(partitions), committed }
+    Seen { topic: Some(partitions), committed, config: topic.config_overrides().clone() }
 }
 
 fn open(disk: &SimulatedDisk) -> Result<Broker, BrokerError> {
@@ -145,7 +181,11 @@ async fn power_may_go_at_any_operation() {
                     panic!("after {after}, seed {seed}, {step:?}: {error}");
                 }
             }
-            let again = Seen { topic: Some(vec![vec!["again".to_owned()], Vec::new()]), committed: Some(1) };
+            let again = Seen {
+                topic: Some(vec![vec!["again".to_owned()], Vec::new()]),
+                committed: Some(1),
+                ..Seen::default()
+            };
             assert_eq!(see(&broker).await, again, "after {after}, seed {seed}");
             broker.close().await.unwrap();
         }

@@ -1,11 +1,18 @@
 //! The broker: one data directory, its topics, and what groups have committed.
 
 #[cfg(test)]
+mod admin_tests;
+#[cfg(test)]
 mod crash_tests;
 mod groups;
 mod offsets;
+mod queries;
 #[cfg(test)]
 mod tests;
+mod topics;
+
+pub use queries::{EpochEnd, OffsetSpec};
+pub use topics::ConfigChange;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::BytesMut;
+use topo_log::DataDirectory;
 use topo_log::storage::{FileStorage, Storage};
-use topo_log::{DataDirectory, TimestampedOffset};
-use topo_protocol::{check, recompress};
+use topo_protocol::{TimestampType, check, recompress, stamp_append_time};
 
+use crate::clock::wall_ms;
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
 use crate::groups::Coordinator;
@@ -258,8 +266,16 @@ impl Broker {
         self.shared.registry.all()
     }
 
+    /// [`Broker::append_at`] the system's time.
+    ///
+    /// # Errors
+    /// As [`Broker::append_at`].
+    pub async fn append(&self, to: &TopicPartition, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
+        self.append_at(to, batches, wall_ms()).await
+    }
+
     /// Appends batches, as producers send them, behind each other, and returns once they are as durable as their topic
-    /// wants them.
+    /// wants them. Where the timestamps of its records are the log's, they all get `now_ms`, in milliseconds since 1970.
     ///
     /// Offsets are given at the first poll, so appends polled one after another keep that order. An append that is
     /// dropped while it waits may or may not have happened.
@@ -269,15 +285,20 @@ impl Broker {
     /// [`BrokerError::InternalTopic`] with nothing appended. [`BrokerError::Log`] or [`BrokerError::Poisoned`] where the
     /// storage failed: nothing is acknowledged, and the batches in front of the one that failed may be in the log.
     /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], [`BrokerError::Closed`].
-    pub async fn append(&self, to: &TopicPartition, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
-        self.start_append(to, batches)?.durable().await
+    pub async fn append_at(
+        &self,
+        to: &TopicPartition,
+        batches: Vec<BytesMut>,
+        now_ms: i64,
+    ) -> Result<Appended, BrokerError> {
+        self.start_append(to, batches, now_ms)?.durable().await
     }
 
-    /// The first half of [`Broker::append`]: gives offsets and writes, at once. Appends that are started one after another
-    /// keep that order, and share a sync where they wait for it together.
+    /// The first half of [`Broker::append_at`]: gives offsets and writes, at once. Appends that are started one after
+    /// another keep that order, and share a sync where they wait for it together.
     ///
     /// # Errors
-    /// As [`Broker::append`].
+    /// As [`Broker::append_at`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -285,11 +306,12 @@ impl Broker {
         &self,
         to: &TopicPartition,
         batches: Vec<BytesMut>,
+        now_ms: i64,
     ) -> Result<Appending, BrokerError> {
         not_internal(&to.topic)?;
         let topic = self.topic(&to.topic)?;
         let partition = topic.partition(to.partition)?;
-        let accept = |batch| self.accept(&topic, batch);
+        let accept = |batch| self.accept(&topic, batch, now_ms);
         let batches = batches.into_iter().map(accept).collect::<Result<Vec<_>, _>>()?;
         Ok(Appending { appended: partition.write(batches)?, partition: partition.clone() })
     }
@@ -316,25 +338,9 @@ impl Broker {
         self.topic(&of.topic)?.partition(of.partition)?.offsets()
     }
 
-    /// The first record below the high watermark whose timestamp is at or after `timestamp_ms`; `None` where there is
-    /// none.
-    ///
-    /// # Errors
-    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], or as [`Partition::offset_for_time`].
-    pub async fn offset_for_time(
-        &self,
-        of: &TopicPartition,
-        timestamp_ms: i64,
-    ) -> Result<Option<TimestampedOffset>, BrokerError> {
-        self.topic(&of.topic)?.partition(of.partition)?.offset_for_time(timestamp_ms).await
-    }
-
-    /// The first record below the high watermark of those with the largest timestamp; `None` without records.
-    ///
-    /// # Errors
-    /// As [`Broker::offset_for_time`].
-    pub async fn max_timestamp(&self, of: &TopicPartition) -> Result<Option<TimestampedOffset>, BrokerError> {
-        self.topic(&of.topic)?.partition(of.partition)?.max_timestamp().await
+    /// The data directory, as it was opened.
+    pub fn data_dir(&self) -> &Path {
+        self.shared.identity.data_dir()
     }
 
     /// A producer id that no other producer of this data directory has, or had.
@@ -397,8 +403,8 @@ impl Broker {
         Ok(self.shared.committed.get(group, of, high_watermark))
     }
 
-    /// Checks a batch for its topic, and compresses it the topic's way where that has one.
-    fn accept(&self, topic: &Topic, batch: BytesMut) -> Result<BytesMut, BrokerError> {
+    /// Checks a batch for its topic, and gives it the topic's compression and time where that has its own.
+    fn accept(&self, topic: &Topic, batch: BytesMut, now_ms: i64) -> Result<BytesMut, BrokerError> {
         let max = topic.config().max_message_bytes;
         if batch.len() > max as usize {
             return Err(BrokerError::BatchTooLarge { topic: topic.name().clone(), bytes: batch.len(), max });
@@ -411,12 +417,20 @@ impl Broker {
         if header.attributes.is_control() {
             return Err(BrokerError::UnacceptableBatch("only the broker writes control batches"));
         }
-        match topic.config().compression_type {
+        let mut batch = match topic.config().compression_type {
             CompressionType::As(wanted) if wanted != compression => {
-                Ok(recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?)
+                recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?
             }
-            _ => Ok(batch),
+            _ => batch,
+        };
+        match (topic.config().timestamp_type, header.attributes.timestamp_type()) {
+            (TimestampType::LogAppendTime, _) => stamp_append_time(&mut batch, now_ms)?,
+            (TimestampType::CreateTime, TimestampType::CreateTime) => {}
+            (TimestampType::CreateTime, TimestampType::LogAppendTime) => {
+                return Err(BrokerError::UnacceptableBatch("only the broker says when a batch was appended"));
+            }
         }
+        Ok(batch)
     }
 
     /// The topic of committed offsets, created where it is missing.

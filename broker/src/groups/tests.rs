@@ -258,7 +258,7 @@ async fn a_storm_of_members_in_the_process() {
     let seed: u64 = rand::random();
     eprintln!("seed {seed}");
     let broker = with_lines(PARTITIONS).await;
-    let owners = Arc::new(Mutex::new(BTreeMap::<(i32, TopicPartition), Arc<str>>::new()));
+    let owners = Owners::default();
     let tasks: Vec<_> = (0..8)
         .map(|index| {
             let (broker, owners) = (broker.clone(), owners.clone());
@@ -268,9 +268,12 @@ async fn a_storm_of_members_in_the_process() {
     for task in tasks {
         task.await.unwrap();
     }
-    let owners = owners.lock().unwrap();
     let mut generations = BTreeMap::<i32, u32>::new();
-    owners.keys().for_each(|(generation, _)| *generations.entry(*generation).or_default() += 1);
+    owners
+        .lock()
+        .unwrap()
+        .keys()
+        .for_each(|(generation, _)| *generations.entry(*generation).or_default() += 1);
     assert!(generations.len() > 20, "{} generations", generations.len());
     assert!(generations.values().any(|owned| *owned == PARTITIONS));
     // Whoever is left over is given up, and one alone gets everything.
@@ -282,11 +285,10 @@ async fn a_storm_of_members_in_the_process() {
     }
 }
 
-async fn live(
-    broker: Broker,
-    owners: Arc<Mutex<BTreeMap<(i32, TopicPartition), Arc<str>>>>,
-    mut rng: StdRng,
-) {
+/// Who was assigned a partition in a generation.
+type Owners = Arc<Mutex<BTreeMap<(i32, TopicPartition), Arc<str>>>>;
+
+async fn live(broker: Broker, owners: Owners, mut rng: StdRng) {
     for _ in 0..40 {
         let mut member = member(&broker);
         let mut stale: Vec<Claim> = Vec::new();

@@ -17,8 +17,12 @@ pub(crate) fn code(error: &BrokerError) -> ResponseError {
         BrokerError::InvalidTopicName(_) | BrokerError::InternalTopic(_) => {
             ResponseError::InvalidTopicException
         }
-        BrokerError::InvalidPartitionCount(_) => ResponseError::InvalidPartitions,
-        BrokerError::UnknownConfig(_) | BrokerError::InvalidConfig { .. } => ResponseError::InvalidConfig,
+        BrokerError::InvalidPartitionCount(_) | BrokerError::NotMorePartitions { .. } => {
+            ResponseError::InvalidPartitions
+        }
+        BrokerError::UnknownConfig(_)
+        | BrokerError::UnsupportedConfig(_)
+        | BrokerError::InvalidConfig { .. } => ResponseError::InvalidConfig,
         BrokerError::InvalidCommit(_) => ResponseError::InvalidCommitOffsetSize,
         BrokerError::BatchTooLarge { .. } => ResponseError::MessageTooLarge,
         BrokerError::InvalidBatch(error) => batch(error),

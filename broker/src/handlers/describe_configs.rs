@@ -10,7 +10,7 @@ use kafka_protocol::messages::{ApiKey, DescribeConfigsRequest, DescribeConfigsRe
 use super::code::code;
 use super::{Handler, NODE_ID, text};
 use crate::server::{Call, Reply, Shared};
-use crate::topic::{ConfigEntry, ConfigKind};
+use crate::topic::{Setting, SettingKind};
 
 /// The API.
 pub(crate) struct DescribeConfigs;
@@ -22,7 +22,7 @@ const BROKER: i8 = 4;
 const SOURCE_TOPIC: i8 = 1;
 const SOURCE_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
-/// The first version that says of which kind a value is.
+/// The first version that says of which kind a value is, and what it is for.
 const KIND_FROM: i16 = 3;
 
 impl Handler for DescribeConfigs {
@@ -38,11 +38,11 @@ impl Handler for DescribeConfigs {
             match entries(&call.server, resource) {
                 Ok(entries) => {
                     let is_asked = |entry: &Described| match &resource.configuration_keys {
-                        Some(keys) => keys.iter().any(|key| **key == *entry.entry.key),
+                        Some(keys) => keys.iter().any(|key| **key == *entry.name),
                         None => true,
                     };
                     let asked = entries.into_iter().filter(is_asked);
-                    let shown = asked.map(|entry| entry.show(call.version, request.include_synonyms));
+                    let shown = asked.map(|entry| entry.show(&call, &request));
                     result.with_configs(shown.collect())
                 }
                 Err((code, reason)) => {
@@ -57,10 +57,22 @@ impl Handler for DescribeConfigs {
 
 /// A setting, and where its value is from.
 struct Described {
-    entry: ConfigEntry,
+    name: &'static str,
+    value: String,
+    /// By Kafka's numbers.
+    kind: i8,
     source: i8,
     is_read_only: bool,
+    /// What the value would be without the topic's own.
+    default: Option<String>,
+    doc: Option<&'static str>,
 }
+
+/// Kafka's numbers of kinds of values.
+const BOOLEAN: i8 = 1;
+const STRING: i8 = 2;
+const INT: i8 = 3;
+const LONG: i8 = 5;
 
 fn entries(
     server: &Shared,
@@ -68,18 +80,12 @@ fn entries(
 ) -> Result<Vec<Described>, (ResponseError, String)> {
     match resource.resource_type {
         TOPIC => {
-            let topic = server.broker.topic(&resource.resource_name);
-            let topic = topic.map_err(|error| (code(&error), error.to_string()))?;
-            let describe = |entry: ConfigEntry| {
-                let is_own = topic.config_overrides().contains_key(entry.key);
-                let source = if is_own { SOURCE_TOPIC } else { SOURCE_DEFAULT };
-                Described { entry, source, is_read_only: false }
-            };
-            Ok(topic.config().entries().into_iter().map(describe).collect())
+            let settings = server.broker.describe_config(&resource.resource_name);
+            let settings = settings.map_err(|error| (code(&error), error.to_string()))?;
+            Ok(settings.into_iter().map(Described::from).collect())
         }
         BROKER if resource.resource_name.is_empty() || *resource.resource_name == *NODE_ID.to_string() => {
-            let describe = |entry| Described { entry, source: SOURCE_BROKER, is_read_only: true };
-            Ok(broker_entries(server).into_iter().map(describe).collect())
+            Ok(broker_settings(server))
         }
         BROKER => {
             let reason = format!("there is one broker, {NODE_ID}");
@@ -93,38 +99,73 @@ fn entries(
     }
 }
 
+impl From<Setting> for Described {
+    fn from(setting: Setting) -> Self {
+        Self {
+            name: setting.name,
+            value: setting.value,
+            kind: match setting.kind {
+                SettingKind::String => STRING,
+                SettingKind::Int => INT,
+                SettingKind::Long => LONG,
+            },
+            source: if setting.is_set { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+            is_read_only: false,
+            default: Some(setting.default),
+            doc: Some(setting.doc),
+        }
+    }
+}
+
 /// The broker's settings under Kafka's names.
-fn broker_entries(server: &Shared) -> Vec<ConfigEntry> {
+fn broker_settings(server: &Shared) -> Vec<Described> {
     let limits = &server.config.limits;
-    let entry = |key, value: String, kind| ConfigEntry { key, value, kind };
+    let setting = |name, value: String, kind| Described {
+        name,
+        value,
+        kind,
+        source: SOURCE_BROKER,
+        is_read_only: true,
+        default: None,
+        doc: None,
+    };
     vec![
-        entry("auto.create.topics.enable", server.config.auto_create_topics.to_string(), ConfigKind::Boolean),
-        entry("broker.id", NODE_ID.to_string(), ConfigKind::Int),
-        entry("connections.max.idle.ms", limits.idle.as_millis().to_string(), ConfigKind::Long),
-        entry("default.replication.factor", "1".to_owned(), ConfigKind::Int),
-        entry("fetch.max.bytes", limits.fetch_bytes.to_string(), ConfigKind::Int),
-        entry("max.connections", limits.connections.to_string(), ConfigKind::Int),
-        entry("max.connections.per.ip", limits.connections_per_address.to_string(), ConfigKind::Int),
-        entry("num.partitions", server.config.default_partitions.to_string(), ConfigKind::Int),
-        entry("socket.request.max.bytes", limits.request_bytes.to_string(), ConfigKind::Int),
+        setting("auto.create.topics.enable", server.config.auto_create_topics.to_string(), BOOLEAN),
+        setting("broker.id", NODE_ID.to_string(), INT),
+        setting("connections.max.idle.ms", limits.idle.as_millis().to_string(), LONG),
+        setting("default.replication.factor", "1".to_owned(), INT),
+        setting("fetch.max.bytes", limits.fetch_bytes.to_string(), INT),
+        setting("max.connections", limits.connections.to_string(), INT),
+        setting("max.connections.per.ip", limits.connections_per_address.to_string(), INT),
+        setting("num.partitions", server.config.default_partitions.to_string(), INT),
+        setting("socket.request.max.bytes", limits.request_bytes.to_string(), INT),
     ]
 }
 
 impl Described {
-    fn show(self, version: i16, with_synonyms: bool) -> DescribeConfigsResourceResult {
-        let Self { entry, source, is_read_only } = self;
-        let value = Some(text(entry.value));
-        let shown = DescribeConfigsResourceResult::default()
-            .with_name(text(entry.key))
+    fn show(self, call: &Call, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {
+        let value = Some(text(self.value));
+        let mut shown = DescribeConfigsResourceResult::default()
+            .with_name(text(self.name))
             .with_value(value.clone())
-            .with_read_only(is_read_only)
-            .with_config_source(source);
-        let shown = if with_synonyms {
-            let synonym = DescribeConfigsSynonym::default().with_name(text(entry.key)).with_value(value);
-            shown.with_synonyms(vec![synonym.with_source(source)])
-        } else {
-            shown
-        };
-        if version >= KIND_FROM { shown.with_config_type(entry.kind as i8) } else { shown }
+            .with_read_only(self.is_read_only)
+            .with_config_source(self.source);
+        if request.include_synonyms {
+            let synonym = |value, source| {
+                DescribeConfigsSynonym::default()
+                    .with_name(text(self.name))
+                    .with_value(value)
+                    .with_source(source)
+            };
+            shown.synonyms.push(synonym(value, self.source));
+            if let (SOURCE_TOPIC, Some(default)) = (self.source, self.default) {
+                shown.synonyms.push(synonym(Some(text(default)), SOURCE_DEFAULT));
+            }
+        }
+        if call.version >= KIND_FROM {
+            shown.config_type = self.kind;
+            shown.documentation = self.doc.filter(|_| request.include_documentation).map(text);
+        }
+        shown
     }
 }

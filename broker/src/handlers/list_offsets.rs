@@ -7,18 +7,17 @@ use kafka_protocol::messages::list_offsets_response::{
 };
 use kafka_protocol::messages::{ApiKey, ListOffsetsRequest, ListOffsetsResponse};
 
+use topo_log::TimestampedOffset;
+
 use super::code::code;
 use super::{Handler, LEADER_EPOCH, partition};
+use crate::broker::OffsetSpec;
 use crate::server::{Call, Reply};
 
 /// The API.
 pub(crate) struct ListOffsets;
 
-/// Times that ask for something else: the end, the start, and the record with the largest time.
-const LATEST: i64 = -1;
-const EARLIEST: i64 = -2;
-const MAX_TIMESTAMP: i64 = -3;
-/// The first version that may ask for [`MAX_TIMESTAMP`].
+/// The first version that may ask for [`OffsetSpec::MaxTimestamp`].
 const MAX_TIMESTAMP_FROM: i16 = 7;
 /// The first version that says the epoch of an offset.
 const EPOCH_FROM: i16 = 4;
@@ -47,31 +46,25 @@ impl Handler for ListOffsets {
     }
 }
 
-/// An offset and the time of its record, -1 where the offset is no record's; `None` where there is no such record.
-type Found = Option<(i64, i64)>;
-
-async fn look_up(call: &Call, topic: &str, asked: &ListOffsetsPartition) -> Result<Found, ResponseError> {
+async fn look_up(
+    call: &Call,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+) -> Result<Option<TimestampedOffset>, ResponseError> {
     let broker = &call.server.broker;
     let partition = partition(broker, topic, asked.partition_index, asked.current_leader_epoch)?;
-    let found = match asked.timestamp {
-        LATEST => {
-            return partition.offsets().map(|held| Some((held.high_watermark, -1))).map_err(|e| code(&e));
-        }
-        EARLIEST => return partition.offsets().map(|held| Some((held.log_start, -1))).map_err(|e| code(&e)),
-        MAX_TIMESTAMP if call.version >= MAX_TIMESTAMP_FROM => partition.max_timestamp().await,
-        time @ 0.. => partition.offset_for_time(time).await,
-        _ => return Err(ResponseError::UnsupportedVersion),
-    };
-    let found = found.map_err(|error| code(&error))?;
-    Ok(found.map(|found| (found.offset, found.timestamp_ms)))
+    let spec = OffsetSpec::from_timestamp(asked.timestamp)
+        .filter(|spec| *spec != OffsetSpec::MaxTimestamp || call.version >= MAX_TIMESTAMP_FROM);
+    let spec = spec.ok_or(ResponseError::UnsupportedVersion)?;
+    broker.list_offset(partition.at(), spec).await.map_err(|error| code(&error))
 }
 
 fn answer(
     response: ListOffsetsPartitionResponse,
-    found: Found,
+    found: Option<TimestampedOffset>,
     version: i16,
 ) -> ListOffsetsPartitionResponse {
-    let Some((offset, timestamp)) = found else { return response.with_offset(-1).with_timestamp(-1) };
-    let response = response.with_offset(offset).with_timestamp(timestamp);
+    let Some(found) = found else { return response.with_offset(-1).with_timestamp(-1) };
+    let response = response.with_offset(found.offset).with_timestamp(found.timestamp_ms);
     if version >= EPOCH_FROM { response.with_leader_epoch(LEADER_EPOCH) } else { response }
 }

@@ -6,16 +6,21 @@
 
 pub(crate) mod api_versions;
 mod code;
+pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delete_groups;
+pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 mod group_code;
 pub(crate) mod heartbeat;
+pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
 pub(crate) mod leave_group;
@@ -25,6 +30,8 @@ pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod old_produce;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
 
@@ -36,6 +43,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use self::code::code;
 use crate::broker::Broker;
+use crate::clock::wall_ms;
 use crate::error::BrokerError;
 use crate::partition::Partition;
 use crate::server::{Call, Order, Reply};
@@ -58,10 +66,8 @@ pub(crate) trait Handler {
     const ORDER: Order = Order::Alone;
 
     /// Handles a request that was walked and decoded. What comes before the future happens in the order of requests; errors
-    /// go into the response. A handler that may wait long ends its wait when [`Shared::stopping`] does; dropping its future
-    /// must lose nothing that was acknowledged.
-    ///
-    /// [`Shared::stopping`]: crate::server::Shared::stopping
+    /// go into the response. A handler that may wait long ends its wait when [`Call::ending`] does; dropping its future must
+    /// lose nothing that was acknowledged.
     fn handle(
         call: Call,
         request: Self::Request,

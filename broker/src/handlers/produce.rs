@@ -14,9 +14,10 @@ use tokio::time::{Instant, timeout_at};
 use topo_protocol::{BatchHeader, Compression};
 
 use super::code::code;
-use super::{Handler, text, topic_partition};
-use crate::broker::{Appending, Broker};
+use super::{Handler, text, topic_partition, wall_ms};
+use crate::broker::Appending;
 use crate::error::BrokerError;
+use crate::partition::Appended;
 use crate::server::{Call, Order, Reply};
 use crate::topic::TopicPartition;
 
@@ -30,6 +31,8 @@ const ACKS_LEADER: i16 = 1;
 /// The client waits for all replicas, of which there is one: for the topic's durability.
 const ACKS_ALL: i16 = -1;
 
+/// The first version that is served: those before it hold records in forms that nobody writes any more.
+pub(crate) const SERVED_FROM: i16 = 3;
 /// The first version whose clients know Zstandard.
 const ZSTD_FROM: i16 = 7;
 
@@ -58,12 +61,13 @@ impl Handler for Produce {
         let ProduceRequest { acks, timeout_ms, .. } = request;
         let is_transactional = request.transactional_id.is_some();
         let refusal = refusal(acks, is_transactional);
+        let now_ms = wall_ms();
         let start = |topic: TopicProduceData| {
             let start = |data: PartitionProduceData| {
                 let PartitionProduceData { index, records, .. } = data;
                 let append = match &refusal {
                     Some((code, reason)) => Err(Failure { code: *code, reason: (*reason).to_owned() }),
-                    None => append(&call.server.broker, call.version, &topic.name, index, records),
+                    None => append(&call, now_ms, &topic.name, index, records),
                 };
                 Started { index, append }
             };
@@ -88,8 +92,8 @@ fn refusal(acks: i16, is_transactional: bool) -> Option<(ResponseError, &'static
 
 /// Writes one partition's batch.
 fn append(
-    broker: &Broker,
-    version: i16,
+    call: &Call,
+    now_ms: i64,
     topic: &str,
     index: i32,
     records: Option<Bytes>,
@@ -107,12 +111,13 @@ fn append(
     if header.attributes.is_transactional() {
         return Err(invalid("the batch is of a transaction, and the request is not"));
     }
-    if version < ZSTD_FROM && header.attributes.compression() == Ok(Compression::Zstd) {
+    if call.version < ZSTD_FROM && header.attributes.compression() == Ok(Compression::Zstd) {
         let code = ResponseError::UnsupportedCompressionType;
         return Err(Failure { code, reason: "zstd takes Produce 7 or later".to_owned() });
     }
     // The log places the batch in its own copy; the request's bytes are shared.
-    broker.start_append(&to, vec![BytesMut::from(&records[..])]).map_err(Failure::from)
+    let copy = BytesMut::from(&records[..]);
+    call.server.broker.start_append(&to, vec![copy], now_ms).map_err(Failure::from)
 }
 
 impl From<BrokerError> for Failure {
@@ -156,7 +161,7 @@ async fn acknowledge(
     version: i16,
     deadline: Instant,
 ) -> Result<PartitionProduceResponse, Failure> {
-    let base_offset = appending.appended().base_offset;
+    let Appended { base_offset, log_append_time_ms, .. } = appending.appended();
     let log_start = appending.partition().offsets().map_or(-1, |held| held.log_start);
     if acks == ACKS_ALL {
         let late = |_| Failure {
@@ -165,7 +170,9 @@ async fn acknowledge(
         };
         timeout_at(deadline, appending.durable()).await.map_err(late)??;
     }
-    let acknowledged = PartitionProduceResponse::default().with_base_offset(base_offset);
+    let acknowledged = PartitionProduceResponse::default()
+        .with_base_offset(base_offset)
+        .with_log_append_time_ms(log_append_time_ms.unwrap_or(-1));
     Ok(if version >= 5 { acknowledged.with_log_start_offset(log_start) } else { acknowledged })
 }
 

@@ -1,9 +1,12 @@
 //! A partition as many tasks share it: appends, group-committed syncs, reads, and waiting for records.
 //!
 //! Invariants: under [`Durability::Fsync`] the high watermark is the log's durable end, so nothing is read, or
-//! acknowledged, that a power loss could take back; under the others it is the log's end. It never goes back. At most one
-//! thread syncs a partition; it syncs outside the lock, and all that was appended meanwhile shares its next sync.
+//! acknowledged, that a power loss could take back; under the others it is the log's end. It never goes back, also where
+//! one takes the other's place. At most one thread syncs what is appended; it syncs outside the lock, and all that was
+//! appended meanwhile shares its next sync.
 
+mod removal;
+mod syncing;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -14,6 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use topo_log::{LogError, Partition as Log};
+use topo_protocol::{BatchHeader, TimestampType};
 
 use crate::durability::Durability;
 use crate::error::BrokerError;
@@ -26,6 +30,8 @@ pub struct Appended {
     pub base_offset: i64,
     /// One past the offset of the last.
     pub next_offset: i64,
+    /// The time that all records got, in milliseconds since 1970, where their timestamps are the log's.
+    pub log_append_time_ms: Option<i64>,
 }
 
 /// The offsets that a partition holds.
@@ -61,7 +67,6 @@ pub struct Fetched {
 #[derive(Debug)]
 pub struct Partition {
     at: TopicPartition,
-    durability: Durability,
     state: RwLock<State>,
     progress: watch::Sender<Progress>,
 }
@@ -70,8 +75,11 @@ pub struct Partition {
 struct State {
     /// `None` once closed or deleted.
     log: Option<Log>,
+    durability: Durability,
     /// Whether a sync is under way or due; whoever finds `false` sees to one.
     syncing: bool,
+    /// Whose turn it is to sync: raised where the durability changes, and whoever synced before stops.
+    turn: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -98,8 +106,7 @@ impl Partition {
         let progress = Progress { high_watermark: log.durable_end(), standing: Standing::Open };
         Self {
             at,
-            durability,
-            state: RwLock::new(State { log: Some(log), syncing: false }),
+            state: RwLock::new(State { log: Some(log), durability, syncing: false, turn: 0 }),
             progress: watch::Sender::new(progress),
         }
     }
@@ -124,16 +131,18 @@ impl Partition {
     /// [`BrokerError::Log`] or [`BrokerError::Poisoned`]; where several batches were given, those in front of one that
     /// failed may be in the log. [`BrokerError::Closed`] or [`BrokerError::UnknownTopic`].
     pub(crate) fn write(self: &Arc<Self>, mut batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
-        let mut state = self.write_state();
+        let mut guard = self.write_state();
+        let state = &mut *guard;
         if let Some(refused) = self.refusal() {
             return Err(refused);
         }
+        let durability = state.durability;
         let log = state.log.as_mut().ok_or_else(|| self.gone())?;
         let (base_offset, segments) = (log.log_end(), log.segments());
         let (mut first, mut written) = (None, Ok(base_offset));
         for batch in &mut batches {
             written = log.append(batch).map(|appended| {
-                first.get_or_insert(appended.base_offset);
+                first.get_or_insert(appended);
                 appended.last_offset + 1
             });
             if written.is_err() {
@@ -142,90 +151,35 @@ impl Partition {
         }
         let next_offset = log.log_end();
         let rolled = log.segments() > segments;
-        if self.durability != Durability::Fsync {
+        if durability != Durability::Fsync {
             self.progress.send_modify(|progress| progress.high_watermark = next_offset);
         }
-        let due = match self.durability {
+        let due = match durability {
             Durability::Os => rolled,
             Durability::Fsync | Durability::Interval(_) => next_offset > base_offset,
         };
         // Also after an error: what was written before it must not keep the high watermark back.
         if !state.syncing && (due || written.is_err()) {
             state.syncing = true;
-            self.see_to_sync(written.is_err());
+            self.see_to_sync(durability, written.is_err(), state.turn);
         }
         match written {
-            // Those of the first time, where a producer sent again what is in the log.
-            Ok(next_offset) => Ok(Appended { base_offset: first.unwrap_or(base_offset), next_offset }),
+            // What was said the first time, where a producer sent again what is in the log.
+            Ok(next_offset) => Ok(Appended {
+                base_offset: first.map_or(base_offset, |first| first.base_offset),
+                next_offset,
+                log_append_time_ms: first.and_then(|first| append_time(log, first, &batches)),
+            }),
             Err(error) => Err(self.log_error(error)),
         }
     }
 
-    /// Waits until everything below `next_offset` is durable.
-    pub(crate) async fn until_durable(&self, next_offset: i64) -> Result<(), BrokerError> {
-        let mut progress = self.progress.subscribe();
-        let settled = |p: &Progress| {
-            p.high_watermark >= next_offset || !matches!(p.standing, Standing::Open | Standing::Closing)
-        };
-        // The sender is a field of `self`: it cannot be gone.
-        let durable = progress.wait_for(settled).await.is_ok_and(|p| p.high_watermark >= next_offset);
-        if durable { Ok(()) } else { Err(self.refusal().unwrap_or(BrokerError::Closed)) }
-    }
-
-    /// Lets what was written be synced, when the durability asks for it.
-    fn see_to_sync(self: &Arc<Self>, at_once: bool) {
-        let this = self.clone();
-        match self.durability {
-            Durability::Interval(every) if !at_once => {
-                tokio::spawn(async move {
-                    let mut more = true;
-                    while more {
-                        tokio::time::sleep(every).await;
-                        let this = this.clone();
-                        more = tokio::task::spawn_blocking(move || this.sync_once()).await.unwrap_or(false);
-                    }
-                });
-            }
-            Durability::Os if !at_once => {
-                tokio::task::spawn_blocking(move || {
-                    this.sync_once();
-                    this.write_state().syncing = false;
-                });
-            }
-            _ => {
-                tokio::task::spawn_blocking(move || while this.sync_once() {});
-            }
-        }
-    }
-
-    /// Syncs what there is; `false`, and nobody is syncing any more, where nothing is left.
-    fn sync_once(&self) -> bool {
-        let ticket = {
-            let mut state = self.write_state();
-            let poisoned = matches!(self.progress.borrow().standing, Standing::Poisoned(_));
-            match state.log.as_mut() {
-                Some(log) if !poisoned && (log.log_end() > log.durable_end() || log.poisoned().is_some()) => {
-                    log.begin_sync()
-                }
-                _ => {
-                    state.syncing = false;
-                    return false;
-                }
-            }
-        };
-        let result = ticket.run();
-        let mut state = self.write_state();
-        // Deleted meanwhile: nobody waits any more.
-        let Some(log) = state.log.as_mut() else { return true };
-        let outcome = log.finish_sync(ticket, result);
-        self.progress.send_modify(|progress| match outcome {
-            Ok(durable_end) => progress.high_watermark = progress.high_watermark.max(durable_end),
-            Err(error) => {
-                let reason = log.poisoned().map_or_else(|| error.to_string(), str::to_owned);
-                progress.standing = Standing::Poisoned(reason.into());
-            }
-        });
-        true
+    /// Bytes of the batches that are stored.
+    ///
+    /// # Errors
+    /// As [`Partition::offsets`].
+    pub fn bytes(&self) -> Result<u64, BrokerError> {
+        self.read_state().log.as_ref().map(Log::bytes).ok_or_else(|| self.gone())
     }
 
     /// Whole batches from the one that holds `offset` on, up to the high watermark; waits for a first one as long as
@@ -274,27 +228,6 @@ impl Partition {
         Ok(Fetched { batches, offsets })
     }
 
-    /// Gives up what is due by `now_ms`, in milliseconds since 1970, and says how many segments that were. Blocks.
-    ///
-    /// # Errors
-    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`]; nothing but what was given up durably is gone.
-    pub(crate) fn retain(&self, now_ms: i64) -> Result<usize, BrokerError> {
-        let begun = match self.write_state().log.as_mut() {
-            Some(log) => log.begin_retention(now_ms).map_err(|error| self.log_error(error))?,
-            None => None,
-        };
-        let Some(start) = begun else { return Ok(0) };
-        // Synced, and removed, with the lock released: appends and reads go on.
-        start.run().map_err(|error| self.log_error(error))?;
-        let expired = match self.write_state().log.as_mut() {
-            Some(log) => log.finish_retention(&start),
-            // Closed, or deleted with all its files: the next open finds the start that was written.
-            None => return Ok(0),
-        };
-        let segments = expired.segments();
-        expired.remove().map(|()| segments).map_err(|error| self.log_error(error))
-    }
-
     /// Refuses appends for good, as if the storage had failed; reads go on.
     pub(crate) fn poison(&self, reason: &str) {
         self.progress.send_modify(|progress| progress.standing = Standing::Poisoned(reason.into()));
@@ -338,10 +271,7 @@ impl Partition {
     }
 
     fn held(&self, log: &Log) -> Offsets {
-        let high_watermark = match self.durability {
-            Durability::Fsync => log.durable_end(),
-            Durability::Interval(_) | Durability::Os => log.log_end(),
-        };
+        let high_watermark = self.progress.borrow().high_watermark;
         Offsets { log_start: log.log_start(), high_watermark, log_end: log.log_end() }
     }
 
@@ -399,4 +329,15 @@ impl Partition {
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The time that the records of an append got, where their timestamps are the log's.
+fn append_time(log: &Log, first: topo_log::Appended, batches: &[BytesMut]) -> Option<i64> {
+    let header = if first.is_duplicate {
+        // The time of the first time.
+        BatchHeader::parse(&log.read(first.base_offset, 0, i64::MAX).ok()?).ok()?
+    } else {
+        BatchHeader::parse(batches.first()?).ok()?
+    };
+    (header.attributes.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp)
 }

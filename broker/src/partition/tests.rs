@@ -1,5 +1,7 @@
 //! Group commit under a gate: what shares a sync, what waits, and what a failed sync does.
 
+mod changes;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,6 +114,9 @@ impl StorageFile for GatedFile {
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         self.file.truncate(bytes)
     }
+    fn preallocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        self.file.preallocate(position, bytes)
+    }
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }
@@ -151,7 +156,7 @@ fn values(fetched: &Fetched) -> Vec<String> {
     let mut rest = fetched.batches.clone();
     let mut values = Vec::new();
     while !rest.is_empty() {
-        let bytes = topo_protocol::BatchHeader::parse(&rest).unwrap().total_bytes();
+        let bytes = BatchHeader::parse(&rest).unwrap().total_bytes();
         let records = records(rest.split_to(bytes), 1 << 20).unwrap();
         values.extend(records.map(|r| String::from_utf8(r.unwrap().value.unwrap().into()).unwrap()));
     }
@@ -200,7 +205,7 @@ async fn appends_that_wait_share_the_next_sync() {
 async fn a_fetch_waits_for_the_record_it_is_early_for() {
     let partition = open(Arc::new(MemoryStorage::new()));
     let (fetched, appended) = tokio::join!(partition.fetch(0, LONG), partition.append(batch("late")));
-    assert_eq!(appended.unwrap(), Appended { base_offset: 0, next_offset: 1 });
+    assert_eq!(appended.unwrap(), Appended { base_offset: 0, next_offset: 1, log_append_time_ms: None });
     assert_eq!(values(&fetched.unwrap()), ["late"]);
 }
 

@@ -18,6 +18,7 @@ const BUFFER_BYTES: usize = 2 << 10;
 const FIRST_BYTES: usize = 2 << 10;
 /// How often a transfer that stands still is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 /// API, version and correlation id: no request is shorter.
 const MIN_REQUEST_BYTES: i32 = 8;
 
@@ -59,7 +60,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     /// The request that begins; `None` where it ends as well, within its length.
     pub(super) async fn next(&mut self, limits: &Limits) -> Result<Option<Frame>, FrameError> {
-        let pace = Pace::begin(limits);
+        let mut pace = Pace::begin(limits);
         let length = match pace.within(self.input.read_i32()).await? {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             length => length?,
@@ -78,7 +79,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             }
             let room = body.capacity() - body.len();
             let mut room = (&mut body).limit(room);
-            match pace.keep(&self.memory, room.get_ref().len(), self.input.read_buf(&mut room)).await? {
+            let moved = room.get_ref().len();
+            match pace.keep(&self.memory, moved, self.input.read_buf(&mut room)).await? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 _ => continue,
             }
@@ -87,15 +89,20 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 }
 
-/// How fast one transfer has to be.
+/// How fast one transfer has to be: on average, and of late where others wait for memory.
 pub(super) struct Pace<'a> {
     limits: &'a Limits,
     begun: Instant,
+    /// When the last look was taken, and what had moved by then.
+    looked: (Instant, usize),
+    /// Whether too little moved between the last two looks.
+    is_slow: bool,
 }
 
 impl<'a> Pace<'a> {
     pub(super) fn begin(limits: &'a Limits) -> Self {
-        Self { limits, begun: Instant::now() }
+        let begun = Instant::now();
+        Self { limits, begun, looked: (begun, 0), is_slow: false }
     }
 
     /// Awaits what moves no bytes to speak of.
@@ -105,7 +112,7 @@ impl<'a> Pace<'a> {
 
     /// Awaits the next step of a transfer that has moved `moved` bytes and holds some of `memory`.
     pub(super) async fn keep<T>(
-        &self,
+        &mut self,
         memory: &Memory,
         moved: usize,
         step: impl Future<Output = io::Result<T>>,
@@ -113,10 +120,11 @@ impl<'a> Pace<'a> {
         let mut step = std::pin::pin!(step);
         loop {
             let left = self.left(moved);
-            if left.is_zero() || (memory.is_wanted() && self.is_slow(moved)) {
+            if left.is_zero() || (self.is_slow(moved) && memory.is_wanted()) {
                 return Err(FrameError::Slow);
             }
-            if let Ok(done) = timeout(LOOK.min(left), step.as_mut()).await {
+            let look = self.limits.wanted_grace.clamp(SHORTEST_LOOK, LOOK);
+            if let Ok(done) = timeout(look.min(left), step.as_mut()).await {
                 return Ok(done?);
             }
         }
@@ -128,10 +136,16 @@ impl<'a> Pace<'a> {
         (self.limits.transfer + earned).saturating_sub(self.begun.elapsed())
     }
 
-    fn is_slow(&self, moved: usize) -> bool {
-        let elapsed = self.begun.elapsed();
-        let due = self.limits.wanted_bytes_per_second as f64 * elapsed.as_secs_f64();
-        elapsed > self.limits.wanted_grace && (moved as f64) < due
+    /// Whether it was slow of late; what the system's buffers took at once counts for one look only.
+    fn is_slow(&mut self, moved: usize) -> bool {
+        let (at, before) = self.looked;
+        let passed = at.elapsed();
+        if passed >= self.limits.wanted_grace {
+            let due = self.limits.wanted_bytes_per_second as f64 * passed.as_secs_f64();
+            self.is_slow = ((moved - before) as f64) < due;
+            self.looked = (Instant::now(), moved);
+        }
+        self.is_slow
     }
 }
 

@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 8;
 #[non_exhaustive]
 pub enum BindError {
     /// Somebody else listens there.
-    #[error("{0} is in use by another process; stop that one, or choose another address to listen on")]
+    #[error("{0} is in use by another process; stop that one, or listen elsewhere")]
     InUse(SocketAddr),
     /// The system refuses.
     #[error("cannot listen on {address}: {source}")]
@@ -40,17 +40,36 @@ pub enum BindError {
     },
 }
 
-/// Binds all of them, or none.
-pub(super) fn bind(addresses: &[ListenAddress]) -> Result<Vec<(TcpListener, SocketAddr)>, BindError> {
-    let mut bound = Vec::new();
-    for address in addresses {
-        let (first, second) = address.sockets();
-        match second {
-            None => bound.push(listen(first)?),
-            Some(second) => bound.extend(listen_both(first, second.into())?),
+/// Sockets that listen, and at which nobody is answered yet.
+///
+/// Bound before anything else is begun, they see to it that an address in use begins nothing.
+#[derive(Debug)]
+pub struct Sockets(pub(super) Vec<(TcpListener, SocketAddr)>);
+
+impl Sockets {
+    /// Binds all of the addresses, or none.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O.
+    pub fn bind(addresses: &[ListenAddress]) -> Result<Self, BindError> {
+        let mut bound = Vec::new();
+        for address in addresses {
+            let (first, second) = address.sockets();
+            match second {
+                None => bound.push(listen(first)?),
+                Some(second) => bound.extend(listen_both(first, second.into())?),
+            }
         }
+        Ok(Self(bound))
     }
-    Ok(bound)
+
+    /// Where they listen, in the order of the addresses; `localhost` may be two.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(_, address)| *address).collect()
+    }
 }
 
 /// Listens on `first`, and with the same port on `second` where its family exists.
@@ -151,7 +170,7 @@ pub(super) struct Seat {
 impl Seats {
     pub(super) fn new(limits: &Limits) -> Arc<Self> {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-        let most = limits.connections.min(usize::try_from(descriptors / 2).unwrap_or(usize::MAX));
+        let most = limits.connections.min(usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX));
         if most < limits.connections {
             tracing::info!(
                 connections = most,
@@ -213,13 +232,12 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_is_both_families_with_one_port_and_a_taken_port_is_named() {
-        let bound = bind(&[ListenAddress::localhost(0)]).unwrap();
+        let bound = Sockets::bind(&[ListenAddress::localhost(0)]).unwrap().0;
         let port = bound[0].1.port();
         assert!(bound.iter().all(|(_, address)| address.port() == port && address.ip().is_loopback()));
         assert!(bound.len() == 2 || TcpListener::bind("[::1]:0").await.is_err());
-        let refused = bind(&[ListenAddress::localhost(port)]).unwrap_err().to_string();
-        let sentence =
-            format!("127.0.0.1:{port} is in use by another process; stop that one, or choose another");
+        let refused = Sockets::bind(&[ListenAddress::localhost(port)]).unwrap_err().to_string();
+        let sentence = format!("127.0.0.1:{port} is in use by another process; stop that one");
         assert!(refused.starts_with(&sentence), "{refused}");
     }
 }

@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 
 pub use address::{ListenAddress, NodeAddress, NotAnAddress};
 pub(crate) use dispatch::{APIS, Call, Order, Reply, advertised};
-pub use listener::BindError;
 use listener::Seats;
+pub use listener::{BindError, Sockets};
 pub(crate) use memory::{Charge, Memory};
 
 use crate::broker::Broker;
@@ -67,7 +67,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Completes when the server is to stop: who waits for something that may never come waits for this as well.
+    /// Completes when the server is to stop. A handler awaits [`Call::ending`].
     pub(crate) async fn stopping(&self) {
         // Where the sender is gone, so is the server.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
@@ -83,8 +83,15 @@ impl Server {
     /// # Panics
     /// Outside a tokio runtime with I/O and timers.
     pub fn bind(broker: Broker, config: ServerConfig) -> Result<Self, BindError> {
-        let listeners = listener::bind(&config.listen)?;
-        let local_addrs = listeners.iter().map(|(_, address)| *address).collect();
+        Ok(Self::start(broker, Sockets::bind(&config.listen)?, config))
+    }
+
+    /// Serves at sockets that listen already; `config.listen` is not looked at.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O and timers.
+    pub fn start(broker: Broker, sockets: Sockets, config: ServerConfig) -> Self {
+        let local_addrs = sockets.local_addrs();
         let (stop, stopped) = watch::channel(false);
         let limits = &config.limits;
         let shared = Arc::new(Shared {
@@ -96,7 +103,7 @@ impl Server {
             config,
         });
         let listen = |(listener, _)| tokio::spawn(listener::accept(listener, shared.clone()));
-        Ok(Self { local_addrs, stop, listeners: listeners.into_iter().map(listen).collect() })
+        Self { local_addrs, stop, listeners: sockets.0.into_iter().map(listen).collect() }
     }
 
     /// Where it listens, in the order of the configuration; `localhost` may be two.

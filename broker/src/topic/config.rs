@@ -1,6 +1,6 @@
 //! A topic's configuration, by Kafka's keys and defaults.
 //!
-//! Invariant: a [`TopicConfig`] holds only values that were accepted; unknown keys are refused by name.
+//! Invariant: a [`TopicConfig`] holds only values that were accepted; keys that are not known are refused by name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,21 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use topo_log::Retention;
-use topo_protocol::Compression;
+use topo_protocol::{Compression, TimestampType};
 
+use super::setting::Key;
 use crate::durability::Durability;
 use crate::error::{BrokerError, shown};
-
-const COMPRESSION_TYPE: &str = "compression.type";
-const FLUSH_MS: &str = "flush.ms";
-const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-const RETENTION_BYTES: &str = "retention.bytes";
-const RETENTION_MS: &str = "retention.ms";
-const SEGMENT_BYTES: &str = "segment.bytes";
-const SEGMENT_MS: &str = "segment.ms";
-/// Every key, for whoever asked for another.
-pub(crate) const KEYS: &str = "compression.type, flush.ms, max.message.bytes, retention.bytes, retention.ms, \
-                               segment.bytes and segment.ms";
 
 /// Below this a segment would hold hardly more than one batch header.
 const SEGMENT_BYTES_RANGE: RangeInclusive<u32> = 1024..=i32::MAX as u32;
@@ -40,6 +30,8 @@ pub struct TopicConfig {
     pub compression_type: CompressionType,
     /// `flush.ms`: how long an acknowledged record may stay unsynced. 0 by default, unlike Kafka's: synced first.
     pub durability: Durability,
+    /// `message.timestamp.type`: whose clock records' timestamps are from. The producer's, `CreateTime`, by default.
+    pub timestamp_type: TimestampType,
     /// `retention.ms`, 7 days by default, `retention.bytes`, unlimited by default, and `segment.ms`, 7 days by default:
     /// how long records are kept.
     pub retention: Retention,
@@ -52,6 +44,7 @@ impl Default for TopicConfig {
             max_message_bytes: (1 << 20) + 12,
             compression_type: CompressionType::Producer,
             durability: Durability::Fsync,
+            timestamp_type: TimestampType::CreateTime,
             retention: Retention::default(),
         }
     }
@@ -61,114 +54,95 @@ impl TopicConfig {
     /// These settings, with those of `overrides` in their place.
     ///
     /// # Errors
-    /// [`BrokerError::UnknownConfig`] or [`BrokerError::InvalidConfig`].
+    /// [`BrokerError::UnknownConfig`], [`BrokerError::UnsupportedConfig`] for a key that Kafka has and topo has not, or
+    /// [`BrokerError::InvalidConfig`].
     pub fn with_overrides(mut self, overrides: &BTreeMap<String, String>) -> Result<Self, BrokerError> {
         for (key, value) in overrides {
-            match key.as_str() {
-                COMPRESSION_TYPE => self.compression_type = compression_type(value)?,
-                FLUSH_MS => self.durability = flush_ms(value)?,
-                MAX_MESSAGE_BYTES => {
-                    self.max_message_bytes = bytes(MAX_MESSAGE_BYTES, value, MAX_MESSAGE_BYTES_RANGE)?;
-                }
-                RETENTION_BYTES => self.retention.max_bytes = limit(RETENTION_BYTES, value)?,
-                RETENTION_MS => {
-                    self.retention.max_age = limit(RETENTION_MS, value)?.map(Duration::from_millis);
-                }
-                SEGMENT_MS => self.retention.roll_after = segment_ms(value)?,
-                SEGMENT_BYTES => self.segment_bytes = bytes(SEGMENT_BYTES, value, SEGMENT_BYTES_RANGE)?,
-                _ => return Err(BrokerError::UnknownConfig(shown(key))),
-            }
+            self.set(Key::named(key)?, value)?;
         }
         Ok(self)
     }
-}
 
-/// One setting as it is shown: its key, and its value as it could be set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ConfigEntry {
-    pub(crate) key: &'static str,
-    pub(crate) value: String,
-    pub(crate) kind: ConfigKind,
-}
+    /// What a topic of these settings is said to set where it sets `overrides`: the same, in the fewest characters.
+    pub(super) fn canonical(&self, overrides: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let canonical = |(name, value): (String, String)| {
+            let value = Key::named(&name).map_or(value, |key| self.get(key));
+            (name, value)
+        };
+        overrides.into_iter().map(canonical).collect()
+    }
 
-/// What a setting's value is, by Kafka's numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i8)]
-pub(crate) enum ConfigKind {
-    Boolean = 1,
-    String = 2,
-    Int = 3,
-    Long = 5,
-}
+    fn set(&mut self, key: Key, value: &str) -> Result<(), BrokerError> {
+        match key {
+            Key::CompressionType => self.compression_type = parsed(key, value)?,
+            Key::FlushMs => self.durability = flush_ms(key, value)?,
+            Key::MaxMessageBytes => self.max_message_bytes = bytes(key, value, MAX_MESSAGE_BYTES_RANGE)?,
+            Key::MessageTimestampType => self.timestamp_type = timestamp_type(key, value)?,
+            Key::RetentionBytes => self.retention.max_bytes = limit(key, value)?,
+            Key::RetentionMs => self.retention.max_age = limit(key, value)?.map(Duration::from_millis),
+            Key::SegmentBytes => self.segment_bytes = bytes(key, value, SEGMENT_BYTES_RANGE)?,
+            Key::SegmentMs => self.retention.roll_after = segment_ms(key, value)?,
+        }
+        Ok(())
+    }
 
-impl TopicConfig {
-    /// Every setting, such that [`TopicConfig::with_overrides`] would take them back.
-    pub(crate) fn entries(&self) -> Vec<ConfigEntry> {
-        let entry = |key, value: String, kind| ConfigEntry { key, value, kind };
-        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX).to_string();
-        let or_unlimited = |limit: Option<String>| limit.unwrap_or_else(|| "-1".to_owned());
-        let Retention { max_age, max_bytes, roll_after } = self.retention;
-        vec![
-            entry(COMPRESSION_TYPE, self.compression_type.to_string(), ConfigKind::String),
-            entry(FLUSH_MS, self.durability.flush_ms().to_string(), ConfigKind::Long),
-            entry(MAX_MESSAGE_BYTES, self.max_message_bytes.to_string(), ConfigKind::Int),
-            entry(RETENTION_BYTES, or_unlimited(max_bytes.map(|max| max.to_string())), ConfigKind::Long),
-            entry(RETENTION_MS, or_unlimited(max_age.map(millis)), ConfigKind::Long),
-            entry(SEGMENT_BYTES, self.segment_bytes.to_string(), ConfigKind::Int),
-            entry(SEGMENT_MS, millis(roll_after), ConfigKind::Long),
-        ]
+    /// A setting's value, as it would be set.
+    pub(super) fn get(&self, key: Key) -> String {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).to_string();
+        let limited = |limit: Option<String>| limit.unwrap_or_else(|| "-1".to_owned());
+        match key {
+            Key::CompressionType => self.compression_type.to_string(),
+            Key::FlushMs => self.durability.flush_ms().to_string(),
+            Key::MaxMessageBytes => self.max_message_bytes.to_string(),
+            Key::MessageTimestampType => self.timestamp_type.to_string(),
+            Key::RetentionBytes => limited(self.retention.max_bytes.map(|bytes| bytes.to_string())),
+            Key::RetentionMs => limited(self.retention.max_age.map(millis)),
+            Key::SegmentBytes => self.segment_bytes.to_string(),
+            Key::SegmentMs => millis(self.retention.roll_after),
+        }
     }
 }
 
-fn bytes(key: &'static str, value: &str, range: RangeInclusive<u32>) -> Result<u32, BrokerError> {
-    value.parse().ok().filter(|bytes| range.contains(bytes)).ok_or_else(|| BrokerError::InvalidConfig {
-        key,
-        value: shown(value),
-        expected: format!("a number of bytes from {} to {}", range.start(), range.end()),
-    })
+/// The error for a value that its key does not take.
+fn invalid(key: Key, value: &str, expected: impl Into<String>) -> BrokerError {
+    BrokerError::InvalidConfig { key: key.name(), value: shown(value), expected: expected.into() }
+}
+
+fn bytes(key: Key, value: &str, range: RangeInclusive<u32>) -> Result<u32, BrokerError> {
+    let expected = || format!("a number of bytes from {} to {}", range.start(), range.end());
+    value.parse().ok().filter(|bytes| range.contains(bytes)).ok_or_else(|| invalid(key, value, expected()))
 }
 
 /// A number from 0 on, or -1 for no limit.
-fn limit(key: &'static str, value: &str) -> Result<Option<u64>, BrokerError> {
+fn limit(key: Key, value: &str) -> Result<Option<u64>, BrokerError> {
     match value.parse::<i64>() {
         Ok(-1) => Ok(None),
         Ok(number @ 0..) => Ok(Some(number.unsigned_abs())),
-        _ => Err(BrokerError::InvalidConfig {
-            key,
-            value: shown(value),
-            expected: "a number from 0 on, or -1 for no limit".to_owned(),
-        }),
+        _ => Err(invalid(key, value, "a number from 0 on, or -1 for no limit")),
     }
 }
 
-fn segment_ms(value: &str) -> Result<Duration, BrokerError> {
+fn segment_ms(key: Key, value: &str) -> Result<Duration, BrokerError> {
     let millis = value.parse::<i64>().ok().filter(|millis| *millis > 0);
-    millis.map(|millis| Duration::from_millis(millis.unsigned_abs())).ok_or_else(|| {
-        BrokerError::InvalidConfig {
-            key: SEGMENT_MS,
-            value: shown(value),
-            expected: "a number of milliseconds from 1 on".to_owned(),
-        }
-    })
+    let millis = millis.ok_or_else(|| invalid(key, value, "a number of milliseconds from 1 on"))?;
+    Ok(Duration::from_millis(millis.unsigned_abs()))
 }
 
-fn flush_ms(value: &str) -> Result<Durability, BrokerError> {
-    value.parse().ok().and_then(Durability::from_flush_ms).ok_or_else(|| BrokerError::InvalidConfig {
-        key: FLUSH_MS,
-        value: shown(value),
-        expected: format!(
-            "0 to sync first, a number of milliseconds, or {} to leave it to the system",
-            i64::MAX
-        ),
-    })
+fn flush_ms(key: Key, value: &str) -> Result<Durability, BrokerError> {
+    let expected =
+        || format!("0 to sync first, a number of milliseconds, or {} to leave it to the system", i64::MAX);
+    let durability = value.parse().ok().and_then(Durability::from_flush_ms);
+    durability.ok_or_else(|| invalid(key, value, expected()))
 }
 
-fn compression_type(value: &str) -> Result<CompressionType, BrokerError> {
-    value.parse().map_err(|expected: &str| BrokerError::InvalidConfig {
-        key: COMPRESSION_TYPE,
-        value: shown(value),
-        expected: expected.to_owned(),
-    })
+fn parsed<T: FromStr<Err = &'static str>>(key: Key, value: &str) -> Result<T, BrokerError> {
+    value.parse().map_err(|expected| invalid(key, value, expected))
+}
+
+fn timestamp_type(key: Key, value: &str) -> Result<TimestampType, BrokerError> {
+    let kinds = [TimestampType::CreateTime, TimestampType::LogAppendTime];
+    let kind = kinds.into_iter().find(|kind| kind.to_string() == value);
+    kind.ok_or_else(|| invalid(key, value, "CreateTime or LogAppendTime"))
 }
 
 /// How a topic's batches are compressed where they are stored.
@@ -215,15 +189,19 @@ mod tests {
 
     #[test]
     fn known_keys_are_taken() {
-        assert_eq!(with(SEGMENT_BYTES, "4096").unwrap().segment_bytes, 4096);
-        assert_eq!(with(MAX_MESSAGE_BYTES, "100").unwrap().max_message_bytes, 100);
+        assert_eq!(with("segment.bytes", "4096").unwrap().segment_bytes, 4096);
+        assert_eq!(with("max.message.bytes", "100").unwrap().max_message_bytes, 100);
         let interval = Durability::Interval(Duration::from_millis(5));
-        assert_eq!(with(FLUSH_MS, "5").unwrap().durability, interval);
-        let age = |value| with(RETENTION_MS, value).unwrap().retention.max_age;
+        assert_eq!(with("flush.ms", "5").unwrap().durability, interval);
+        let age = |value| with("retention.ms", value).unwrap().retention.max_age;
         assert_eq!((age("-1"), age("3")), (None, Some(Duration::from_millis(3))));
-        assert_eq!(with(RETENTION_BYTES, "7").unwrap().retention.max_bytes, Some(7));
-        assert_eq!(with(SEGMENT_MS, "7").unwrap().retention.roll_after, Duration::from_millis(7));
-        assert!(with(SEGMENT_MS, "0").is_err() && with(RETENTION_MS, "-2").is_err());
+        assert_eq!(with("retention.bytes", "7").unwrap().retention.max_bytes, Some(7));
+        assert_eq!(with("segment.ms", "7").unwrap().retention.roll_after, Duration::from_millis(7));
+        let kind = |value| with("message.timestamp.type", value).map(|config| config.timestamp_type);
+        assert_eq!(kind("LogAppendTime").unwrap(), TimestampType::LogAppendTime);
+        assert_eq!(kind("CreateTime").unwrap(), TimestampType::CreateTime);
+        assert!(kind("createTime").is_err());
+        assert!(with("segment.ms", "0").is_err() && with("retention.ms", "-2").is_err());
         for (value, kind) in [
             ("producer", CompressionType::Producer),
             ("uncompressed", CompressionType::As(Compression::None)),
@@ -232,28 +210,7 @@ mod tests {
             ("lz4", CompressionType::As(Compression::Lz4)),
             ("zstd", CompressionType::As(Compression::Zstd)),
         ] {
-            assert_eq!(with(COMPRESSION_TYPE, value).unwrap().compression_type, kind);
-        }
-    }
-
-    #[test]
-    fn what_is_shown_can_be_set_and_is_every_key() {
-        let odd = [
-            (COMPRESSION_TYPE, "zstd"),
-            (FLUSH_MS, "20"),
-            (MAX_MESSAGE_BYTES, "7"),
-            (RETENTION_BYTES, "8"),
-            (RETENTION_MS, "-1"),
-            (SEGMENT_BYTES, "4096"),
-            (SEGMENT_MS, "9"),
-        ];
-        let odd = odd.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        for config in [TopicConfig::default(), TopicConfig::default().with_overrides(&odd).unwrap()] {
-            let entries = config.entries();
-            assert!(entries.iter().all(|entry| KEYS.contains(entry.key)));
-            assert_eq!(entries.len(), KEYS.split([',', ' ']).filter(|word| word.contains('.')).count());
-            let shown = entries.into_iter().map(|entry| (entry.key.to_owned(), entry.value)).collect();
-            assert_eq!(TopicConfig::default().with_overrides(&shown).unwrap(), config);
+            assert_eq!(with("compression.type", value).unwrap().compression_type, kind);
         }
     }
 
@@ -263,18 +220,47 @@ mod tests {
         assert_eq!(
             sentence("segment.byte", "1"),
             "`segment.byte` is no topic setting that topo has; it has compression.type, flush.ms, max.message.bytes, \
-             retention.bytes, retention.ms, segment.bytes and segment.ms"
+             message.timestamp.type, retention.bytes, retention.ms, segment.bytes and segment.ms"
         );
         assert_eq!(
-            sentence(SEGMENT_BYTES, "1k"),
+            sentence("segment.bytes", "1k"),
             "`segment.bytes` cannot be `1k`; it takes a number of bytes from 1024 to 2147483647"
         );
         assert_eq!(
-            sentence(COMPRESSION_TYPE, "brotli"),
+            sentence("compression.type", "brotli"),
             "`compression.type` cannot be `brotli`; it takes one of producer, uncompressed, gzip, snappy, lz4 and zstd"
         );
+        assert_eq!(
+            sentence("cleanup.policy", "compact"),
+            "`cleanup.policy` is a topic setting of Kafka that topo does not have; leave it out"
+        );
         for value in ["", "-1", "1023", "2147483648", "99999999999999999999"] {
-            assert!(with(SEGMENT_BYTES, value).is_err(), "{value}");
+            assert!(with("segment.bytes", value).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_setting_sets_it() {
+        let set = [
+            ("compression.type", "zstd"),
+            ("flush.ms", "50"),
+            ("max.message.bytes", "7"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("retention.bytes", "-1"),
+            ("retention.ms", "9"),
+            ("segment.bytes", "2048"),
+            ("segment.ms", "11"),
+        ];
+        let config = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let config = TopicConfig::default().with_overrides(&config).unwrap();
+        assert_eq!(set.map(|(key, _)| key), Key::ALL.map(Key::name), "every key");
+        for (key, value) in set {
+            assert_eq!(config.get(Key::named(key).unwrap()), value);
+        }
+        let defaults = TopicConfig::default();
+        let shown = Key::ALL.map(|key| (key.name().to_owned(), defaults.get(key))).into();
+        assert_eq!(defaults.with_overrides(&shown).unwrap(), defaults);
+        let shown = Key::ALL.map(|key| (key.name().to_owned(), config.get(key))).into();
+        assert_eq!(defaults.with_overrides(&shown).unwrap(), config);
     }
 }

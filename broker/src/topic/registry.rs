@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +21,7 @@ use topo_log::{LogError, Partition as Log, PartitionConfig, Retention};
 use super::metadata::TopicMetadata;
 use super::{Topic, TopicConfig, TopicId, TopicPartition, name};
 use crate::config::BrokerConfig;
+use crate::durability::Durability;
 use crate::error::BrokerError;
 use crate::partition::Partition;
 
@@ -33,7 +35,7 @@ pub(crate) struct Registry {
     dir: PathBuf,
     config: BrokerConfig,
     topics: DashMap<Arc<str>, Arc<Topic>>,
-    /// Held while a topic is created or deleted; `false` once no more may be.
+    /// Held while a topic is created, altered or deleted; `false` once no more may be.
     open: Mutex<bool>,
 }
 
@@ -97,7 +99,10 @@ impl Registry {
         partitions: u32,
         config: BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, BrokerError> {
-        self.check(name, partitions, &config)?;
+        name::validate(name)?;
+        name::validate_partitions(partitions)?;
+        // However long a number is written, the metadata stays short.
+        let config = self.config.topic_defaults.with_overrides(&config)?.canonical(config);
         let _open = self.lock_changes()?;
         let metadata = TopicMetadata { id: TopicId::random(), name: name.into(), partitions, config };
         // A file system that knows no case may hold the directory under another name.
@@ -116,6 +121,48 @@ impl Registry {
         }
         self.topics.insert(topic.name().clone(), topic.clone());
         Ok(topic)
+    }
+
+    /// Gives a topic more partitions, `partitions` in all; they are there durably when this returns. Blocks.
+    pub(crate) fn grow(&self, name: &str, partitions: u32) -> Result<Arc<Topic>, BrokerError> {
+        let _open = self.lock_changes()?;
+        let topic = self.get(name)?;
+        topic.check_growth(partitions)?;
+        let metadata = TopicMetadata { partitions, ..topic.metadata.clone() };
+        let config = topic.config;
+        // What an earlier growth left that did not come to its end is empty, and opened as it is.
+        let more = self.open_range(&metadata, &config, topic.partition_count()..partitions)?;
+        self.write_metadata(&metadata)?;
+        Ok(self.put(topic.altered(metadata, config, more)))
+    }
+
+    /// Has a topic set what `alter` makes of what it sets; that is durable, and in force, when this returns. Blocks.
+    pub(crate) fn alter(
+        &self,
+        name: &str,
+        alter: impl FnOnce(&BTreeMap<String, String>) -> BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, BrokerError> {
+        let _open = self.lock_changes()?;
+        let topic = self.get(name)?;
+        let overrides = alter(topic.config_overrides());
+        let config = self.config.topic_defaults.with_overrides(&overrides)?;
+        let overrides = config.canonical(overrides);
+        if overrides == *topic.config_overrides() {
+            return Ok(topic);
+        }
+        let metadata = TopicMetadata { config: overrides, ..topic.metadata.clone() };
+        self.write_metadata(&metadata)?;
+        let topic = self.put(topic.altered(metadata, config, Vec::new()));
+        for partition in topic.partitions() {
+            partition.reconfigure(self.partition_config(name, &config), config.durability);
+        }
+        Ok(topic)
+    }
+
+    fn put(&self, topic: Topic) -> Arc<Topic> {
+        let topic = Arc::new(topic);
+        self.topics.insert(topic.name().clone(), topic.clone());
+        topic
     }
 
     /// Deletes a topic. Blocks.
@@ -143,7 +190,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Refuses all further creations and deletions, once those under way have ended. Blocks.
+    /// Refuses all further creations, alterations and deletions, once those under way have ended. Blocks.
     pub(crate) fn close(&self) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
@@ -161,13 +208,38 @@ impl Registry {
 
     fn open_partitions(&self, metadata: TopicMetadata) -> Result<Arc<Topic>, BrokerError> {
         let config = self.config.topic_defaults.with_overrides(&metadata.config)?;
+        let partitions = self.open_range(&metadata, &config, 0..metadata.partitions)?;
+        Ok(Arc::new(Topic { metadata, config, partitions, retiring: Arc::default() }))
+    }
+
+    fn open_range(
+        &self,
+        metadata: &TopicMetadata,
+        config: &TopicConfig,
+        indexes: Range<u32>,
+    ) -> Result<Vec<Arc<Partition>>, BrokerError> {
         let dir = self.dir.join(&*metadata.name);
-        let open = |index| {
+        let open = |index: u32| {
             let at = TopicPartition::new(metadata.name.clone(), index);
-            self.open_partition(at, &dir.join(index.to_string()), &config).map(Arc::new)
+            self.open_partition(at, &dir.join(index.to_string()), config).map(Arc::new)
         };
-        let partitions = (0..metadata.partitions).map(open).collect::<Result<_, _>>()?;
-        Ok(Arc::new(Topic { metadata, config, partitions, retiring: false.into() }))
+        indexes.map(open).collect()
+    }
+
+    fn partition_config(&self, name: &str, topic: &TopicConfig) -> PartitionConfig {
+        PartitionConfig {
+            segment_bytes: topic.segment_bytes,
+            index_interval_bytes: self.config.index_interval_bytes,
+            max_decompressed_bytes: self.config.max_decompressed_bytes,
+            // Nobody waits for the others' syncs, and the zeros would be written for nothing.
+            preallocate_bytes: match topic.durability {
+                Durability::Fsync => self.config.preallocate_bytes,
+                Durability::Interval(_) | Durability::Os => 0,
+            },
+            // What the broker keeps for itself is worth what its newest record says, however old that is.
+            retention: if name::is_internal(name) { Retention::FOREVER } else { topic.retention },
+            ..PartitionConfig::default()
+        }
     }
 
     fn open_partition(
@@ -176,14 +248,7 @@ impl Registry {
         dir: &Path,
         topic: &TopicConfig,
     ) -> Result<Partition, BrokerError> {
-        let config = PartitionConfig {
-            segment_bytes: topic.segment_bytes,
-            index_interval_bytes: self.config.index_interval_bytes,
-            max_decompressed_bytes: self.config.max_decompressed_bytes,
-            // What the broker keeps for itself is worth what its newest record says, however old that is.
-            retention: if name::is_internal(&at.topic) { Retention::FOREVER } else { topic.retention },
-            ..PartitionConfig::default()
-        };
+        let config = self.partition_config(&at.topic, topic);
         let (log, recovery) = match Log::open(self.storage.clone(), dir, config) {
             Ok(opened) => opened,
             Err(corrupt @ LogError::Corrupt { .. }) => {
@@ -225,9 +290,15 @@ impl Registry {
         Ok(Some(metadata))
     }
 
+    /// Writes a topic's metadata in place of what is there, all of it or nothing. Where its name could not be made durable,
+    /// the next start finds the one or the other.
     fn write_metadata(&self, metadata: &TopicMetadata) -> Result<(), BrokerError> {
         let dir = self.dir.join(&*metadata.name);
         let (path, unfinished) = (dir.join(METADATA), dir.join(UNFINISHED));
+        match self.storage.remove(&unfinished) {
+            Err(error) if !is_absent(&error) => return Err(failed("remove", &unfinished)(error)),
+            _ => {}
+        }
         let file = self.storage.create(&unfinished).map_err(failed("create", &unfinished))?;
         file.write_all_at(metadata.encode().as_bytes(), 0).map_err(failed("write", &unfinished))?;
         file.sync().map_err(failed("sync", &unfinished))?;

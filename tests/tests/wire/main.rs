@@ -1,8 +1,10 @@
 //! The broker over TCP, as any client sees it.
 
 mod admin;
+mod changes;
 mod cluster;
 mod groups;
+mod limits;
 mod records;
 mod refusal;
 mod requests;

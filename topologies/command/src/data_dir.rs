@@ -1,6 +1,6 @@
 //! Which data directory a verb works on, and its log while it does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -26,6 +26,11 @@ pub(crate) struct Opened {
 }
 
 impl DataDir {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// Opens the directory, which must be there: a mistyped name should not begin a second log.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! Why a command did not do what it was asked.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use topo::launcher::{ExitReason, RunFailure, StartError};
-use topo_broker::BrokerError;
+use topo_broker::{BindError, BrokerError, ListenAddress};
 use topo_core::log::LogError;
 
 use crate::new::NewError;
@@ -26,6 +27,18 @@ pub(crate) enum Failure {
         .0.display()
     )]
     NoDataDir(PathBuf),
+    /// The broker's port is taken.
+    #[error("{0} is in use; choose another with --listen ADDR")]
+    PortInUse(SocketAddr),
+    /// The broker does not listen.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// The broker would be open to other machines.
+    #[error(
+        "{0} can be reached from other machines, and whoever reaches it may read and write every topic; listen on \
+         localhost, or add --insecure-bind if that is meant"
+    )]
+    InsecureBind(ListenAddress),
     /// The topic has fewer partitions.
     #[error("topic `{topic}` has no partition {partition}; it has {partitions}, numbered from 0")]
     NoPartition {

@@ -4,6 +4,7 @@
 //! ends the command with success.
 
 mod bench;
+mod broker;
 mod consume;
 mod data_dir;
 mod failure;
@@ -43,6 +44,8 @@ enum Verb {
     Produce(produce::Produce),
     /// Print a topic's records
     Consume(consume::Consume),
+    /// Serve the log in Kafka's protocol, alone, until it is told to stop
+    Broker(broker::Broker),
     /// Measure a workload on this machine
     Bench(bench::Bench),
 }
@@ -55,6 +58,7 @@ impl Verb {
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,
+            Verb::Broker(broker) => broker.run().await,
             Verb::Bench(bench) => bench.run().await,
         }
     }

@@ -25,6 +25,8 @@ pub(super) fn unwritten(error: BrokerError) -> LogError {
         | BrokerError::InternalTopic(_)
         | BrokerError::InvalidPartitionCount(_)
         | BrokerError::UnknownConfig(_)
+        | BrokerError::UnsupportedConfig(_)
+        | BrokerError::NotMorePartitions { .. }
         | BrokerError::InvalidConfig { .. }
         | BrokerError::InvalidCommit(_)
         | BrokerError::BatchTooLarge { .. }

@@ -25,8 +25,9 @@ impl EmbeddedLog {
             CompressionType::As(compression) => compression,
         };
         let max_bytes = self.config.batch_bytes.min(compressible(topic.config().max_message_bytes as usize));
-        let batches = batches(records, max_bytes, compression, self.clock.wall_ms())?;
-        Ok(self.broker.append(&to, batches).await?.base_offset)
+        let now_ms = self.clock.wall_ms();
+        let batches = batches(records, max_bytes, compression, now_ms)?;
+        Ok(self.broker.append_at(&to, batches, now_ms).await?.base_offset)
     }
 }
 

@@ -27,11 +27,11 @@ pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
 pub use options::{RunOptions, StatusAddr};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
+pub use signals::Signals;
 pub use summary::Summary;
 
 use self::banner::Banner;
 use self::page::Page;
-use self::signals::Signals;
 use crate::embedded::{EmbeddedConfig, EmbeddedLog};
 use crate::status::StatusError;
 

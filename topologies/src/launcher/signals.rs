@@ -5,8 +5,11 @@ use std::io;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The signals by which a process is told to stop.
+///
 /// Listens from when it is made: what arrives before anybody asks is not lost.
-pub(super) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     #[cfg(unix)]
     interrupt: Signal,
     #[cfg(unix)]
@@ -15,7 +18,13 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Takes the signals over from the system, which would end the process.
-    pub(super) fn listen() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O.
+    pub fn listen() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
             interrupt: signal(SignalKind::interrupt())?,
@@ -26,7 +35,7 @@ impl Signals {
 
     /// Completes at the next signal. Cancel-safe.
     #[cfg(unix)]
-    pub(super) async fn told_to_stop(&mut self) {
+    pub async fn told_to_stop(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -35,7 +44,7 @@ impl Signals {
 
     /// Completes at the next signal. Cancel-safe.
     #[cfg(not(unix))]
-    pub(super) async fn told_to_stop(&mut self) {
+    pub async fn told_to_stop(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -43,6 +43,8 @@ impl<E: IndexEntry> Index<E> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = storage.open(path)?;
                 file.truncate(0)?;
+                // A power loss must not bring the pages of an earlier life back: they may be sound, and wrong.
+                file.sync()?;
                 file
             }
             file => file?,

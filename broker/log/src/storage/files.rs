@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use crate::error::is_full;
+
 use super::{Storage, StorageFile};
 
 /// The operating system's files.
@@ -78,7 +81,67 @@ impl StorageFile for File {
         self.set_len(bytes)
     }
 
+    fn preallocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        reserve(self, position, bytes)?;
+        // Reserved alone, a block still costs a change of metadata, and its sync, when it is first written; one that
+        // holds zeros does not.
+        let end = position.saturating_add(bytes);
+        let mut from = position;
+        while from < end {
+            let count = (end - from).min(ZEROS.len() as u64);
+            StorageFile::write_all_at(self, &ZEROS[..count as usize], from)?;
+            from += count;
+        }
+        Ok(())
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+}
+
+/// What is written at a time where zeros are.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Has the file system lay the blocks out next to each other, or say beforehand that there is no room for them.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, position: u64, bytes: u64) -> io::Result<()> {
+    use nix::fcntl::{FallocateFlags, fallocate};
+
+    let offset = |offset: u64| offset.try_into().map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
+    match fallocate(file, FallocateFlags::empty(), offset(position)?, offset(bytes)?).map_err(io::Error::from)
+    {
+        Err(error) if is_full(&error) => Err(error),
+        // Not every file system can: then writing the zeros does what can be done.
+        _ => Ok(()),
+    }
+}
+
+/// Writing the zeros is all that is done elsewhere.
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_preallocated_reads_as_zeros_takes_room_and_keeps_what_was_there() {
+        use std::os::unix::fs::MetadataExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = FileStorage.create(&path).unwrap();
+        file.write_all_at(b"kept", 0).unwrap();
+        file.preallocate(4, 200_000).unwrap();
+        file.sync().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.starts_with(b"kept") && bytes[4..].iter().all(|byte| *byte == 0));
+        assert_eq!((bytes.len() as u64, file.length().unwrap()), (200_004, 200_004));
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= 200_000, "the room was not taken");
+        file.truncate(4).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
     }
 }

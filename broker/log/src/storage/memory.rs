@@ -170,6 +170,16 @@ impl StorageFile for MemoryFile {
         Ok(())
     }
 
+    fn preallocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        let mut held = self.bytes.write().unwrap_or_else(PoisonError::into_inner);
+        let end = position.checked_add(bytes).and_then(|end| usize::try_from(end).ok());
+        let end = end.ok_or(io::ErrorKind::FileTooLarge)?;
+        if held.len() < end {
+            held.resize(end, 0);
+        }
+        Ok(())
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.bytes.read().unwrap_or_else(PoisonError::into_inner).len() as u64)
     }
@@ -190,6 +200,10 @@ impl StorageFile for LockedFile {
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         self.file.truncate(bytes)
+    }
+
+    fn preallocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        self.file.preallocate(position, bytes)
     }
 
     fn length(&self) -> io::Result<u64> {

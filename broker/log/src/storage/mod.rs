@@ -104,6 +104,13 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// What the storage says.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 
+    /// Fills `bytes` bytes from `position` on, where the file ends or has zeros, with zeros that take up their room, so
+    /// that writing there later needs no more of it. The file then ends behind them.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] where there is no room, or what the storage says; some of the zeros may be there.
+    fn preallocate(&self, position: u64, bytes: u64) -> io::Result<()>;
+
     /// Bytes in the file.
     ///
     /// # Errors

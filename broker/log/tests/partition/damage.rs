@@ -1,10 +1,11 @@
 //! Files that were cut or changed: wrong bytes are never served, and what was durable is never dropped in silence.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use topo_log::storage::{MemoryStorage, Storage};
 use topo_log::{LogError, Partition, PartitionConfig};
-use topo_protocol::BatchHeader;
+use topo_protocol::{BatchHeader, check};
 
 use crate::history::{DIR, History, open, small, sync};
 
@@ -41,18 +42,23 @@ impl Image {
     }
 }
 
-/// A partition of three segments: the last has two durable batches and some that are not.
+/// A partition of three segments, half of its batches idempotent producers': the last has two durable batches and some
+/// that are not.
 fn partition() -> (Image, History, i64) {
     let storage = MemoryStorage::new();
     let (mut partition, _) = open(&storage, &small()).unwrap();
     let mut history = History::default();
+    let append = |history: &mut History, partition: &mut Partition| match history.serial % 4 {
+        0 | 1 => history.append(partition).unwrap(),
+        odd => history.append_from(odd as i64 - 2, false, partition).unwrap(),
+    };
     while partition.segments() < 3 {
-        history.append(&mut partition).unwrap();
+        append(&mut history, &mut partition);
     }
-    history.append(&mut partition).unwrap();
+    append(&mut history, &mut partition);
     let durable = sync(&mut partition).unwrap();
     while partition.segments() < 4 {
-        history.append(&mut partition).unwrap();
+        append(&mut history, &mut partition);
     }
     // The batch that rolled makes a fourth segment; without it the third is the last.
     let end = partition.log_end();
@@ -71,31 +77,68 @@ fn the_last_segment_may_end_at_any_byte() {
     let (path, bytes) = image.last(".log");
     let base = history.end() - i64::try_from(records_in(bytes)).unwrap();
     for cut in 0..=bytes.len() {
-        let (whole, kept) = whole_batches(&bytes[..cut], base);
-        let changed = |file: &Path, bytes: &mut Vec<u8>| {
-            if file == path {
-                bytes.truncate(cut);
+        for zeros in [0, 1, 100, bytes.len() - cut] {
+            let mut left = bytes[..cut].to_vec();
+            left.resize(cut + zeros, 0);
+            let (whole, kept) = whole_batches(&left, base);
+            // Zeros count as filled in ahead, be they the front of a batch.
+            let torn = left[whole..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let changed = |file: &Path, bytes: &mut Vec<u8>| {
+                if file == path {
+                    bytes.clone_from(&left);
+                }
+                true
+            };
+            let what = format!("cut at {cut}, then {zeros} zeros");
+            match open(&image.lay_out(changed), &small()) {
+                Ok((partition, recovery)) => {
+                    assert!(kept >= durable, "{what}: durable batches are gone");
+                    assert_eq!(history.assert_holds(&partition), kept, "{what}");
+                    assert_eq!(partition.bytes(), bytes_below(&history, kept), "{what}");
+                    assert_eq!(recovery.truncated_bytes, torn as u64, "{what}");
+                }
+                Err(LogError::Corrupt { file, position, offset, .. }) => {
+                    assert!(kept < durable, "{what}: nothing durable is missing");
+                    assert_eq!((&file, position, offset), (path, whole as u64, kept), "{what}");
+                }
+                Err(error) => panic!("{what}: {error}"),
             }
-            true
-        };
-        match open(&image.lay_out(changed), &small()) {
-            Ok((partition, recovery)) => {
-                assert!(kept >= durable, "cut at {cut}: durable batches are gone");
-                assert_eq!(history.assert_holds(&partition), kept, "cut at {cut}");
-                assert_eq!(recovery.truncated_bytes, (cut - whole) as u64, "cut at {cut}");
-            }
-            Err(LogError::Corrupt { file, position, offset, .. }) => {
-                assert!(kept < durable, "cut at {cut}: nothing durable is missing");
-                assert_eq!((&file, position, offset), (path, whole as u64, kept), "cut at {cut}");
-            }
-            Err(error) => panic!("cut at {cut}: {error}"),
-        }
 
-        // Without its checkpoint, the same partition gives what is left of it.
-        let storage = image.lay_out(|file, bytes| changed(file, bytes) && !file.ends_with("checkpoint"));
-        for _ in 0..2 {
-            let (partition, _) = open(&storage, &small()).unwrap();
-            assert_eq!(history.assert_holds(&partition), kept, "cut at {cut}");
+            // Without its checkpoint, the same partition gives what is left of it.
+            let storage = image.lay_out(|file, bytes| changed(file, bytes) && !file.ends_with("checkpoint"));
+            for _ in 0..2 {
+                let (partition, _) = open(&storage, &small()).unwrap();
+                assert_eq!(history.assert_holds(&partition), kept, "{what}");
+            }
+        }
+    }
+}
+
+fn bytes_below(history: &History, end: i64) -> u64 {
+    let below = |batch: &&Vec<u8>| BatchHeader::parse(batch).unwrap().base_offset < end;
+    history.batches.iter().filter(below).map(|batch| batch.len() as u64).sum()
+}
+
+#[test]
+fn zeros_behind_a_sealed_segment_are_cut_off_and_never_met() {
+    let (image, history, _) = partition();
+    let logs = || image.0.iter().filter(|(path, _)| path.to_string_lossy().ends_with(".log"));
+    for (path, sound) in logs() {
+        for (zeros, indexed) in [(1, true), (60, true), (5_000, true), (5_000, false)] {
+            let what = format!("{zeros} zeros behind {}, indexed: {indexed}", path.display());
+            let storage = image.lay_out(|file, bytes| {
+                if file == path {
+                    bytes.resize(bytes.len() + zeros, 0);
+                }
+                indexed || !file.to_string_lossy().ends_with("index")
+            });
+            let (mut partition, recovery) = open(&storage, &small()).unwrap();
+            assert_eq!(recovery.truncated_bytes, 0, "{what}");
+            assert_eq!(partition.bytes(), bytes_below(&history, i64::MAX), "{what}");
+            assert_eq!(history.assert_holds(&partition), history.end(), "{what}");
+            history.assert_times(&partition, i64::MAX, &what);
+            history.assert_known(&mut partition, &what);
+            assert_eq!(storage.open(path).unwrap().length().unwrap(), sound.len() as u64, "{what}");
         }
     }
 }
@@ -112,7 +155,7 @@ fn records_in(mut bytes: &[u8]) -> u64 {
 fn whole_batches(bytes: &[u8], base: i64) -> (usize, i64) {
     let (mut whole, mut next) = (0, base);
     while let Ok(header) = BatchHeader::parse(&bytes[whole..]) {
-        if bytes.len() - whole < header.total_bytes() {
+        if bytes[whole..].get(..header.total_bytes()).is_none_or(|batch| check(batch).is_err()) {
             break;
         }
         (whole, next) = (whole + header.total_bytes(), header.next_offset());
@@ -123,51 +166,83 @@ fn whole_batches(bytes: &[u8], base: i64) -> (usize, i64) {
 /// Opens a damaged partition and reads it from every offset; says up to where all was served, and whether anything
 /// was reported.
 fn served(storage: &MemoryStorage, history: &History, what: &str) -> (i64, bool) {
-    let partition = match open(storage, &small()) {
-        Ok((partition, _)) => partition,
-        Err(LogError::Corrupt { .. }) => return (0, true),
+    match open(storage, &small()) {
+        Ok((partition, _)) => read_everywhere(&partition, history, what),
+        Err(LogError::Corrupt { .. }) => (0, true),
         Err(error) => panic!("{what}: {error}"),
-    };
+    }
+}
+
+fn read_everywhere(partition: &Partition, history: &History, what: &str) -> (i64, bool) {
     assert!(partition.log_end() <= history.end(), "{what}: batches from nowhere");
-    let whole = |partition: &Partition, offset| match partition.read(offset, 200, i64::MAX) {
+    let whole = |offset| match partition.read(offset, 200, i64::MAX) {
         Ok(bytes) => history.assert_serves(offset, &bytes) > 0,
         Err(LogError::Corrupt { .. }) => false,
         Err(LogError::OffsetOutOfRange { log_start, .. }) if offset < log_start => false,
         Err(error) => panic!("{what}: {error}"),
     };
-    let good: Vec<bool> = (0..partition.log_end()).map(|offset| whole(&partition, offset)).collect();
+    let good: Vec<bool> = (0..partition.log_end()).map(whole).collect();
     let end = good.iter().take_while(|good| **good).count() as i64;
     (end, good.contains(&false))
+}
+
+/// The bits of a file to be flipped, some at a time: those that nobody reads between the slots of a checkpoint eight
+/// together, all others each alone.
+fn flips(path: &Path, bytes: &[u8]) -> Vec<(usize, u8)> {
+    let each = |at: usize| (0..8).map(move |bit| (at, 1 << bit)).collect();
+    let flips = |at: usize| match path.ends_with("checkpoint") && at % 4096 >= 20 {
+        true => vec![(at, u8::MAX)],
+        false => each(at),
+    };
+    (0..bytes.len()).flat_map(flips).collect()
 }
 
 #[test]
 fn every_flipped_bit_is_reported_or_harmless() {
     let (image, history, durable) = partition();
     let active = &image.last(".log").0;
+    let times = history.times();
+    let kind = |path: &Path| path.extension().unwrap_or_default().to_str().unwrap().to_owned();
+    let kinds: BTreeSet<String> = image.0.iter().map(|(path, _)| kind(path)).collect();
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["", "index", "log", "snapshot", "timeindex"]);
     for (path, bytes) in &image.0 {
-        let is_log = path.extension().is_some_and(|extension| extension == "log");
-        // A checkpoint's pages are empty but for their first bytes; an index's every bit is its own test's.
-        let of_note =
-            |bit: &usize| is_log || bytes.len() < 4096 && bit.is_multiple_of(7) || bit / 8 % 4096 < 20;
-        let bits = (0..bytes.len() * 8).filter(of_note);
-        for bit in bits {
-            let what = format!("{} bit {bit}", path.display());
+        for (at, mask) in flips(path, bytes) {
+            let what = format!("{} byte {at} mask {mask:#x}", path.display());
             let storage = image.lay_out(|file, bytes| {
                 if file == path {
-                    bytes[bit / 8] ^= 1 << (bit % 8);
+                    bytes[at] ^= mask;
                 }
                 true
             });
-            let (end, reported) = served(&storage, &history, &what);
-            if is_log {
+            if kind(path) == "log" {
+                let (end, reported) = served(&storage, &history, &what);
                 assert!(end < history.end(), "{what}: a damaged batch was served");
                 assert!(
                     reported || end >= durable && path == active,
                     "{what}: dropped in silence, from {end} on"
                 );
-            } else {
-                assert_eq!((end, reported), (history.end(), false), "{what}");
+                continue;
             }
+            let opened = open(&storage, &small());
+            let (mut partition, _) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+            if kind(path) == "timeindex" {
+                for at in times.iter().step_by(7) {
+                    let first = times.iter().find(|before| before.timestamp_ms >= at.timestamp_ms).copied();
+                    assert_eq!(
+                        partition.offset_for_time(at.timestamp_ms, i64::MAX).unwrap(),
+                        first,
+                        "{what}"
+                    );
+                }
+            }
+            match &*kind(path) {
+                "index" => {
+                    let served = read_everywhere(&partition, &history, &what);
+                    assert_eq!(served, (history.end(), false), "{what}");
+                }
+                _ => assert_eq!(history.assert_holds(&partition), history.end(), "{what}"),
+            }
+            history.assert_known(&mut partition, &what);
         }
     }
 }
@@ -277,7 +352,8 @@ fn a_large_segment_may_end_at_any_byte() {
         storage.create(&log).unwrap().write_all_at(&bytes[..cut], 0).unwrap();
         let (partition, recovery) = open(&storage, &config).unwrap();
         assert_eq!((partition.log_end(), partition.bytes()), (kept, whole as u64), "cut at {cut}");
-        assert_eq!(recovery.truncated_bytes, (cut - whole) as u64, "cut at {cut}");
+        let torn = bytes[whole..cut].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        assert_eq!(recovery.truncated_bytes, torn as u64, "cut at {cut}");
         if whole == cut {
             assert_eq!(history.assert_holds(&partition), kept, "cut at {cut}");
         }

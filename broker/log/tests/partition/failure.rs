@@ -1,9 +1,9 @@
 //! Disks that fail, stop half-way or fill up: no false acknowledgement, reads go on, appends where that is honest.
 
 use topo_log::storage::{Fault, SimulatedDisk};
-use topo_log::{LogError, Partition};
+use topo_log::{LogError, Partition, PartitionConfig};
 
-use crate::history::{History, open, small, sync};
+use crate::history::{History, open, small, small_by, sync};
 
 /// Appends and syncs, twice each time around, until something fails or the log has `segments` segments.
 fn fill(
@@ -25,7 +25,7 @@ fn after_a_failed_sync_nothing_is_appended_or_acknowledged_and_reads_go_on() {
     let mut failed = 0;
     for after in 0..40 {
         let disk = SimulatedDisk::new(after);
-        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let (mut partition, _) = open(&disk, &small_by(after)).unwrap();
         let (mut history, mut durable) = (History::default(), 0);
         disk.inject(Fault::SyncError { after });
         // Where it is the recovery point that could not be synced, that costs time at most.
@@ -88,7 +88,7 @@ fn a_sync_that_fails_while_the_partition_is_opened_fails_the_open() {
     for seed in 0..10 {
         for after in 0.. {
             let disk = SimulatedDisk::new(seed);
-            let (mut partition, _) = open(&disk, &small()).unwrap();
+            let (mut partition, _) = open(&disk, &small_by(seed)).unwrap();
             let (mut history, mut durable) = (History::default(), 0);
             fill(&mut partition, &mut history, &mut durable, 3).unwrap();
             history.append(&mut partition).unwrap();
@@ -115,7 +115,7 @@ fn a_sync_that_fails_while_the_partition_is_opened_fails_the_open() {
 fn a_failed_write_of_a_batch_ends_appends_and_of_anything_else_costs_nothing() {
     for after in 0.. {
         let disk = SimulatedDisk::new(after);
-        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let (mut partition, _) = open(&disk, &small_by(after)).unwrap();
         let (mut history, mut durable) = (History::default(), 0);
         disk.inject(Fault::WriteError { after });
         let (operations, result) = (disk.operations(), fill(&mut partition, &mut history, &mut durable, 5));
@@ -137,7 +137,7 @@ fn a_failed_write_of_a_batch_ends_appends_and_of_anything_else_costs_nothing() {
 fn short_writes_are_completed() {
     for after in 0..60 {
         let disk = SimulatedDisk::new(after);
-        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let (mut partition, _) = open(&disk, &small_by(after)).unwrap();
         let (mut history, mut durable) = (History::default(), 0);
         disk.inject(Fault::ShortWrite { after });
         fill(&mut partition, &mut history, &mut durable, 5).unwrap();
@@ -152,7 +152,7 @@ fn short_writes_are_completed() {
 fn without_a_file_descriptor_nothing_is_rolled_and_nothing_is_lost() {
     for after in 0..12 {
         let disk = SimulatedDisk::new(after);
-        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let (mut partition, _) = open(&disk, &small_by(after)).unwrap();
         let (mut history, mut durable) = (History::default(), 0);
         disk.inject(Fault::CreateError { after });
         match fill(&mut partition, &mut history, &mut durable, 5) {
@@ -181,7 +181,7 @@ fn a_full_disk_refuses_appends_until_there_is_space_and_loses_nothing() {
     for capacity in (overhead..overhead + 4_000).step_by(13) {
         let what = format!("capacity and seed {capacity}");
         let disk = SimulatedDisk::new(capacity);
-        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let (mut partition, _) = open(&disk, &small_by(capacity)).unwrap();
         let (mut history, mut durable) = (History::default(), 0);
         disk.set_capacity(Some(capacity));
         let refused = fill(&mut partition, &mut history, &mut durable, 50).unwrap_err();
@@ -207,7 +207,7 @@ fn a_full_disk_refuses_appends_until_there_is_space_and_loses_nothing() {
 fn a_full_disk_that_cannot_take_back_half_a_batch_ends_appends() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new(seed);
-        let (mut partition, _) = open(&disk, &small()).unwrap();
+        let (mut partition, _) = open(&disk, &small_by(0)).unwrap();
         let (mut history, mut durable) = (History::default(), 0);
         fill(&mut partition, &mut history, &mut durable, 2).unwrap();
         // The write stops short, then there is no room, then the truncation is where the power goes.
@@ -220,5 +220,30 @@ fn a_full_disk_that_cannot_take_back_half_a_batch_ends_appends() {
         disk.set_capacity(None);
         let (partition, _) = open(&disk, &small()).unwrap();
         assert!(history.assert_holds(&partition) >= durable, "seed {seed}");
+    }
+}
+
+#[test]
+fn without_room_to_fill_ahead_the_batches_that_fit_are_taken() {
+    let config = PartitionConfig { preallocate_bytes: 1 << 20, segment_bytes: 100_000, ..small() };
+    for room in (100..4_000).step_by(50) {
+        let disk = SimulatedDisk::new(room);
+        let (mut partition, _) = open(&disk, &config).unwrap();
+        let mut history = History::default();
+        disk.set_capacity(Some(3 * 4096 + room));
+        let refused = loop {
+            if let Err(refused) = history.append(&mut partition) {
+                break refused;
+            }
+        };
+        assert!(matches!(refused, LogError::Full { .. }), "room {room}: {refused}");
+        // An index entry's page and the next batch, which is smaller than that, are all that may be missing.
+        assert!(partition.bytes() + 512 + 300 > room, "room {room}: only {} were used", partition.bytes());
+        disk.set_capacity(None);
+        history.append(&mut partition).unwrap();
+        sync(&mut partition).unwrap();
+        disk.crash();
+        let (partition, recovery) = open(&disk, &config).unwrap();
+        assert_eq!((history.assert_holds(&partition), recovery.truncated_bytes), (history.end(), 0));
     }
 }

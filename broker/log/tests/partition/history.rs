@@ -25,6 +25,20 @@ pub(crate) fn open<S: Storage + Clone>(
     Partition::open(Arc::new(storage.clone()), Path::new(DIR), config.clone())
 }
 
+/// [`small`], filled ahead where the seed is odd.
+pub(crate) fn small_by(seed: u64) -> PartitionConfig {
+    PartitionConfig { preallocate_bytes: if seed.is_multiple_of(2) { 0 } else { 1 << 20 }, ..small() }
+}
+
+/// Makes a batch a producer's.
+pub(crate) fn stamp(batch: &mut [u8], producer_id: i64, epoch: i16, sequence: i32) {
+    batch[43..51].copy_from_slice(&producer_id.to_be_bytes());
+    batch[51..53].copy_from_slice(&epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&sequence.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// A batch unlike that of any other serial number: 1 to 3 records of up to 70 bytes, their timestamps out of order.
 pub(crate) fn batch(serial: u64, compression: Compression) -> Vec<u8> {
     let mut builder = BatchBuilder::new(1 << 20);
@@ -48,13 +62,41 @@ pub(crate) struct History {
 impl History {
     /// Appends the next batch; it stays in the history where the append failed and may have reached the disk.
     pub(crate) fn append(&mut self, partition: &mut Partition) -> Result<(), LogError> {
-        let mut bytes = batch(self.serial, CODECS[(self.serial / 2 % 5) as usize]);
+        let bytes = self.next_batch();
+        self.append_batch(partition, bytes)
+    }
+
+    /// Appends the next batch of an idempotent producer, which may begin its next epoch with it.
+    pub(crate) fn append_from(
+        &mut self,
+        producer_id: i64,
+        next_epoch: bool,
+        partition: &mut Partition,
+    ) -> Result<(), LogError> {
+        let (mut epoch, mut sequence) = match self.of_producer(producer_id).last() {
+            Some(last) => (last.producer_epoch, last.base_sequence + last.record_count),
+            None => (0, 0),
+        };
+        if next_epoch {
+            (epoch, sequence) = (epoch + 1, 0);
+        }
+        let mut bytes = self.next_batch();
+        stamp(&mut bytes, producer_id, epoch, sequence);
+        self.append_batch(partition, bytes)
+    }
+
+    fn next_batch(&mut self) -> Vec<u8> {
         self.serial += 1;
+        batch(self.serial - 1, CODECS[((self.serial - 1) / 2 % 5) as usize])
+    }
+
+    fn append_batch(&mut self, partition: &mut Partition, mut bytes: Vec<u8>) -> Result<(), LogError> {
         let end = partition.log_end();
         let result = partition.append(&mut bytes);
         match &result {
             Ok(appended) => {
                 assert_eq!((appended.base_offset, end), (end, self.end()));
+                assert!(!appended.is_duplicate);
                 assert_eq!(partition.log_end(), appended.last_offset + 1);
                 self.batches.push(bytes);
             }
@@ -62,6 +104,33 @@ impl History {
             Err(_) => assert_eq!(partition.log_end(), end, "a refused batch must leave nothing"),
         }
         result.map(drop)
+    }
+
+    /// The headers of a producer's batches, oldest first.
+    fn of_producer(&self, producer_id: i64) -> Vec<BatchHeader> {
+        let headers = self.batches.iter().map(|batch| BatchHeader::parse(batch).unwrap());
+        headers.filter(|header| header.producer_id == producer_id).collect()
+    }
+
+    /// Requires that the partition knows again the last five batches of each producer that it still holds, refuses what
+    /// leaves a gap behind them, and writes nothing of all that.
+    pub(crate) fn assert_known(&self, partition: &mut Partition, what: &str) {
+        let (start, end) = (partition.log_start(), partition.log_end());
+        for producer_id in 0..3 {
+            let mut sent = self.of_producer(producer_id);
+            let Some(last) = sent.last().copied().filter(|last| last.base_offset >= start) else { continue };
+            sent.retain(|header| header.producer_epoch == last.producer_epoch);
+            for header in sent.iter().rev().take(5).filter(|header| header.base_offset >= start) {
+                let again = partition.append(&mut self.from(header.base_offset)[0].clone()).unwrap();
+                let offsets = (again.base_offset, again.last_offset, again.is_duplicate);
+                assert_eq!(offsets, (header.base_offset, header.last_offset(), true), "{what}");
+            }
+            let mut gap = self.from(last.base_offset)[0].clone();
+            stamp(&mut gap, producer_id, last.producer_epoch, last.base_sequence + last.record_count + 1);
+            let refused = partition.append(&mut gap);
+            assert!(matches!(refused, Err(LogError::Producer(_))), "{what}: {refused:?}");
+        }
+        assert_eq!(partition.log_end(), end, "{what}: nothing of that was appended");
     }
 
     /// Appends a batch of about 700 bytes that hardly compress, in the next codec.

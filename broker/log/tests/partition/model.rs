@@ -12,6 +12,8 @@ use crate::history::{DIR, History, batch, open, small, sync};
 #[derive(Debug, Clone)]
 enum Step {
     Append(u8),
+    /// A producer's next batch, and all that it sent last once more.
+    Idempotent(u8),
     Sync,
     Close,
     Drop,
@@ -24,6 +26,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (1..6_u8).prop_map(Step::Append),
+        4 => (0..3_u8).prop_map(Step::Idempotent),
         3 => Just(Step::Sync),
         1 => Just(Step::Close),
         1 => Just(Step::Drop),
@@ -54,14 +57,24 @@ proptest! {
         steps in steps(),
         segment_bytes in prop_oneof![Just(1), 100..3_000_u32],
         index_interval_bytes in 0..700_u32,
+        preallocate_bytes in prop_oneof![Just(0), 1..3_000_u32, Just(1 << 20)],
     ) {
-        let config = PartitionConfig { segment_bytes, index_interval_bytes, ..PartitionConfig::default() };
+        let config = PartitionConfig {
+            segment_bytes,
+            index_interval_bytes,
+            preallocate_bytes,
+            ..PartitionConfig::default()
+        };
         let storage = MemoryStorage::new();
         let (mut history, mut durable) = (History::default(), 0);
         let mut partition = open(&storage, &config).unwrap().0;
         for step in steps {
             match step {
                 Step::Append(count) => (0..count).for_each(|_| history.append(&mut partition).unwrap()),
+                Step::Idempotent(producer) => {
+                    history.append_from(producer.into(), false, &mut partition).unwrap();
+                    history.assert_known(&mut partition, "model");
+                }
                 Step::Sync => durable = sync(&mut partition).unwrap(),
                 Step::Read(from, bytes, to) => read(&partition, &history, from, bytes.into(), to),
                 Step::Times(to) => {

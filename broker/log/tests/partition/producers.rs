@@ -9,7 +9,7 @@ use topo_log::storage::{Fault, MemoryStorage, SimulatedDisk, Storage};
 use topo_log::{LogError, Partition, PartitionConfig, ProducerError, Retention};
 use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room};
 
-use crate::history::{DIR, open, small, sync};
+use crate::history::{DIR, open, small, stamp, sync};
 
 /// A batch of `records` records from a producer.
 fn batch(producer_id: i64, epoch: i16, sequence: i32, records: i32) -> Vec<u8> {
@@ -21,11 +21,7 @@ fn batch(producer_id: i64, epoch: i16, sequence: i32, records: i32) -> Vec<u8> {
         assert_eq!(builder.append(&record), Ok(Room::Taken));
     }
     let mut batch = builder.finish(Compression::None).unwrap().to_vec();
-    batch[43..51].copy_from_slice(&producer_id.to_be_bytes());
-    batch[51..53].copy_from_slice(&epoch.to_be_bytes());
-    batch[53..57].copy_from_slice(&sequence.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[21..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    stamp(&mut batch, producer_id, epoch, sequence);
     batch
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use topo_log::storage::{Fault, MemoryStorage, SimulatedDisk};
 use topo_log::{LogError, PartitionConfig, Retention};
 
-use crate::history::{History, open, small, sync};
+use crate::history::{History, open, small, small_by, sync};
 
 fn keeping(max_age_ms: Option<u64>, max_bytes: Option<u64>) -> PartitionConfig {
     let retention = Retention {
@@ -120,8 +120,8 @@ fn read_records(history: &History, offset: i64) -> i32 {
 
 #[test]
 fn power_may_go_at_any_step_of_retention_and_of_the_recovery_from_it() {
-    let config = keeping(None, Some(900));
-    for seed in 0..4 {
+    for seed in 0..6 {
+        let config = PartitionConfig { retention: keeping(None, Some(900)).retention, ..small_by(seed) };
         for after in 0.. {
             let disk = SimulatedDisk::new(seed);
             let (mut partition, _) = open(&disk, &config).unwrap();
@@ -187,5 +187,58 @@ fn a_disk_that_fails_gives_up_nothing_that_it_did_not_write_down() {
             assert!(partition.log_start() >= start, "{fault:?}");
             assert_eq!(history.assert_holds(&partition), durable, "{fault:?}");
         }
+    }
+}
+
+#[test]
+fn records_are_deleted_up_to_any_offset_and_stay_deleted() {
+    let storage = MemoryStorage::new();
+    for seed in [0, 1] {
+        let dir = std::path::PathBuf::from(format!("/lines-{seed}"));
+        let (storage, config) = (std::sync::Arc::new(storage.clone()), small_by(seed));
+        let open = || topo_log::Partition::open(storage.clone(), &dir, config.clone()).unwrap().0;
+        let mut partition = open();
+        let mut history = History::default();
+        while partition.segments() < 5 {
+            history.append(&mut partition).unwrap();
+        }
+        let durable = sync(&mut partition).unwrap();
+        history.append(&mut partition).unwrap();
+        for offset in [durable + 1, i64::MAX] {
+            let refused = partition.delete_before(offset).unwrap_err();
+            assert!(matches!(refused, LogError::OffsetOutOfRange { log_end, .. } if log_end == durable));
+        }
+        let end = sync(&mut partition).unwrap();
+        let mut segments = partition.segments();
+        for offset in 0..=end {
+            assert_eq!(partition.delete_before(offset).unwrap(), offset);
+            assert_eq!(partition.delete_before(offset / 2).unwrap(), offset, "it never goes back");
+            if offset % 5 == 0 {
+                partition.close().unwrap();
+                partition = open();
+            } else if offset % 3 == 0 {
+                partition = open();
+            }
+            assert_eq!((partition.log_start(), partition.log_end()), (offset, end));
+            assert!(partition.segments() <= segments);
+            segments = partition.segments();
+            history.assert_holds(&partition);
+            for up_to in offset..=end {
+                history.assert_times(&partition, up_to, "deleted");
+            }
+            for below in 0..offset {
+                let refused = partition.read(below, 100, i64::MAX).unwrap_err();
+                assert!(
+                    matches!(refused, LogError::OffsetOutOfRange { log_start, .. } if log_start == offset)
+                );
+            }
+        }
+        assert_eq!(
+            (partition.segments(), partition.bytes()),
+            (1, 0),
+            "with the last record, its bytes go too"
+        );
+        history.append(&mut partition).unwrap();
+        assert_eq!(history.assert_holds(&partition), history.end());
     }
 }

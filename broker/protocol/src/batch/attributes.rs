@@ -54,6 +54,14 @@ impl Attributes {
         }
     }
 
+    /// The same flags with timestamps of another clock.
+    pub const fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {
+        match timestamp_type {
+            TimestampType::CreateTime => Self(self.0 & !Self::LOG_APPEND_TIME),
+            TimestampType::LogAppendTime => Self(self.0 | Self::LOG_APPEND_TIME),
+        }
+    }
+
     /// Whether the batch belongs to a transaction.
     pub const fn is_transactional(self) -> bool {
         self.0 & Self::TRANSACTIONAL != 0
@@ -78,12 +86,22 @@ impl fmt::Debug for Attributes {
 }
 
 /// Whose clock a batch's timestamps are from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimestampType {
     /// The producer's, one per record.
+    #[default]
     CreateTime,
     /// The log's: every record carries the batch's maximum timestamp.
     LogAppendTime,
+}
+
+impl fmt::Display for TimestampType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CreateTime => "CreateTime",
+            Self::LogAppendTime => "LogAppendTime",
+        })
+    }
 }
 
 /// How a batch's records are compressed, with Kafka's numbers.

@@ -20,6 +20,8 @@ const LEADER_EPOCH: std::ops::Range<usize> = 12..16;
 const CRC: std::ops::Range<usize> = 17..21;
 /// Where codec and flags stand.
 pub(super) const ATTRIBUTES: std::ops::Range<usize> = 21..23;
+/// Where the largest timestamp stands.
+pub(super) const MAX_TIMESTAMP: std::ops::Range<usize> = 35..43;
 /// The checksum covers everything from here to the batch's end.
 const CRC_FROM: usize = 21;
 

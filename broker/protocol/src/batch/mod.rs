@@ -16,6 +16,7 @@
 //! # Ok::<(), batch::BatchError>(())
 //! ```
 
+mod append_time;
 mod attributes;
 mod builder;
 mod codec;
@@ -27,6 +28,7 @@ mod snappy;
 #[cfg(test)]
 mod tests;
 
+pub use append_time::stamp_append_time;
 pub use attributes::{Attributes, Compression, TimestampType};
 pub use builder::{BatchBuilder, NewHeader, NewRecord, Room};
 pub use error::BatchError;

@@ -3,6 +3,7 @@
 mod topo;
 mod words;
 
+mod broker;
 mod kill;
 mod page;
 mod refusal;

@@ -292,6 +292,15 @@ impl StorageFile for SimulatedFile {
         finish(outcome)
     }
 
+    /// Until synced, all of the zeros and of the length that they give the file may be there, or some, or none.
+    fn preallocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        let zeros = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        match self.write_at(&vec![0; zeros], position)? {
+            all if all == zeros => Ok(()),
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.state()?.inodes[self.inode].cached.len() as u64)
     }
@@ -385,6 +394,29 @@ mod tests {
         assert_eq!(file.write_at(b"ABC", 0).unwrap(), 3, "bytes that are there can be overwritten");
         file.truncate(1).unwrap();
         assert_eq!(file.write_at(b"b", 1).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_is_preallocated_reads_as_zeros_and_its_length_may_not_survive() {
+        let seen = survivors("/f", |disk| {
+            let file = durable_file(disk);
+            file.write_all_at(b"A", 0).unwrap();
+            file.sync().unwrap();
+            file.preallocate(1, 2).unwrap();
+            assert_eq!(file.length().unwrap(), 3);
+        });
+        let expected: [&[u8]; 3] = [b"A", b"A\0", b"A\0\0"];
+        assert_eq!(seen, expected.iter().map(|bytes| Some(bytes.to_vec())).collect());
+
+        let disk = SimulatedDisk::new(0);
+        let file = durable_file(&disk);
+        file.preallocate(0, 3).unwrap();
+        file.sync().unwrap();
+        disk.set_capacity(Some(5));
+        file.write_all_at(b"AB", 0).unwrap();
+        assert_eq!(file.preallocate(3, 9).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        file.truncate(2).unwrap();
+        file.preallocate(2, 3).unwrap();
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //!
 //! Below the recovery point everything was synced once, so what is wrong there is corruption and refused. From it on,
 //! every batch is checked; the first that is not whole ends the log, and whatever follows is removed, for none of it
-//! was ever acknowledged. What is kept is durable before anything of it is served.
+//! was ever acknowledged. What is kept is durable before anything of it is served. Zeros up to the file's end were filled
+//! in ahead of the log's: they are cut off as well, and nothing is said of them.
 //!
 //! Invariant: recovery only ever removes bytes at or above the recovery point, or below the log's start, and raises the
 //! recovery point last, so it may be interrupted anywhere and starts over with the same outcome.
+
+mod sealed;
 
 use std::io;
 use std::path::Path;
@@ -19,7 +22,7 @@ use crate::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use crate::partition::Partition;
 use crate::producers::{Replay, Replayed};
 use crate::segment::{Indexes, SCAN_CHUNK, Segment, base_offset_in, index_path, log_path, time_index_path};
-use crate::storage::{Storage, create_dirs, parent_of};
+use crate::storage::{Storage, StorageFile, create_dirs, parent_of};
 use crate::sync::Durability;
 
 /// What opening a partition found and did.
@@ -30,7 +33,8 @@ pub struct Recovery {
     pub recovery_point: Option<i64>,
     /// Bytes of batches that were checked.
     pub scanned_bytes: u64,
-    /// Bytes removed from the log's end, whole segments included: torn, or behind something torn.
+    /// Bytes removed from the log's end, whole segments included: torn, or behind something torn. Zeros at a file's end
+    /// do not count: what was filled in ahead.
     pub truncated_bytes: u64,
     /// Segments removed, which followed something torn.
     pub removed_segments: usize,
@@ -84,7 +88,8 @@ impl Partition {
         let Opening { storage, config, report, .. } = opening;
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
         let end = active.next_offset;
-        let log_start = segments.first().unwrap_or(&active).base_offset;
+        let first = segments.first().unwrap_or(&active).base_offset;
+        let log_start = point.log_start().map_or(first, |log_start| log_start.max(first));
         let checkpoint = match checkpoint {
             Some(mut checkpoint) => {
                 checkpoint.assume_start(log_start);
@@ -97,6 +102,7 @@ impl Partition {
             storage,
             dir: dir.to_owned(),
             config,
+            log_start,
             sealed: segments,
             durable_end: end,
             durable_segment: active.base_offset,
@@ -129,7 +135,7 @@ impl Opening<'_> {
         };
         if let RecoveryPoint::At { offset, log_start } = self.point {
             self.report.recovery_point = Some(offset);
-            if bases.is_empty() && offset > 0 || first != log_start {
+            if bases.is_empty() && offset > 0 || first > log_start {
                 return Err(self.missing(first, log_start));
             }
         }
@@ -167,11 +173,9 @@ impl Opening<'_> {
     /// Removes the segments that retention gave up and did not come to remove, and takes them out of `bases`.
     fn remove_expired(&mut self, bases: &mut Vec<i64>) -> Result<(), LogError> {
         let RecoveryPoint::At { log_start, .. } = self.point else { return Ok(()) };
-        let expired = bases.partition_point(|base| *base < log_start);
-        // Without the segment that the log should start with, what is there is all that is left: nothing is removed.
-        if bases.get(expired) != Some(&log_start) {
-            return Ok(());
-        }
+        // The last one that does not begin above the start holds it. Where that is missing, the one before it is kept in
+        // its place, and whoever reads there is told.
+        let expired = bases.partition_point(|base| *base <= log_start).saturating_sub(1);
         for base in bases.drain(..expired) {
             remove_segment(&*self.storage, self.dir, base)?;
             self.report.expired_segments += 1;
@@ -188,46 +192,6 @@ impl Opening<'_> {
             reason: format!("the segment that held offset {log_start} is missing"),
             checkpoint: checkpoint::path(self.dir),
         }
-    }
-
-    /// Opens a segment that lies wholly below the recovery point, without reading it.
-    fn open_sealed(&mut self, base: i64, next: i64) -> Result<Segment, LogError> {
-        let path = log_path(self.dir, base);
-        let log = self.storage.open(&path).map_err(LogError::storage("open", &path))?;
-        let bytes = log.length().map_err(LogError::storage("read", &path))?;
-        if let Some((indexes, max_timestamp)) = self.sealed_indexes(base, next) {
-            let mut segment = Segment::unread(path, log, indexes, base);
-            (segment.bytes, segment.next_offset, segment.max_timestamp) = (bytes, next, max_timestamp);
-            return Ok(segment);
-        }
-        self.report.rebuilt_indexes += 1;
-        let indexes = Indexes::create(&*self.storage, self.dir, base)?;
-        let mut segment = Segment::unread(path, log, indexes, base);
-        let file = segment.log.clone();
-        let mut cursor = Cursor::new(&*file, segment.start(), bytes, self.config.leader_epoch, SCAN_CHUNK);
-        while segment.next_offset < next {
-            match cursor.next_batch() {
-                Ok(Some(batch)) => segment.note(&batch.header, self.config.index_interval_bytes),
-                Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
-                Ok(None) | Err(Stop::Flaw(_)) => {
-                    // It is met again, and reported, by whoever reads there; whoever looks for a time must come by.
-                    segment.max_timestamp = i64::MAX;
-                    break;
-                }
-            }
-        }
-        (segment.bytes, segment.next_offset) = (bytes, next);
-        segment.seal();
-        Ok(segment)
-    }
-
-    /// The indexes of a segment that was sealed, and its largest timestamp, where all of that is whole.
-    fn sealed_indexes(&self, base: i64, next: i64) -> Option<(Indexes, i64)> {
-        let offset = Index::open_sealed(&*self.storage, &index_path(self.dir, base), base)?;
-        let time = Index::open_sealed(&*self.storage, &time_index_path(self.dir, base), base)?;
-        let sealing: TimeEntry = time.last()?;
-        let ends = base + i64::from(sealing.relative_offset) == next;
-        ends.then_some((Indexes { offset, time }, sealing.max_timestamp_before))
     }
 
     /// Checks a segment's batches from the last index entry at or below `from` on, to the end or the first flaw.
@@ -313,7 +277,11 @@ impl Opening<'_> {
                     segment.note(&header, self.config.index_interval_bytes);
                 }
                 Ok(None) => break None,
-                Err(Stop::Flaw(flaw)) => break Some(flaw),
+                Err(Stop::Flaw(flaw)) => {
+                    let written = written_end(&*log, flaw.at.position);
+                    let written = written.map_err(LogError::storage("read", &segment.path))?;
+                    break (written > flaw.at.position).then_some(flaw);
+                }
                 Err(Stop::Io(error)) => return Err(LogError::storage("read", &segment.path)(error)),
             }
         };
@@ -325,8 +293,8 @@ impl Opening<'_> {
     fn remove(&mut self, bases: &[i64]) -> Result<(), LogError> {
         for &base in bases.iter().rev() {
             let path = log_path(self.dir, base);
-            let length = self.storage.open(&path).and_then(|log| log.length());
-            self.report.truncated_bytes += length.map_err(LogError::storage("read", &path))?;
+            let written = self.storage.open(&path).and_then(|log| written_end(&*log, 0));
+            self.report.truncated_bytes += written.map_err(LogError::storage("read", &path))?;
             self.report.removed_segments += 1;
             remove_segment(&*self.storage, self.dir, base)?;
         }
@@ -337,7 +305,9 @@ impl Opening<'_> {
     fn settle(&mut self, segment: &Segment, durable: i64) -> Result<(), LogError> {
         let end = segment.log.length().map_err(LogError::storage("read", &segment.path))?;
         if end > segment.bytes {
-            self.report.truncated_bytes += end - segment.bytes;
+            let written = written_end(&*segment.log, segment.bytes);
+            let written = written.map_err(LogError::storage("read", &segment.path))?;
+            self.report.truncated_bytes += written - segment.bytes;
             segment.log.truncate(segment.bytes).map_err(LogError::storage("truncate", &segment.path))?;
         }
         if end > segment.bytes || segment.next_offset > durable || self.point == RecoveryPoint::Damaged {
@@ -345,6 +315,22 @@ impl Opening<'_> {
         }
         Ok(())
     }
+}
+
+/// Where a file ends but for zeros; `from` where it has nothing else from there on.
+fn written_end(file: &dyn StorageFile, from: u64) -> io::Result<u64> {
+    let mut end = file.length()?.max(from);
+    let mut chunk = vec![0; SCAN_CHUNK];
+    while end > from {
+        let count = (end - from).min(SCAN_CHUNK as u64);
+        let bytes = &mut chunk[..count as usize];
+        file.read_exact_at(bytes, end - count)?;
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            return Ok(end - count + last as u64 + 1);
+        }
+        end -= count;
+    }
+    Ok(from)
 }
 
 /// The flaw where a segment does not end where the next one starts.

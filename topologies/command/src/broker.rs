@@ -1,0 +1,113 @@
+//! `topo broker`: the log and its Kafka port, until it is told to stop.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use topo::launcher::Signals;
+use topo_broker::{
+    BindError, Broker as Log, BrokerConfig, ListenAddress, NodeAddress, Server, ServerConfig, Sockets,
+};
+use topo_core::schedule::{Clock, TokioScheduler};
+
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+
+/// `topo broker`.
+#[derive(Debug, Args)]
+pub(crate) struct Broker {
+    #[command(flatten)]
+    data: DataDir,
+    /// Where clients reach it: an IP address or localhost, and a port; port 0 takes a free one
+    #[arg(
+        long,
+        env = "TOPO_LISTEN",
+        value_delimiter = ',',
+        default_value = "localhost:9092",
+        value_name = "ADDR"
+    )]
+    listen: Vec<ListenAddress>,
+    /// What clients are told to connect to, where that is not the address at which they came
+    #[arg(long, env = "TOPO_ADVERTISE", value_name = "HOST:PORT")]
+    advertise: Option<NodeAddress>,
+    /// Listen on addresses that other machines reach, though nobody is asked who they are
+    #[arg(long)]
+    insecure_bind: bool,
+}
+
+impl Broker {
+    /// Serves until the process is told to stop; then what is under way is answered, and everything synced. Told again, it
+    /// does not wait for clients.
+    ///
+    /// # Errors
+    /// [`Failure`]; an address or a data directory in use starts nothing.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        if let Some(open) = self.listen.iter().find(|address| !address.is_loopback())
+            && !self.insecure_bind
+        {
+            return Err(Failure::InsecureBind(*open));
+        }
+        raise_descriptors();
+        let mut signals = Signals::listen().map_err(Failure::System)?;
+        let sockets = Sockets::bind(&self.listen).map_err(|error| match error {
+            BindError::InUse(address) => Failure::PortInUse(address),
+            error => Failure::Listen(error),
+        })?;
+        let log = Log::open(self.data.path(), BrokerConfig::default())?;
+        let clock = Arc::new(TokioScheduler::current());
+        log.keep_retention(move || clock.wall_ms());
+        let config = ServerConfig { advertise: self.advertise, ..ServerConfig::default() };
+        let server = Server::start(log.clone(), sockets, config);
+        let banner = Banner {
+            addresses: server.local_addrs(),
+            data_dir: self.data.path(),
+            is_open: self.listen.iter().any(|address| !address.is_loopback()),
+        };
+        // Where standard error is closed, nobody wants to know.
+        let _ = write!(io::stderr(), "{banner}");
+        signals.told_to_stop().await;
+        tokio::select! {
+            () = server.shutdown() => {}
+            () = signals.told_to_stop() => {}
+        }
+        Ok(log.close().await?)
+    }
+}
+
+/// Lets the process open as many descriptors as the system permits: each connection takes one.
+fn raise_descriptors() {
+    // Where that is refused, the broker serves fewer connections, and says so.
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, "the limit of descriptors stays at {soft}");
+    }
+}
+
+/// What is said as it starts.
+struct Banner<'a> {
+    addresses: &'a [SocketAddr],
+    data_dir: &'a Path,
+    /// Whether other machines reach it.
+    is_open: bool,
+}
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.addresses.iter().map(SocketAddr::to_string).collect();
+        writeln!(f, "  kafka     {}", addresses.join(", "))?;
+        if self.is_open {
+            writeln!(f, "  insecure  whoever reaches it may read and write every topic")?;
+        }
+        writeln!(f, "  data      {}", self.data_dir.display())?;
+        writeln!(
+            f,
+            "  durable   records are synced to disk before they are acknowledged to acks=all, unless a topic's flush.ms says otherwise"
+        )
+    }
+}
