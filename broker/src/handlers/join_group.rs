@@ -10,7 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::Handler;
 use super::group_code::group_code;
 use crate::groups::{GroupError, JoinRequest, Joined, JoinedMember};
-use crate::server::{Call, Reply};
+use crate::server::{Call, Order, Reply};
 
 /// The API.
 pub(crate) struct JoinGroup;
@@ -19,6 +19,8 @@ impl Handler for JoinGroup {
     type Request = JoinGroupRequest;
     type Response = JoinGroupResponse;
     const KEY: ApiKey = ApiKey::JoinGroup;
+    // So that the connection's end is seen while this waits for other members.
+    const ORDER: Order = Order::Pipelined;
 
     async fn handle(call: Call, request: JoinGroupRequest) -> Reply<JoinGroupResponse> {
         let groups = call.server.broker.groups();

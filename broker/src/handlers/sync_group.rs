@@ -6,7 +6,7 @@ use super::Handler;
 use super::group_code::group_code;
 use super::join_group::{arc, text};
 use crate::groups::{Claim, GroupError, SyncRequest};
-use crate::server::{Call, Reply};
+use crate::server::{Call, Order, Reply};
 
 /// The API.
 pub(crate) struct SyncGroup;
@@ -15,6 +15,8 @@ impl Handler for SyncGroup {
     type Request = SyncGroupRequest;
     type Response = SyncGroupResponse;
     const KEY: ApiKey = ApiKey::SyncGroup;
+    // So that the connection's end is seen while this waits for other members.
+    const ORDER: Order = Order::Pipelined;
 
     async fn handle(call: Call, request: SyncGroupRequest) -> Reply<SyncGroupResponse> {
         let groups = call.server.broker.groups();

@@ -212,6 +212,9 @@ async fn nobody_waits_for_a_client_that_went_away_while_it_joined() {
         tokio::task::yield_now().await;
     }
     drop(gone);
+    while served.broker.groups().describe("g").unwrap().members.len() > 1 {
+        tokio::task::yield_now().await;
+    }
     let again = client.ask(3, &join_as(3, &joined.member_id, None)).await;
     assert_eq!((again.error_code, again.members.len()), (OK, 1));
     served.stop().await;
