@@ -237,6 +237,9 @@ impl Broker {
                 }
                 // Logged where it failed.
                 let _ = broker.retain(wall_ms()).await;
+                if let Err(error) = broker.groups().forget_idle() {
+                    tracing::warn!(%error, "groups that nobody uses are left");
+                }
             }
         });
     }

@@ -204,6 +204,34 @@ async fn groups_are_listed_described_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn groups_that_nobody_uses_are_forgotten_and_positions_are_not() {
+    let storage = MemoryStorage::new();
+    let broker = open(storage.clone(), GroupConfig::default());
+    broker.create_topic("lines", 1, BTreeMap::new()).await.unwrap();
+    broker.keep_retention(|| 0);
+    let groups = broker.groups();
+    for name in ["looked", "read"] {
+        let (claim, _) = alone(&groups, name).await.unwrap();
+        if name == "read" {
+            groups.commit(name, &claim, &[(lines(0), at(1))]).await.unwrap();
+        }
+        let leaving = Leaving { member_id: claim.member_id, instance_id: None };
+        groups.leave(name, &[leaving]).unwrap();
+    }
+    let (_busy, _) = alone(&groups, "busy").await.unwrap();
+    let names = |groups: &Groups| -> Vec<String> {
+        groups.list().unwrap().into_iter().map(|group| group.group.to_string()).collect()
+    };
+    tokio::time::sleep(Duration::from_mins(9)).await;
+    assert_eq!(names(&groups), ["busy", "looked", "read"]);
+    tokio::time::sleep(Duration::from_mins(6)).await;
+    assert_eq!(names(&groups), ["busy", "read"], "busy has been without members for less");
+    broker.close().await.unwrap();
+    let broker = open(storage, GroupConfig::default());
+    assert_eq!(names(&broker.groups()), ["busy", "read"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_groups_take_is_bounded() {
     let limits = GroupConfig { max_groups: 2, max_total_bytes: 10_000, ..GroupConfig::default() };
     let broker = open(MemoryStorage::new(), limits);

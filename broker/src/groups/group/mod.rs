@@ -84,6 +84,8 @@ pub(crate) struct Group {
     initial_delay: Option<InitialDelay>,
     /// When members that have not asked for their assignment are removed.
     sync_until: Option<Duration>,
+    /// Since when it has had no members; only of a group that had some.
+    empty_since: Option<Duration>,
     storing: BTreeMap<u64, Storing>,
     next_store: u64,
     effects: Vec<Effect>,
@@ -105,6 +107,7 @@ impl Group {
             join_until: None,
             initial_delay: None,
             sync_until: None,
+            empty_since: None,
             storing: BTreeMap::new(),
             next_store: 0,
             effects: Vec::new(),
