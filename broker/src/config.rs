@@ -108,6 +108,8 @@ pub struct Limits {
     pub requests_per_connection: usize,
     /// Bytes of records in one fetch response, whatever the client asks for. 55 MiB by default, Kafka's `fetch.max.bytes`.
     pub fetch_bytes: usize,
+    /// How long a fetch waits for records at most, whatever the client asks for. 5 min by default.
+    pub fetch_wait: Duration,
     /// Until the first request has begun. 30 s by default.
     pub first_request: Duration,
     /// Between two requests, if none is under way. 10 min by default, Kafka's `connections.max.idle.ms`.
@@ -147,6 +149,7 @@ impl Default for Limits {
             response_memory: 64 << 20,
             requests_per_connection: 32,
             fetch_bytes: 55 << 20,
+            fetch_wait: Duration::from_mins(5),
             first_request: Duration::from_secs(30),
             idle: Duration::from_mins(10),
             transfer: Duration::from_secs(60),

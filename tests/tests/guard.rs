@@ -215,7 +215,9 @@ fn what_passes_the_guard_is_decoded_within_what_it_said() {
     assert_eq!(all.len(), guard::ALL.len());
     for (messages, request) in all.iter().zip(guard::ALL) {
         assert_eq!(messages.key, request.key, "{}", request.name);
-        for version in request.versions.range() {
+        // Older versions of Produce are walked, and never decoded.
+        let decoded_from = if request.key == ProduceRequest::KEY { 3 } else { 0 };
+        for version in request.versions.range().filter(|version| *version >= decoded_from) {
             if let Some(body) = (messages.default)(version) {
                 assert!(check(request, version, &body).is_ok(), "{} {version} by default", request.name);
             }

@@ -18,13 +18,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use topo_log::DataDirectory;
 use topo_log::storage::{FileStorage, Storage};
 use topo_protocol::{TimestampType, check, recompress, stamp_append_time};
 
+use crate::clock::wall_ms;
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
 use crate::groups::Coordinator;
@@ -237,6 +237,9 @@ impl Broker {
                 }
                 // Logged where it failed.
                 let _ = broker.retain(wall_ms()).await;
+                if let Err(error) = broker.groups().forget_idle() {
+                    tracing::warn!(%error, "groups that nobody uses are left");
+                }
             }
         });
     }
@@ -271,8 +274,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::append_at`].
     pub async fn append(&self, to: &TopicPartition, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.append_at(to, batches, i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)).await
+        self.append_at(to, batches, wall_ms()).await
     }
 
     /// Appends batches, as producers send them, behind each other, and returns once they are as durable as their topic

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -260,6 +261,23 @@ impl Groups {
         Ok(kept)
     }
 
+    /// Deletes the groups that nobody has been in for a while and that have committed nothing: what is left of consumers
+    /// that only looked. Whether that is durable makes no difference to anybody.
+    pub(crate) fn forget_idle(&self) -> Result<(), GroupError> {
+        for slot in self.coordinator.slots() {
+            let forgotten = self.coordinator.with(&slot.name, |slot, state, now| {
+                if !state.group.is_idle(now, IDLE) || !self.fetch_all(&slot.name)?.is_empty() {
+                    return Ok::<_, GroupError>(());
+                }
+                self.coordinator.write_end(&slot.name, state)?;
+                state.group.end();
+                Ok(())
+            });
+            forgotten.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+
     fn check_known(&self, group: &str) -> Result<(), GroupError> {
         match self.describe(group)?.state {
             GroupState::Dead => Err(GroupError::NotFound(shown(group))),
@@ -315,6 +333,9 @@ fn check_texts(request: &JoinRequest) -> Result<(), GroupError> {
         Err(GroupError::TooLarge { max: i16::MAX as usize })
     }
 }
+
+/// How long a group is remembered without members and commits.
+const IDLE: Duration = Duration::from_mins(10);
 
 /// The most of a client's name that goes into its member's.
 const MAX_PREFIX_BYTES: usize = 255;

@@ -204,6 +204,34 @@ async fn groups_are_listed_described_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn groups_that_nobody_uses_are_forgotten_and_positions_are_not() {
+    let storage = MemoryStorage::new();
+    let broker = open(storage.clone(), GroupConfig::default());
+    broker.create_topic("lines", 1, BTreeMap::new()).await.unwrap();
+    broker.keep_retention(|| 0);
+    let groups = broker.groups();
+    for name in ["looked", "read"] {
+        let (claim, _) = alone(&groups, name).await.unwrap();
+        if name == "read" {
+            groups.commit(name, &claim, &[(lines(0), at(1))]).await.unwrap();
+        }
+        let leaving = Leaving { member_id: claim.member_id, instance_id: None };
+        groups.leave(name, &[leaving]).unwrap();
+    }
+    let (_busy, _) = alone(&groups, "busy").await.unwrap();
+    let names = |groups: &Groups| -> Vec<String> {
+        groups.list().unwrap().into_iter().map(|group| group.group.to_string()).collect()
+    };
+    tokio::time::sleep(Duration::from_mins(9)).await;
+    assert_eq!(names(&groups), ["busy", "looked", "read"]);
+    tokio::time::sleep(Duration::from_mins(6)).await;
+    assert_eq!(names(&groups), ["busy", "read"], "busy has been without members for less");
+    broker.close().await.unwrap();
+    let broker = open(storage, GroupConfig::default());
+    assert_eq!(names(&broker.groups()), ["busy", "read"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_groups_take_is_bounded() {
     let limits = GroupConfig { max_groups: 2, max_total_bytes: 10_000, ..GroupConfig::default() };
     let broker = open(MemoryStorage::new(), limits);
@@ -258,7 +286,7 @@ async fn a_storm_of_members_in_the_process() {
     let seed: u64 = rand::random();
     eprintln!("seed {seed}");
     let broker = with_lines(PARTITIONS).await;
-    let owners = Arc::new(Mutex::new(BTreeMap::<(i32, TopicPartition), Arc<str>>::new()));
+    let owners = Owners::default();
     let tasks: Vec<_> = (0..8)
         .map(|index| {
             let (broker, owners) = (broker.clone(), owners.clone());
@@ -268,9 +296,12 @@ async fn a_storm_of_members_in_the_process() {
     for task in tasks {
         task.await.unwrap();
     }
-    let owners = owners.lock().unwrap();
     let mut generations = BTreeMap::<i32, u32>::new();
-    owners.keys().for_each(|(generation, _)| *generations.entry(*generation).or_default() += 1);
+    owners
+        .lock()
+        .unwrap()
+        .keys()
+        .for_each(|(generation, _)| *generations.entry(*generation).or_default() += 1);
     assert!(generations.len() > 20, "{} generations", generations.len());
     assert!(generations.values().any(|owned| *owned == PARTITIONS));
     // Whoever is left over is given up, and one alone gets everything.
@@ -282,11 +313,10 @@ async fn a_storm_of_members_in_the_process() {
     }
 }
 
-async fn live(
-    broker: Broker,
-    owners: Arc<Mutex<BTreeMap<(i32, TopicPartition), Arc<str>>>>,
-    mut rng: StdRng,
-) {
+/// Who was assigned a partition in a generation.
+type Owners = Arc<Mutex<BTreeMap<(i32, TopicPartition), Arc<str>>>>;
+
+async fn live(broker: Broker, owners: Owners, mut rng: StdRng) {
     for _ in 0..40 {
         let mut member = member(&broker);
         let mut stale: Vec<Claim> = Vec::new();

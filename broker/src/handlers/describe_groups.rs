@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::Handler;
 use super::group_code::group_code;
-use super::join_group::bytes;
+use super::join_group::text;
 use crate::groups::{Groups, MemberDescription};
 use crate::server::{Call, Reply};
 
@@ -41,17 +41,17 @@ fn describe(groups: &Groups, id: GroupId) -> DescribedGroup {
     };
     response
         .with_group_state(StrBytes::from_static_str(group.state.name()))
-        .with_protocol_type(bytes(&group.protocol_type))
-        .with_protocol_data(bytes(&group.protocol))
+        .with_protocol_type(text(&group.protocol_type))
+        .with_protocol_data(text(&group.protocol))
         .with_members(group.members.into_iter().map(member).collect())
 }
 
 fn member(member: MemberDescription) -> DescribedGroupMember {
     DescribedGroupMember::default()
-        .with_member_id(bytes(&member.member_id))
-        .with_group_instance_id(member.instance_id.as_ref().map(bytes))
-        .with_client_id(bytes(&member.client_id))
-        .with_client_host(bytes(&member.client_host))
+        .with_member_id(text(&member.member_id))
+        .with_group_instance_id(member.instance_id.as_ref().map(text))
+        .with_client_id(text(&member.client_id))
+        .with_client_host(text(&member.client_host))
         .with_member_metadata(member.metadata)
         .with_member_assignment(member.assignment)
 }

@@ -49,11 +49,12 @@ impl Handler for Fetch {
                 .with_error_code(ResponseError::FetchSessionIdNotFound.code())
                 .into();
         }
-        let deadline =
-            Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        let limits = &call.server.config.limits;
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        // However long the client would wait, nobody knows by then whether it is still there.
+        let deadline = Instant::now() + wait.min(limits.fetch_wait);
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
-        let max_bytes =
-            usize::try_from(request.max_bytes).unwrap_or(0).min(call.server.config.limits.fetch_bytes);
+        let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limits.fetch_bytes);
         let is_committed = request.isolation_level == READ_COMMITTED;
 
         let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
@@ -69,7 +70,7 @@ impl Handler for Fetch {
                 biased;
                 () = reading.news() => {}
                 () = sleep_until(deadline) => {}
-                () = call.server.stopping() => break,
+                () = call.ending() => break,
                 never = charge.settle() => match never {},
             }
         }

@@ -4,7 +4,7 @@ use kafka_protocol::messages::{ApiKey, HeartbeatRequest, HeartbeatResponse};
 
 use super::Handler;
 use super::group_code::result_code;
-use super::join_group::text;
+use super::join_group::arc;
 use crate::groups::Claim;
 use crate::server::{Call, Reply};
 
@@ -21,8 +21,8 @@ impl Handler for Heartbeat {
         request: HeartbeatRequest,
     ) -> impl Future<Output = Reply<HeartbeatResponse>> + Send + 'static {
         let claim = Claim {
-            member_id: text(&request.member_id),
-            instance_id: request.group_instance_id.as_ref().map(text),
+            member_id: arc(&request.member_id),
+            instance_id: request.group_instance_id.as_ref().map(arc),
             generation: request.generation_id,
         };
         let heard = call.server.broker.groups().heartbeat(&request.group_id, &claim);

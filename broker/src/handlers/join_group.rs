@@ -10,7 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::Handler;
 use super::group_code::group_code;
 use crate::groups::{GroupError, JoinRequest, Joined, JoinedMember};
-use crate::server::{Call, Reply};
+use crate::server::{Call, Order, Reply};
 
 /// The API.
 pub(crate) struct JoinGroup;
@@ -19,6 +19,8 @@ impl Handler for JoinGroup {
     type Request = JoinGroupRequest;
     type Response = JoinGroupResponse;
     const KEY: ApiKey = ApiKey::JoinGroup;
+    // So that the connection's end is seen while this waits for other members.
+    const ORDER: Order = Order::Pipelined;
 
     async fn handle(call: Call, request: JoinGroupRequest) -> Reply<JoinGroupResponse> {
         let groups = call.server.broker.groups();
@@ -30,7 +32,7 @@ impl Handler for JoinGroup {
         let member_id = request.member_id.clone();
         let joined = tokio::select! {
             joined = groups.join(&group, join(&call, request)) => joined,
-            () = call.server.stopping() => Err(GroupError::Unavailable),
+            () = call.ending() => Err(GroupError::Unavailable),
         };
         match joined {
             Ok(joined) => answer(call.version, joined).into(),
@@ -44,25 +46,27 @@ fn join(call: &Call, request: JoinGroupRequest) -> JoinRequest {
     let rebalance = if call.version == 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms };
     let protocols = request.protocols.into_iter();
     JoinRequest {
-        member_id: text(&request.member_id),
-        instance_id: request.group_instance_id.as_ref().map(text),
-        client_id: text(&call.client_id),
+        member_id: arc(&request.member_id),
+        instance_id: request.group_instance_id.as_ref().map(arc),
+        client_id: arc(&call.client_id),
         client_host: format!("/{}", call.peer.address.ip()).into(),
         session_timeout: millis(request.session_timeout_ms),
         rebalance_timeout: millis(rebalance),
-        protocol_type: text(&request.protocol_type),
-        protocols: protocols.map(|protocol| (text(&protocol.name), protocol.metadata)).collect(),
+        protocol_type: arc(&request.protocol_type),
+        protocols: protocols.map(|protocol| (arc(&protocol.name), protocol.metadata)).collect(),
         needs_known_id: call.version >= 4,
         can_skip_assignment: call.version >= 9,
     }
 }
 
-pub(super) fn text(text: &StrBytes) -> Arc<str> {
+/// Text of a message, for keeping.
+pub(super) fn arc(text: &StrBytes) -> Arc<str> {
     text.as_str().into()
 }
 
-pub(super) fn bytes(text: &Arc<str>) -> StrBytes {
-    StrBytes::from_string(text.to_string())
+/// Text that was kept, in a message.
+pub(super) fn text(text: &Arc<str>) -> StrBytes {
+    super::text(&**text)
 }
 
 fn millis(millis: i32) -> Duration {
@@ -72,23 +76,23 @@ fn millis(millis: i32) -> Duration {
 fn answer(version: i16, joined: Joined) -> JoinGroupResponse {
     let member = |member: JoinedMember| {
         JoinGroupResponseMember::default()
-            .with_member_id(bytes(&member.member_id))
-            .with_group_instance_id(member.instance_id.as_ref().map(bytes))
+            .with_member_id(text(&member.member_id))
+            .with_group_instance_id(member.instance_id.as_ref().map(text))
             .with_metadata(member.metadata)
     };
     JoinGroupResponse::default()
         .with_generation_id(joined.generation)
-        .with_protocol_type((version >= 7).then(|| bytes(&joined.protocol_type)))
-        .with_protocol_name(Some(bytes(&joined.protocol)))
-        .with_leader(bytes(&joined.leader))
+        .with_protocol_type((version >= 7).then(|| text(&joined.protocol_type)))
+        .with_protocol_name(Some(text(&joined.protocol)))
+        .with_leader(text(&joined.leader))
         .with_skip_assignment(joined.skip_assignment)
-        .with_member_id(bytes(&joined.member_id))
+        .with_member_id(text(&joined.member_id))
         .with_members(joined.members.into_iter().map(member).collect())
 }
 
 fn refusal(version: i16, member_id: StrBytes, error: &GroupError) -> JoinGroupResponse {
     let member_id = match error {
-        GroupError::MemberIdRequired(id) => bytes(id),
+        GroupError::MemberIdRequired(id) => text(id),
         _ => member_id,
     };
     JoinGroupResponse::default()

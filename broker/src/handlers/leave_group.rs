@@ -6,7 +6,7 @@ use kafka_protocol::messages::{ApiKey, LeaveGroupRequest, LeaveGroupResponse};
 
 use super::Handler;
 use super::group_code::{group_code, result_code};
-use super::join_group::text;
+use super::join_group::arc;
 use crate::groups::Leaving;
 use crate::server::{Call, Reply};
 
@@ -36,8 +36,8 @@ fn leave(call: &Call, request: LeaveGroupRequest) -> LeaveGroupResponse {
         }
     }
     let leaving = |member: &MemberIdentity| Leaving {
-        member_id: text(&member.member_id),
-        instance_id: member.group_instance_id.as_ref().map(text),
+        member_id: arc(&member.member_id),
+        instance_id: member.group_instance_id.as_ref().map(arc),
     };
     let leaving: Vec<Leaving> = members.iter().map(leaving).collect();
     let response = LeaveGroupResponse::default();

@@ -6,7 +6,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::Handler;
 use super::group_code::group_code;
-use super::join_group::bytes;
+use super::join_group::text;
 use crate::groups::GroupListing;
 use crate::server::{Call, Reply};
 
@@ -30,8 +30,8 @@ impl Handler for ListGroups {
         };
         let listed = |group: GroupListing| {
             let listed = ListedGroup::default()
-                .with_group_id(GroupId(bytes(&group.group)))
-                .with_protocol_type(bytes(&group.protocol_type));
+                .with_group_id(GroupId(text(&group.group)))
+                .with_protocol_type(text(&group.protocol_type));
             if call.version < 4 {
                 return listed;
             }

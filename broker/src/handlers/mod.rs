@@ -31,11 +31,11 @@ pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod old_produce;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
@@ -43,6 +43,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use self::code::code;
 use crate::broker::Broker;
+use crate::clock::wall_ms;
 use crate::error::BrokerError;
 use crate::partition::Partition;
 use crate::server::{Call, Order, Reply};
@@ -65,10 +66,8 @@ pub(crate) trait Handler {
     const ORDER: Order = Order::Alone;
 
     /// Handles a request that was walked and decoded. What comes before the future happens in the order of requests; errors
-    /// go into the response. A handler that may wait long ends its wait when [`Shared::stopping`] does; dropping its future
-    /// must lose nothing that was acknowledged.
-    ///
-    /// [`Shared::stopping`]: crate::server::Shared::stopping
+    /// go into the response. A handler that may wait long ends its wait when [`Call::ending`] does; dropping its future must
+    /// lose nothing that was acknowledged.
     fn handle(
         call: Call,
         request: Self::Request,
@@ -101,10 +100,4 @@ fn topic_partition(topic: &str, index: i32) -> Option<TopicPartition> {
 /// Text in a message.
 fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
-}
-
-/// The system's time, in milliseconds since 1970.
-fn wall_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{ApiKey, OffsetCommitRequest, OffsetCommitResponse
 use super::Handler;
 use super::code::code;
 use super::group_code::result_code;
-use super::join_group::text;
+use super::join_group::arc;
 use crate::broker::Broker;
 use crate::clock::wall_ms;
 use crate::groups::Claim;
@@ -51,8 +51,8 @@ impl Handler for OffsetCommit {
             })
             .collect();
         let claim = Claim {
-            member_id: text(&request.member_id),
-            instance_id: request.group_instance_id.as_ref().map(text),
+            member_id: arc(&request.member_id),
+            instance_id: request.group_instance_id.as_ref().map(arc),
             generation: request.generation_id_or_member_epoch,
         };
         let committed = result_code(&broker.groups().commit(&request.group_id, &claim, &offsets).await);

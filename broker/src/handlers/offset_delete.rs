@@ -14,7 +14,7 @@ use kafka_protocol::messages::{ApiKey, OffsetDeleteRequest, OffsetDeleteResponse
 use super::Handler;
 use super::code::code;
 use super::group_code::group_code;
-use super::join_group::text;
+use super::join_group::arc;
 use crate::broker::Broker;
 use crate::server::{Call, Reply};
 use crate::topic::TopicPartition;
@@ -40,7 +40,7 @@ impl Handler for OffsetDelete {
             Err(error) => return response.with_error_code(group_code(&error).code()).into(),
         };
         let answer = |topic: OffsetDeleteRequestTopic| {
-            let refused = subscribed.contains(&text(&topic.name));
+            let refused = subscribed.contains(&arc(&topic.name));
             let partition = |partition: &OffsetDeleteRequestPartition| {
                 let error = match of(broker, &topic, partition) {
                     Err(error) => error.code(),

@@ -13,7 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::Handler;
 use super::group_code::group_code;
-use super::join_group::text;
+use super::join_group::arc;
 use crate::groups::{GroupError, Groups};
 use crate::offsets::CommittedOffset;
 use crate::server::{Call, Reply};
@@ -94,7 +94,7 @@ fn of_one(call: &Call, groups: &Groups, request: OffsetFetchRequest) -> OffsetFe
         let topics = topics.into_iter();
         topics
             .map(|topic: kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic| {
-                (text(&topic.name), topic.partition_indexes)
+                (arc(&topic.name), topic.partition_indexes)
             })
             .collect()
     };
@@ -125,7 +125,7 @@ fn of_many(groups: &Groups, request: OffsetFetchRequest) -> OffsetFetchResponse 
 
 fn of_group(groups: &Groups, group: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
     let named = |topics: Vec<OffsetFetchRequestTopics>| {
-        topics.into_iter().map(|topic| (text(&topic.name), topic.partition_indexes)).collect()
+        topics.into_iter().map(|topic| (arc(&topic.name), topic.partition_indexes)).collect()
     };
     let committed = committed(groups, &group.group_id, group.topics.map(named));
     let response = OffsetFetchResponseGroup::default().with_group_id(group.group_id);

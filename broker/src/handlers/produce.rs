@@ -31,6 +31,8 @@ const ACKS_LEADER: i16 = 1;
 /// The client waits for all replicas, of which there is one: for the topic's durability.
 const ACKS_ALL: i16 = -1;
 
+/// The first version that is served: those before it hold records in forms that nobody writes any more.
+pub(crate) const SERVED_FROM: i16 = 3;
 /// The first version whose clients know Zstandard.
 const ZSTD_FROM: i16 = 7;
 

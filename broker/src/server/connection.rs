@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -27,6 +27,16 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// How the broker is called towards it.
     pub(crate) node: NodeAddress,
+    /// Whether no more requests are read from it.
+    is_done: watch::Sender<bool>,
+}
+
+impl Peer {
+    /// Completes once no more requests are read: the peer went away, or sent what is none.
+    pub(super) async fn done(&self) {
+        // The sender is a field of `self`: it cannot be gone.
+        let _ = self.is_done.subscribe().wait_for(|done| *done).await;
+    }
 }
 
 /// Serves one connection to its end.
@@ -35,7 +45,7 @@ pub(super) async fn serve(stream: TcpStream, address: SocketAddr, shared: Arc<Sh
     let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = local else { return };
     let node = shared.config.advertise.clone().unwrap_or_else(|| local.into());
-    let peer = Arc::new(Peer { address, node });
+    let peer = Arc::new(Peer { address, node, is_done: watch::Sender::new(false) });
     let (input, output) = stream.into_split();
     let (answers, pending) = mpsc::channel(shared.config.limits.requests_per_connection.max(1));
     let under_way = AtomicUsize::new(0);
@@ -45,7 +55,9 @@ pub(super) async fn serve(stream: TcpStream, address: SocketAddr, shared: Arc<Sh
         if let Err(error) = reader.run().await {
             tracing::debug!(peer = %address, %error, "closing the connection");
         }
-        // `answers` is gone: what is under way is written, then writing ends as well.
+        // `answers` is gone: what is under way is written, then writing ends as well. Who waits for what may never come does
+        // not any more.
+        peer.is_done.send_replace(true);
     };
     let writing = async {
         if let Err(error) = write(output, pending, &shared, &under_way).await {
@@ -106,7 +118,12 @@ impl Reader<'_> {
             is_first = false;
             // The writer, gone, takes the reader with it.
             let Ok(slot) = self.answers.reserve().await else { return Ok(()) };
-            let Some(frame) = self.frames.next(&self.shared.config.limits).await? else { return Ok(()) };
+            let frame = tokio::select! {
+                biased;
+                () = self.shared.stopping() => return Ok(()),
+                frame = self.frames.next(&self.shared.config.limits) => frame?,
+            };
+            let Some(frame) = frame else { return Ok(()) };
             let (order, answer) = start(self.shared, self.peer, frame).await?;
             self.under_way.fetch_add(1, Ordering::Relaxed);
             slot.send(match order {

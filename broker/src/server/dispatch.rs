@@ -121,6 +121,17 @@ pub(crate) struct Call {
     correlation_id: i32,
 }
 
+impl Call {
+    /// Completes when nobody waits for the answer any more, or the server stops: who waits for something that may never come
+    /// waits for this as well, and then answers with what there is.
+    pub(crate) async fn ending(&self) {
+        tokio::select! {
+            () = self.server.stopping() => {}
+            () = self.peer.done() => {}
+        }
+    }
+}
+
 /// Why a connection is closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
@@ -164,10 +175,11 @@ pub(crate) enum Refused {
 }
 
 /// The versions that clients are told of.
+///
+/// Among them are those of Produce that are only refused: clients of librdkafka before 2.11.1 take a Produce that does not
+/// begin at 0 for a broker that knows no compression.
 pub(crate) fn advertised(api: &Api) -> Option<Versions> {
-    let served = guard::request(api.key)?.versions;
-    // Clients of librdkafka before 2.11.1 take a Produce that does not begin at 0 for a broker that knows no compression.
-    Some(if api.key == ApiKey::Produce as i16 { Versions { first: 0, ..served } } else { served })
+    Some(guard::request(api.key)?.versions)
 }
 
 /// Starts the request in `frame`, for which `charge` also covers what it decodes to.
@@ -206,6 +218,9 @@ pub(super) async fn start(
     }
     let body = frame.slice(body..);
     let decoded = guard::check(shape, version, &body).map_err(guarded)?;
+    if api_key == ApiKey::Produce as i16 && version < handlers::produce::SERVED_FROM {
+        return Ok((Order::Alone, Box::pin(refuse_produce(call, body))));
+    }
     charge.grow(decoded).await;
     Ok((api.order, (api.start)(call, body)?))
 }
@@ -225,6 +240,19 @@ const fn api<H: Handler>() -> Api {
             Ok(Box::pin(answer(H::KEY as i16, call, handled)))
         },
     }
+}
+
+/// Answers a Produce of the first versions, whose answers the encoder does not know.
+async fn refuse_produce(call: Call, body: Bytes) -> Result<Option<Response>, Refused> {
+    let unanswered = || Refused::Unanswered("Produce before version 3 is not served".to_owned());
+    let answer = handlers::old_produce::refusal(call.version, body).ok_or_else(unanswered)?;
+    let mut charge = call.server.responses.charge();
+    charge.grow(answer.len()).await;
+    let mut out = BytesMut::with_capacity(8 + answer.len());
+    out.put_u32(4 + answer.len() as u32);
+    out.put_i32(call.correlation_id);
+    out.put(answer);
+    Ok(Some(Response { bytes: out, _charge: charge }))
 }
 
 async fn answer<R: Encodable + HeaderVersion>(

@@ -67,7 +67,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Completes when the server is to stop: who waits for something that may never come waits for this as well.
+    /// Completes when the server is to stop. A handler awaits [`Call::ending`].
     pub(crate) async fn stopping(&self) {
         // Where the sender is gone, so is the server.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;

@@ -201,6 +201,26 @@ async fn a_member_lives_through_every_version_of_every_request() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_client_that_went_away_while_it_joined() {
+    let served = serve().await;
+    let mut client = served.client().await;
+    let joined = join(&mut client, 3).await;
+    let mut gone = served.client().await;
+    gone.send(3, &join_as(3, "", None)).await;
+    let told = ResponseError::RebalanceInProgress.code();
+    while client.ask(3, &heartbeat_as(&joined)).await.error_code != told {
+        tokio::task::yield_now().await;
+    }
+    drop(gone);
+    while served.broker.groups().describe("g").unwrap().members.len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    let again = client.ask(3, &join_as(3, &joined.member_id, None)).await;
+    assert_eq!((again.error_code, again.members.len()), (OK, 1));
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn static_members_are_fenced_and_leave_by_name() {
     let served = serve().await;
     let mut client = served.client().await;

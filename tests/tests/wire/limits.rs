@@ -148,3 +148,41 @@ async fn a_client_that_asks_without_end_and_takes_no_answer_is_held() {
     }
     served.stop().await;
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_its_place_however_long_it_wanted_to_wait() {
+    let served = limited(|limits| limits.connections = 1).await;
+    let mut client = served.client().await;
+    client.send(11, &fetch("lines", vec![from(0, 0, 1000)], i32::MAX)).await;
+    client.finish().await;
+    let data = client.receive::<FetchRequest>(11, 1).await;
+    assert_eq!(fetched(&data, 0).error_code, 0);
+    assert!(is_closed(&mut client).await);
+    drop(client);
+    loop {
+        let mut next = served.client().await;
+        next.try_send(0, &ApiVersionsRequest::default()).await;
+        if next.receive_bytes().await.is_some() {
+            break;
+        }
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_waits_for_nobody_who_is_half_way_through_a_request() {
+    let served = limited(|limits| limits.shutdown = LONG).await;
+    let mut half = served.client().await;
+    half.ask(0, &ApiVersionsRequest::default()).await;
+    half.send_bytes(b"\x00\x00\x03\x00\x00\x03").await;
+    let mut waiting = served.client().await;
+    let id = waiting.send(11, &fetch("lines", vec![from(0, 0, 1000)], i32::MAX)).await;
+    // Behind it on the same connection, so that the fetch is under way once this one has been read.
+    waiting.send(4, &MetadataRequest::default()).await;
+    let mut other = served.client().await;
+    other.ask(4, &MetadataRequest::default()).await;
+    let (_, answer) = tokio::join!(served.stop(), waiting.receive_bytes());
+    // Answered where it was begun in time.
+    drop((answer, id));
+    assert!(is_closed(&mut half).await);
+}

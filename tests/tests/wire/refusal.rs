@@ -81,3 +81,35 @@ async fn random_bytes_harm_nobody() {
     assert!(is_served(&served).await);
     served.stop().await;
 }
+
+/// A Produce as it was before version 3, of one empty set of records.
+fn old_produce(version: i16, acks: i16) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend([0, 0]);
+    body.extend(version.to_be_bytes());
+    body.extend(b"\x00\x00\x00\x07\xff\xff");
+    body.extend(acks.to_be_bytes());
+    body.extend(b"\x00\x00\x00\x64\x00\x00\x00\x01\x00\x05lines");
+    body.extend(b"\x00\x00\x00\x01\x00\x00\x00\x03\x00\x00\x00\x00");
+    [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+}
+
+#[tokio::test]
+async fn a_produce_of_the_first_versions_is_told_that_they_are_not_served() {
+    let served = Served::start().await;
+    for version in 0..=2 {
+        let mut client = served.client().await;
+        client.send_bytes(&old_produce(version, 1)).await;
+        let mut expected = b"\x00\x00\x00\x07\x00\x00\x00\x01\x00\x05lines\x00\x00\x00\x01".to_vec();
+        // Partition 3, error 35, no offset; a time from version 2 on, and from version 1 on how long to wait.
+        expected.extend(b"\x00\x00\x00\x03\x00\x23\xff\xff\xff\xff\xff\xff\xff\xff");
+        expected.extend(vec![0xff; if version >= 2 { 8 } else { 0 }]);
+        expected.extend(vec![0; if version >= 1 { 4 } else { 0 }]);
+        assert_eq!(client.receive_bytes().await.as_deref(), Some(&expected[..]), "{version}");
+        closed(&served, &old_produce(version, 0)).await;
+        let whole = old_produce(version, 1);
+        let cut = [&(whole.len() as u32 - 5).to_be_bytes()[..], &whole[4..whole.len() - 1]].concat();
+        closed(&served, &cut).await;
+    }
+    served.stop().await;
+}

@@ -84,6 +84,8 @@ pub(crate) struct Group {
     initial_delay: Option<InitialDelay>,
     /// When members that have not asked for their assignment are removed.
     sync_until: Option<Duration>,
+    /// Since when it has had no members; only of a group that had some.
+    empty_since: Option<Duration>,
     storing: BTreeMap<u64, Storing>,
     next_store: u64,
     effects: Vec<Effect>,
@@ -105,6 +107,7 @@ impl Group {
             join_until: None,
             initial_delay: None,
             sync_until: None,
+            empty_since: None,
             storing: BTreeMap::new(),
             next_store: 0,
             effects: Vec::new(),
@@ -193,14 +196,17 @@ impl Group {
         }
     }
 
-    /// Whoever waited for the ticket's answer is gone; the member is as silent from now on as any other.
+    /// Whoever waited for the ticket's answer is gone. A member is as silent from now on as any other; one that never was
+    /// in a generation is none, unless it is static.
     pub(crate) fn abandon(&mut self, ticket: Ticket, now: Duration) {
-        for member in self.members.values_mut() {
-            if member.joining == Some(ticket) || member.syncing == Some(ticket) {
-                member.joining.take_if(|waiting| *waiting == ticket);
-                member.syncing.take_if(|waiting| *waiting == ticket);
-                member.heard(now);
-            }
+        let waits = |member: &Member| member.joining == Some(ticket) || member.syncing == Some(ticket);
+        let Some((id, member)) = self.members.iter_mut().find(|(_, member)| waits(member)) else { return };
+        (member.joining, member.syncing) = (None, None);
+        member.heard(now);
+        if member.fresh && member.instance_id.is_none() {
+            let id = id.clone();
+            self.remove(&id);
+            self.complete_where_possible(now);
         }
     }
 

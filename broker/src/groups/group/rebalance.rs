@@ -90,7 +90,7 @@ impl Group {
         late.iter().for_each(|id| self.remove(id));
         let Some(leader) = self.elect() else {
             if self.members.is_empty() {
-                self.empty_generation();
+                self.empty_generation(now);
             }
             // Else all are static and away: their sessions end, or one comes back.
             return;
@@ -124,8 +124,9 @@ impl Group {
         leader.or_else(|| self.members.keys().find(|id| joined(id))).cloned()
     }
 
-    fn empty_generation(&mut self) {
+    fn empty_generation(&mut self, now: Duration) {
         self.next_generation();
+        self.empty_since = Some(now);
         (self.protocol, self.leader) = (None, None);
         self.state = GroupState::Empty;
         self.store(Storing::Emptied, None);

@@ -46,7 +46,9 @@ impl Group {
             restored.heard(now);
             group.members.insert(member.member_id, restored);
         }
-        if !group.members.is_empty() {
+        if group.members.is_empty() {
+            group.empty_since = Some(now);
+        } else {
             group.state = GroupState::Stable;
         }
         if group.members.len() < stored_members && !group.members.is_empty() {
@@ -94,6 +96,12 @@ impl Group {
     /// Whether it is as if it had never been asked for.
     pub(crate) fn is_new(&self) -> bool {
         self.state == GroupState::Empty && self.generation == 0 && self.pending.is_empty()
+    }
+
+    /// Whether nobody has been in it for that long, though somebody was once.
+    pub(crate) fn is_idle(&self, now: Duration, time: Duration) -> bool {
+        let long = self.empty_since.is_some_and(|since| now.saturating_sub(since) >= time);
+        self.state == GroupState::Empty && self.pending.is_empty() && long
     }
 
     /// Whether it has members, or some that are about to join.

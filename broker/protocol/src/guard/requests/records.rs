@@ -2,13 +2,14 @@
 
 use crate::guard::shape::*;
 
+/// The decoder knows it from version 3 on; what came before is walked so that it can be refused in its own words.
 pub(super) const PRODUCE: Request = Request {
     key: 0,
     name: "Produce",
-    versions: Versions { first: 3, last: 11 },
+    versions: Versions { first: 0, last: 11 },
     flexible_from: 9,
     body: message(&[
-        f("transactional_id", Kind::NullableString),
+        f("transactional_id", Kind::NullableString).from(3),
         f("acks", INT16),
         f("timeout_ms", INT32),
         f("topic_data", structures(&PRODUCE_TOPIC)),
