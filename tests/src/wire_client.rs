@@ -113,16 +113,24 @@ impl WireClient {
 /// # Panics
 /// Where the request cannot be said in that version.
 pub fn frame<R: Request>(id: i32, version: i16, request: &R) -> BytesMut {
+    try_frame(id, version, request).expect("the request can be said in that version")
+}
+
+/// A request as it is sent, its length in front; `None` where it cannot be said in that version.
+///
+/// # Panics
+/// Where it is longer than a length can say.
+pub fn try_frame<R: Request>(id: i32, version: i16, request: &R) -> Option<BytesMut> {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
         .with_correlation_id(id)
         .with_client_id(Some(StrBytes::from_static_str("wire-client")));
     let mut body = BytesMut::new();
-    header.encode(&mut body, R::header_version(version)).expect("a header");
-    request.encode(&mut body, version).expect("the request can be said in that version");
+    header.encode(&mut body, R::header_version(version)).ok()?;
+    request.encode(&mut body, version).ok()?;
     let mut frame = BytesMut::with_capacity(4 + body.len());
     frame.put_i32(i32::try_from(body.len()).expect("a small request"));
     frame.put(body.chunk());
-    frame
+    Some(frame)
 }

@@ -62,7 +62,7 @@ fn messages<T: Message + Default>() -> Messages {
     }
 }
 
-fn all() -> [Messages; 27] {
+fn all() -> [Messages; 28] {
     [
         messages::<ProduceRequest>(),
         messages::<FetchRequest>(),
@@ -84,6 +84,7 @@ fn all() -> [Messages; 27] {
         messages::<InitProducerIdRequest>(),
         messages::<OffsetForLeaderEpochRequest>(),
         messages::<DescribeConfigsRequest>(),
+        messages::<AlterConfigsRequest>(),
         messages::<DescribeLogDirsRequest>(),
         messages::<CreatePartitionsRequest>(),
         messages::<DeleteGroupsRequest>(),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use topo_log::storage::MemoryStorage;
-use topo_protocol::{BatchBuilder, Compression, NewRecord, Room, records};
+use topo_protocol::{BatchBuilder, Compression, NewRecord, Room, check, records, stamp_append_time};
 
 use super::*;
 use crate::topic::SettingKind;

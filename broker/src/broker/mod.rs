@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod admin_tests;
+mod append;
 #[cfg(test)]
 mod crash_tests;
 mod groups;
@@ -11,6 +12,7 @@ mod queries;
 mod tests;
 mod topics;
 
+pub use append::Appending;
 pub use queries::{EpochEnd, OffsetSpec};
 pub use topics::ConfigChange;
 
@@ -19,19 +21,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bytes::BytesMut;
 use topo_log::DataDirectory;
 use topo_log::storage::{FileStorage, Storage};
-use topo_protocol::{TimestampType, check, recompress, stamp_append_time};
 
-use crate::clock::wall_ms;
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
 use crate::groups::Coordinator;
 use crate::identity::Identity;
 use crate::offsets::{CommittedOffset, CommittedOffsets};
-use crate::partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
-use crate::topic::{CompressionType, OFFSETS_TOPIC, Registry, Topic, TopicId, TopicPartition, is_internal};
+use crate::partition::{FetchLimit, Fetched, Offsets, Partition};
+use crate::topic::{OFFSETS_TOPIC, Registry, Topic, TopicId, TopicPartition, is_internal};
 
 /// A log of topics in one data directory, durable before it acknowledges unless a topic's `flush.ms` says otherwise.
 ///
@@ -269,56 +268,6 @@ impl Broker {
         self.shared.registry.all()
     }
 
-    /// [`Broker::append_at`] the system's time.
-    ///
-    /// # Errors
-    /// As [`Broker::append_at`].
-    pub async fn append(&self, to: &TopicPartition, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
-        self.append_at(to, batches, wall_ms()).await
-    }
-
-    /// Appends batches, as producers send them, behind each other, and returns once they are as durable as their topic
-    /// wants them. Where the timestamps of its records are the log's, they all get `now_ms`, in milliseconds since 1970.
-    ///
-    /// Offsets are given at the first poll, so appends polled one after another keep that order. An append that is
-    /// dropped while it waits may or may not have happened.
-    ///
-    /// # Errors
-    /// [`BrokerError::BatchTooLarge`], [`BrokerError::InvalidBatch`], [`BrokerError::UnacceptableBatch`] or
-    /// [`BrokerError::InternalTopic`] with nothing appended. [`BrokerError::Log`] or [`BrokerError::Poisoned`] where the
-    /// storage failed: nothing is acknowledged, and the batches in front of the one that failed may be in the log.
-    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], [`BrokerError::Closed`].
-    pub async fn append_at(
-        &self,
-        to: &TopicPartition,
-        batches: Vec<BytesMut>,
-        now_ms: i64,
-    ) -> Result<Appended, BrokerError> {
-        self.start_append(to, batches, now_ms)?.durable().await
-    }
-
-    /// The first half of [`Broker::append_at`]: gives offsets and writes, at once. Appends that are started one after
-    /// another keep that order, and share a sync where they wait for it together.
-    ///
-    /// # Errors
-    /// As [`Broker::append_at`].
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    pub fn start_append(
-        &self,
-        to: &TopicPartition,
-        batches: Vec<BytesMut>,
-        now_ms: i64,
-    ) -> Result<Appending, BrokerError> {
-        not_internal(&to.topic)?;
-        let topic = self.topic(&to.topic)?;
-        let partition = topic.partition(to.partition)?;
-        let accept = |batch| self.accept(&topic, batch, now_ms);
-        let batches = batches.into_iter().map(accept).collect::<Result<Vec<_>, _>>()?;
-        Ok(Appending { appended: partition.write(batches)?, partition: partition.clone() })
-    }
-
     /// Whole batches, verbatim, from the one that holds `offset` on, up to the high watermark.
     ///
     /// # Errors
@@ -406,36 +355,6 @@ impl Broker {
         Ok(self.shared.committed.get(group, of, high_watermark))
     }
 
-    /// Checks a batch for its topic, and gives it the topic's compression and time where that has its own.
-    fn accept(&self, topic: &Topic, batch: BytesMut, now_ms: i64) -> Result<BytesMut, BrokerError> {
-        let max = topic.config().max_message_bytes;
-        if batch.len() > max as usize {
-            return Err(BrokerError::BatchTooLarge { topic: topic.name().clone(), bytes: batch.len(), max });
-        }
-        let header = check(&batch)?;
-        let compression = header.attributes.compression()?;
-        if !header.is_dense() {
-            return Err(BrokerError::UnacceptableBatch("it has fewer records than offsets"));
-        }
-        if header.attributes.is_control() {
-            return Err(BrokerError::UnacceptableBatch("only the broker writes control batches"));
-        }
-        let mut batch = match topic.config().compression_type {
-            CompressionType::As(wanted) if wanted != compression => {
-                recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?
-            }
-            _ => batch,
-        };
-        match (topic.config().timestamp_type, header.attributes.timestamp_type()) {
-            (TimestampType::LogAppendTime, _) => stamp_append_time(&mut batch, now_ms)?,
-            (TimestampType::CreateTime, TimestampType::CreateTime) => {}
-            (TimestampType::CreateTime, TimestampType::LogAppendTime) => {
-                return Err(BrokerError::UnacceptableBatch("only the broker says when a batch was appended"));
-            }
-        }
-        Ok(batch)
-    }
-
     /// The topic of committed offsets, created where it is missing.
     async fn offsets_topic(&self) -> Result<Arc<Topic>, BrokerError> {
         if let Some(topic) = self.shared.offsets_topic.get() {
@@ -460,36 +379,6 @@ impl Broker {
         let shared = self.shared.clone();
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
         done.unwrap_or_else(|error| Err(BrokerError::Storage(format!("a storage task ended early: {error}"))))
-    }
-}
-
-/// An append whose batches have their offsets and are written.
-#[derive(Debug)]
-#[must_use = "an append is acknowledged once it is durable"]
-pub struct Appending {
-    partition: Arc<Partition>,
-    appended: Appended,
-}
-
-impl Appending {
-    /// The offsets that were given.
-    pub fn appended(&self) -> Appended {
-        self.appended
-    }
-
-    /// The partition appended to.
-    pub fn partition(&self) -> &Arc<Partition> {
-        &self.partition
-    }
-
-    /// The second half: returns once the batches are as durable as their topic wants them.
-    ///
-    /// # Errors
-    /// [`BrokerError::Log`], [`BrokerError::Poisoned`], [`BrokerError::UnknownTopic`] or [`BrokerError::Closed`]: nothing is
-    /// acknowledged.
-    pub async fn durable(self) -> Result<Appended, BrokerError> {
-        self.partition.until_durable(self.appended.next_offset).await?;
-        Ok(self.appended)
     }
 }
 

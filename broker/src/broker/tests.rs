@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use topo_log::storage::MemoryStorage;
-use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, records};
+use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, check, records};
 
 use super::*;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
+use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{ApiKey, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
@@ -22,7 +22,7 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 
 /// A refusal, and why.
-type Refusal = (ResponseError, String);
+pub(super) type Refusal = (ResponseError, String);
 
 impl Handler for IncrementalAlterConfigs {
     type Request = IncrementalAlterConfigsRequest;
@@ -37,11 +37,8 @@ impl Handler for IncrementalAlterConfigs {
         let mut responses = Vec::with_capacity(request.resources.len());
         for resource in request.resources {
             let is_first = seen.insert((resource.resource_type, resource.resource_name.clone()));
-            let altered = if is_first {
-                alter(&call, &resource, request.validate_only).await
-            } else {
-                Err((ResponseError::InvalidRequest, "the resource is named more than once".to_owned()))
-            };
+            let named = Named { kind: resource.resource_type, name: &resource.resource_name, is_first };
+            let altered = alter(&call, named, change(&resource.configs), request.validate_only).await;
             let response = AlterConfigsResourceResponse::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name)
@@ -57,24 +54,42 @@ impl Handler for IncrementalAlterConfigs {
     }
 }
 
-async fn alter(call: &Call, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
-    if resource.resource_type != TOPIC {
-        let reason = "only the settings of topics change while the broker runs; restart it to change its own";
-        return Err((ResponseError::InvalidRequest, reason.to_owned()));
+/// A resource as requests name it.
+pub(super) struct Named<'a> {
+    pub(super) kind: i8,
+    pub(super) name: &'a str,
+    /// Whether it was not named before in the same request.
+    pub(super) is_first: bool,
+}
+
+/// Changes a topic's settings, or only checks whether they could be.
+pub(super) async fn alter(
+    call: &Call,
+    resource: Named<'_>,
+    change: Result<ConfigChange, Refusal>,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let invalid = |reason: &str| Err((ResponseError::InvalidRequest, reason.to_owned()));
+    if !resource.is_first {
+        return invalid("the resource is named more than once");
     }
-    let change = change(resource)?;
-    let broker = &call.server.broker;
+    if resource.kind != TOPIC {
+        return invalid(
+            "only the settings of topics change while the broker runs; restart it to change its own",
+        );
+    }
+    let (broker, change) = (&call.server.broker, change?);
     let altered = if validate_only {
-        broker.check_config(&resource.resource_name, &change)
+        broker.check_config(resource.name, &change)
     } else {
-        broker.alter_config(&resource.resource_name, change).await.map(drop)
+        broker.alter_config(resource.name, change).await.map(drop)
     };
     altered.map_err(|error| (code(&error), error.to_string()))
 }
 
-fn change(resource: &AlterConfigsResource) -> Result<ConfigChange, Refusal> {
+fn change(configs: &[AlterableConfig]) -> Result<ConfigChange, Refusal> {
     let mut changes = BTreeMap::new();
-    for config in &resource.configs {
+    for config in configs {
         let name = &config.name;
         let value = match (config.config_operation, &config.value) {
             (SET, Some(value)) => Some(value.to_string()),

@@ -4,6 +4,7 @@
 //! versions there are is said once, by the shape of its request in `topo_protocol::guard`. What is not in a version must keep
 //! its default there: the encoder refuses the rest, and the connection is closed.
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 mod code;
 pub(crate) mod create_partitions;

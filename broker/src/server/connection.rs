@@ -195,3 +195,31 @@ async fn write(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::net::TcpListener;
+    use topo_log::storage::MemoryStorage;
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::config::{BrokerConfig, ServerConfig};
+
+    #[tokio::test]
+    async fn a_panic_under_way_ends_its_connection_and_no_more() {
+        let storage = Arc::new(MemoryStorage::new());
+        let broker = Broker::open_on(storage, Path::new("/data"), BrokerConfig::default()).unwrap();
+        let (shared, _stop) = Shared::new(broker, ServerConfig::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_, output) = listener.accept().await.unwrap().0.into_split();
+        let (answers, pending) = mpsc::channel(2);
+        let panics = tokio::spawn(async { panic!("planted") });
+        assert!(answers.send(Pending::Task(Task(panics))).await.is_ok());
+        let ended = write(output, pending, &shared, &AtomicUsize::new(1)).await;
+        assert!(matches!(ended, Err(CloseReason::Io(_))), "{ended:?}");
+        drop(client);
+    }
+}

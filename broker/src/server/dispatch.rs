@@ -39,6 +39,7 @@ pub(crate) static APIS: &[Api] = &[
     api::<handlers::init_producer_id::InitProducerId>(),
     api::<handlers::offset_for_leader_epoch::OffsetForLeaderEpoch>(),
     api::<handlers::describe_configs::DescribeConfigs>(),
+    api::<handlers::alter_configs::AlterConfigs>(),
     api::<handlers::describe_log_dirs::DescribeLogDirs>(),
     api::<handlers::create_partitions::CreatePartitions>(),
     api::<handlers::incremental_alter_configs::IncrementalAlterConfigs>(),

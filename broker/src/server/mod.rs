@@ -67,6 +67,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What the connections of one server share, and what stops it.
+    fn new(broker: Broker, config: ServerConfig) -> (Arc<Self>, watch::Sender<bool>) {
+        let (sender, stop) = watch::channel(false);
+        let limits = &config.limits;
+        let (requests, responses) = (Memory::new(limits.request_memory), Memory::new(limits.response_memory));
+        let seats = Seats::new(limits);
+        (Arc::new(Self { broker, config, requests, responses, seats, stop }), sender)
+    }
+
     /// Completes when the server is to stop. A handler awaits [`Call::ending`].
     pub(crate) async fn stopping(&self) {
         // Where the sender is gone, so is the server.
@@ -92,16 +101,7 @@ impl Server {
     /// Outside a tokio runtime with I/O and timers.
     pub fn start(broker: Broker, sockets: Sockets, config: ServerConfig) -> Self {
         let local_addrs = sockets.local_addrs();
-        let (stop, stopped) = watch::channel(false);
-        let limits = &config.limits;
-        let shared = Arc::new(Shared {
-            requests: Memory::new(limits.request_memory),
-            responses: Memory::new(limits.response_memory),
-            seats: Seats::new(limits),
-            stop: stopped,
-            broker,
-            config,
-        });
+        let (shared, stop) = Shared::new(broker, config);
         let listen = |(listener, _)| tokio::spawn(listener::accept(listener, shared.clone()));
         Self { local_addrs, stop, listeners: sockets.0.into_iter().map(listen).collect() }
     }

@@ -1,6 +1,7 @@
 //! Topics that grow, change and lose records; and pages of them.
 
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::alter_configs_request;
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
@@ -12,7 +13,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::messages::{
-    BrokerId, CreatePartitionsRequest, DeleteRecordsRequest, DescribeLogDirsRequest,
+    AlterConfigsRequest, BrokerId, CreatePartitionsRequest, DeleteRecordsRequest, DescribeLogDirsRequest,
     DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, OffsetForLeaderEpochRequest,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -111,6 +112,44 @@ async fn settings_are_set_and_taken_back() {
     client.ask(1, &IncrementalAlterConfigsRequest::default().with_resources(stamped)).await;
     let response = client.ask(9, &produce("lines", 0, ACKS_ALL, batch(&["stamped"]))).await;
     assert!(produced(&response).log_append_time_ms > 1_000_000_000_000);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn all_settings_are_replaced_at_once() {
+    let served = Served::start().await;
+    let mut client = served.client().await;
+    served.broker.create_topic("lines", 1, [("segment.ms".to_owned(), "7".to_owned())].into()).await.unwrap();
+    let of = |configs: &[(&str, Option<&str>)]| {
+        let config = |(key, value): &(&str, Option<&str>)| {
+            alter_configs_request::AlterableConfig::default().with_name(text(key)).with_value(value.map(text))
+        };
+        let resource = alter_configs_request::AlterConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(text("lines"))
+            .with_configs(configs.iter().map(config).collect());
+        AlterConfigsRequest::default().with_resources(vec![resource])
+    };
+    let set = || served.broker.topic("lines").unwrap().config_overrides().clone();
+    for version in 0..=2 {
+        let value = format!("10{version}");
+        let request = of(&[("retention.ms", Some(&value))]);
+        let before = set();
+        let checked = client.ask(version, &request.clone().with_validate_only(true)).await;
+        assert_eq!((checked.responses[0].error_code, set()), (0, before), "only checked");
+        let response = client.ask(version, &request).await;
+        assert_eq!(response.responses[0].error_code, 0);
+        assert_eq!(set().into_iter().collect::<Vec<_>>(), [("retention.ms".to_owned(), value)]);
+    }
+    for (configs, code) in [
+        (&[("retention.ms", None)][..], ResponseError::InvalidConfig),
+        (&[("no.such", Some("1"))], ResponseError::InvalidConfig),
+        (&[("segment.ms", Some("1")), ("segment.ms", Some("2"))], ResponseError::InvalidRequest),
+    ] {
+        let response = client.ask(2, &of(configs)).await;
+        assert_eq!(response.responses[0].error_code, code.code(), "{configs:?}");
+    }
+    assert_eq!(set().len(), 1);
     served.stop().await;
 }
 

@@ -70,6 +70,19 @@ const DESCRIBED_RESOURCE: Structure = element(
     ],
 );
 
+pub(super) const ALTER_CONFIGS: Request = Request {
+    key: 33,
+    name: "AlterConfigs",
+    versions: Versions { first: 0, last: 2 },
+    flexible_from: 2,
+    body: message(&[f("resources", structures(&REPLACED_RESOURCE)), f("validate_only", BOOL)]),
+};
+const REPLACED_RESOURCE: Structure = element(
+    88,
+    &[f("resource_type", INT8), f("resource_name", Kind::String), f("configs", structures(&REPLACED_CONFIG))],
+);
+const REPLACED_CONFIG: Structure = element(88, &[f("name", Kind::String), f("value", Kind::NullableString)]);
+
 pub(super) const DESCRIBE_LOG_DIRS: Request = Request {
     key: 35,
     name: "DescribeLogDirs",

@@ -29,6 +29,7 @@ pub const ALL: &[&Request] = &[
     &records::INIT_PRODUCER_ID,
     &records::OFFSET_FOR_LEADER_EPOCH,
     &admin::DESCRIBE_CONFIGS,
+    &admin::ALTER_CONFIGS,
     &admin::DESCRIBE_LOG_DIRS,
     &admin::CREATE_PARTITIONS,
     &groups::DELETE_GROUPS,
