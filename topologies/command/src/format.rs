@@ -7,13 +7,14 @@ use std::str::{Chars, FromStr};
 
 use topo_core::log::{Consumed, Header, TopicPartition};
 
+use crate::json;
 use crate::message_pack::readable;
 
 /// The fields and escapes, for `--help`.
 pub(crate) const HELP: &str = "\
 Fields of the format: %k key, %v value, %t topic, %p partition, %o offset, %T timestamp in milliseconds since 1970, \
 %h headers as name=value with commas between, %{name} the value of the last header of that name, %% a percent sign. A null key or value prints nothing; a header with a \
-null value prints its name alone. A key or value that is a map or an array in MessagePack is printed as JSON. Escapes: \\n newline, \\t tab, \\r carriage return, \\0 a zero byte, \\\\ backslash.";
+null value prints its name alone. A key or value that is a map or an array in MessagePack is printed as JSON. Escapes: \\n newline, \\t tab, \\r carriage return, \\0 a zero byte, \\\\ backslash. The format `json` prints each record as a JSON object on a line.";
 
 /// A parsed format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,7 @@ enum Piece {
     Timestamp,
     Headers,
     Header(String),
+    Json,
 }
 
 /// What is wrong with a format or an escaped text.
@@ -58,6 +60,9 @@ impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(format: &str) -> Result<Self, FormatError> {
+        if format == "json" {
+            return Ok(Self::json());
+        }
         let mut pieces = Vec::new();
         let mut text = Vec::new();
         let mut characters = format.chars();
@@ -123,6 +128,11 @@ fn push(text: &mut Vec<u8>, character: char) {
 }
 
 impl Format {
+    /// Each record as a JSON object on a line of its own.
+    pub(crate) fn json() -> Self {
+        Self { pieces: vec![Piece::Json, Piece::Text(b"\n".to_vec())] }
+    }
+
     /// Prints `record`, read from `at`.
     ///
     /// # Errors
@@ -144,6 +154,7 @@ impl Format {
                 Piece::Timestamp => write!(out, "{}", record.timestamp_ms)?,
                 Piece::Headers => write_headers(out, &record.headers)?,
                 Piece::Header(name) => out.write_all(header(record, name).unwrap_or_default())?,
+                Piece::Json => json::record(out, at, record)?,
             }
         }
         Ok(())
@@ -200,6 +211,39 @@ impl Default for Plain {
             text("\n"),
         ];
         Self { value: Format { pieces: vec![Piece::Value, text("\n")] }, letter: Format { pieces: letter } }
+    }
+}
+
+/// How records are printed.
+#[derive(Debug, Clone)]
+pub(crate) enum Printing {
+    /// All alike.
+    As(Format),
+    /// As nobody said how.
+    Plain(Plain),
+}
+
+impl Printing {
+    /// Prints one record.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(crate) fn write(
+        &self,
+        out: &mut impl Write,
+        at: &TopicPartition,
+        record: &Consumed,
+    ) -> io::Result<()> {
+        match self {
+            Self::As(format) => format.write(out, at, record),
+            Self::Plain(plain) => plain.of(record).write(out, at, record),
+        }
+    }
+}
+
+impl Default for Printing {
+    fn default() -> Self {
+        Self::Plain(Plain::default())
     }
 }
 

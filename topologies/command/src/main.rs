@@ -9,12 +9,16 @@ mod consume;
 mod data_dir;
 mod errors;
 mod failure;
+mod follow;
 mod format;
+mod group;
+mod json;
 mod lines;
 mod message_pack;
 mod new;
 mod page;
 mod partitions;
+mod place;
 mod produce;
 mod replay;
 mod run;
@@ -49,6 +53,8 @@ enum Verb {
     Produce(produce::Produce),
     /// Print a topic's records
     Consume(consume::Consume),
+    /// List, describe, reset and delete consumer groups
+    Group(group::Group),
     /// Feed dead letters in again
     Replay(replay::Replay),
     /// Tell what went wrong in a topology that runs: its dead letters by cause, and errors
@@ -67,6 +73,7 @@ impl Verb {
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,
+            Verb::Group(group) => group.run().await,
             Verb::Broker(broker) => broker.run().await,
             Verb::Replay(replay) => replay.run().await,
             Verb::Errors(errors) => errors.run().await,

@@ -8,10 +8,10 @@ use clap::Args;
 use topo_connectors::dead_letters::{Fate, Letter, Letters, Replayed};
 use topo_core::log::{Log, TopicPartition};
 
-use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::lines::{cut, shown};
 use crate::partitions::partitions;
+use crate::place::Place;
 use crate::start_at::StartAt;
 
 /// Letters that are named because they could not be replayed; the others are counted.
@@ -49,7 +49,7 @@ pub(crate) struct Replay {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    data: DataDir,
+    place: Place,
 }
 
 impl Replay {
@@ -58,7 +58,7 @@ impl Replay {
     /// # Errors
     /// Those of the log and of standard output; [`Failure::Unreplayed`] where a letter could not be replayed.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let opened = self.data.open()?;
+        let opened = self.place.open().await?;
         let out = BufWriter::new(io::stdout());
         let ended = self.replay_all(&*opened.log, out).await;
         opened.close(ended).await
@@ -70,7 +70,10 @@ impl Replay {
         }
         let mut ranges = Vec::new();
         for (at, held) in partitions(log, &self.topic, self.partition, self.offset).await? {
-            let from = self.offset.map(|start| start.offset(&at, held)).transpose()?;
+            let from = match self.offset {
+                Some(start) => Some(start.find(log, &at, held).await?),
+                None => None,
+            };
             ranges.push((at, from, held.high_watermark));
         }
         let replay = topo_connectors::dead_letters::Replay {

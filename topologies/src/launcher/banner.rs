@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use topo_broker::Durability;
 
 use super::application::Application;
-use super::options::RunOptions;
+use super::options::{LogPlace, RunOptions};
 
 /// The banner.
 pub(super) struct Banner<'a> {
@@ -27,6 +27,23 @@ impl fmt::Display for Banner<'_> {
             Some(address) => writeln!(f, "  page      http://{address}")?,
             None => writeln!(f, "  page      off")?,
         }
+        let topics = topics.join(", ");
+        match &self.options.broker {
+            LogPlace::Embedded => self.embedded(f, &topics),
+            LogPlace::Kafka(brokers) => {
+                writeln!(f, "  data      kafka://{brokers} (topics {topics})")?;
+                writeln!(
+                    f,
+                    "  durable   as the broker's topics are: every replica in sync acknowledges a record"
+                )
+            }
+        }
+    }
+}
+
+impl Banner<'_> {
+    /// What is said of a log in this process.
+    fn embedded(&self, f: &mut fmt::Formatter<'_>, topics: &str) -> fmt::Result {
         let port: Vec<String> = self.port.iter().map(SocketAddr::to_string).collect();
         writeln!(f, "  kafka     {}", if port.is_empty() { "off".to_owned() } else { port.join(", ") })?;
         if self.port.iter().any(|address| !address.ip().is_loopback()) {
@@ -35,7 +52,7 @@ impl fmt::Display for Banner<'_> {
                 "            open to other machines: nobody is asked who they are, and nothing is encrypted"
             )?;
         }
-        writeln!(f, "  data      {} (topics {})", self.options.data_dir.display(), topics.join(", "))?;
+        writeln!(f, "  data      {} (topics {topics})", self.options.data_dir.display())?;
         let durability = self.options.durability;
         let unless = "unless a topic's flush.ms says otherwise";
         match durability {

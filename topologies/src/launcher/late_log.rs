@@ -10,20 +10,18 @@ use topo_core::log::{
     TopicSpec,
 };
 
-use crate::embedded::EmbeddedLog;
-
-/// An embedded log that is opened later; until then it answers that it is closed.
+/// A log that is opened later; until then it answers that it is closed.
 #[derive(Default)]
-pub(super) struct LateLog(OnceLock<EmbeddedLog>);
+pub(super) struct LateLog(OnceLock<Arc<dyn Log>>);
 
 impl LateLog {
     /// Answers as `log` does from now on.
-    pub(super) fn open(&self, log: EmbeddedLog) {
+    pub(super) fn open(&self, log: Arc<dyn Log>) {
         // A run opens one data directory.
         let _ = self.0.set(log);
     }
 
-    fn get(&self) -> Result<&EmbeddedLog, LogError> {
+    fn get(&self) -> Result<&Arc<dyn Log>, LogError> {
         self.0.get().ok_or(LogError::Closed)
     }
 }

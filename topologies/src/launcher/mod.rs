@@ -4,6 +4,7 @@ mod application;
 mod banner;
 mod late_log;
 mod logging;
+mod open_log;
 mod options;
 mod page;
 mod port;
@@ -19,15 +20,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use topo_broker::BrokerError;
-use topo_connectors::SourceProgress;
 use topo_connectors::gather::{FileLines, Gather, GatherError, StreamLines};
+use topo_connectors::{Brokers, SourceProgress};
 use topo_core::log::{Log, LogError, TopicPartition};
 use topo_core::schedule::TokioScheduler;
 use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
-pub use options::{ListenAddr, RunOptions, StatusAddr};
+pub use options::{ListenAddr, LogPlace, RunOptions, StatusAddr};
 pub use port::{PortError, bind_port};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use signals::Signals;
@@ -37,9 +38,9 @@ pub use topo_connectors::LogSpoutConfig;
 
 use self::banner::Banner;
 use self::late_log::LateLog;
+use self::open_log::OpenLog;
 use self::page::Page;
 use self::port::{Port, Served};
-use crate::embedded::EmbeddedLog;
 use crate::status::StatusError;
 
 /// How long open trees have to complete when the process is told to stop.
@@ -52,6 +53,12 @@ pub enum RunError {
     /// The data directory cannot be opened.
     #[error(transparent)]
     DataDirectory(#[from] BrokerError),
+    /// The topics are at a broker, which this program cannot reach.
+    #[error(
+        "this program is built without the Kafka client, so it cannot reach the broker at {0}; switch on feature `kafka` of \
+         crate `topo`, as in `topo = {{ …, features = [\"kafka\"] }}`"
+    )]
+    NoKafka(Brokers),
     /// The log refused.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -108,18 +115,18 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
     }
     let mut signals = Signals::listen().map_err(RunError::Signal)?;
     let page = Page::bind(options.status)?;
-    let port = Port::bind(options.listen, options.insecure_bind)?;
+    let port = Port::bind(&options)?;
     let (log, progress) = (Arc::new(LateLog::default()), SourceProgress::default());
     let environment = Environment::new(Arc::clone(&log) as _, progress.clone(), &application, &options);
     let topology = topology(&application, &options, &environment)?;
     let scheduler = Arc::new(TokioScheduler::current());
-    let embedded = EmbeddedLog::open(&options.data_dir, options.embedded(), Arc::clone(&scheduler) as _)?;
-    log.open(embedded.clone());
-    let served = port.serve(embedded.broker());
+    let open = OpenLog::open(&options, &scheduler).await?;
+    log.open(open.log());
+    let served = port.serve(open.broker());
     let run = Run { application, options, log, scheduler, progress };
     let ran = run.on_open_log(topology, input, page, &served, &mut signals).await;
     served.close().await;
-    let closed = embedded.close().await;
+    let closed = open.close().await;
     let summary = ran?;
     closed?;
     Ok(summary)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use topo_broker::{BindError, Broker, ListenAddress, Server, ServerConfig, Sockets};
 
-use super::options::ListenAddr;
+use super::options::{ListenAddr, LogPlace, RunOptions};
 
 /// Why there is no Kafka port.
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +45,20 @@ pub(super) struct Port(Option<Sockets>);
 pub(super) struct Served(Option<Server>);
 
 impl Port {
-    /// Binds what `listen` says.
-    pub(super) fn bind(listen: ListenAddr, insecure: bool) -> Result<Self, PortError> {
-        match listen {
-            ListenAddr::Off => Ok(Self(None)),
-            ListenAddr::At(address) => Ok(Self(Some(bind_port(&[address], insecure)?))),
+    /// Binds what `options` say; a log elsewhere has a port of its own.
+    pub(super) fn bind(options: &RunOptions) -> Result<Self, PortError> {
+        match (&options.broker, options.listen) {
+            (LogPlace::Kafka(_), _) | (_, ListenAddr::Off) => Ok(Self(None)),
+            (LogPlace::Embedded, ListenAddr::At(address)) => {
+                Ok(Self(Some(bind_port(&[address], options.insecure_bind)?)))
+            }
         }
     }
 
-    /// Serves `broker` from now on.
-    pub(super) fn serve(self, broker: &Broker) -> Served {
-        Served(self.0.map(|sockets| Server::start(broker.clone(), sockets, ServerConfig::default())))
+    /// Serves `broker`, if there is one, from now on.
+    pub(super) fn serve(self, broker: Option<&Broker>) -> Served {
+        let bound = self.0.zip(broker);
+        Served(bound.map(|(sockets, broker)| Server::start(broker.clone(), sockets, ServerConfig::default())))
     }
 }
 

@@ -7,6 +7,7 @@ mod words;
 mod broker;
 mod durability;
 mod errors;
+mod kafka;
 mod kill;
 mod kill_access_log;
 mod page;
