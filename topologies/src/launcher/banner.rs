@@ -31,6 +31,7 @@ impl fmt::Display for Banner<'_> {
         match &self.options.broker {
             LogPlace::Embedded => self.embedded(f, &topics),
             LogPlace::Kafka(brokers) => {
+                writeln!(f, "  kafka     {brokers}, a broker of its own")?;
                 writeln!(f, "  data      kafka://{brokers} (topics {topics})")?;
                 writeln!(
                     f,

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use topo_broker::BrokerError;
 use topo_connectors::gather::{FileLines, Gather, GatherError, StreamLines};
 use topo_connectors::{Brokers, SourceProgress};
@@ -43,6 +44,8 @@ use self::page::Page;
 use self::port::{Port, Served};
 use crate::status::StatusError;
 
+/// How often the log is asked what other members of the group have committed.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long open trees have to complete when the process is told to stop.
 const STOP_WAIT: Duration = Duration::from_secs(30);
 
@@ -201,13 +204,31 @@ impl Run {
             std::future::pending::<()>().await;
         }
         match topic {
-            Some(topic) => self.progress.reached(&self.ends(topic).await?).await,
+            Some(topic) => self.until_done(topic).await?,
             None => running.idle().await,
         }
         if let Some((input, topic)) = &mut fed {
             input.ended(&*self.log, topic).await?;
         }
         Ok(Ended::Idle)
+    }
+
+    /// Waits until all that `topic` holds now is done and committed, here or by other members of the group.
+    async fn until_done(&self, topic: &Arc<str>) -> Result<(), RunError> {
+        let ends = self.ends(topic).await?;
+        while tokio::time::timeout(ASK_EVERY, self.progress.reached(&ends)).await.is_err() {
+            let mut is_done = true;
+            for (at, end) in &ends {
+                let begin = self.log.offsets(at).await?.log_start;
+                let committed = self.log.committed(self.application.name(), at).await?.unwrap_or(begin);
+                is_done &= committed >= *end
+                    || self.progress.reached(&[(at.clone(), *end)]).now_or_never().is_some();
+            }
+            if is_done {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// One past the last record of each partition of the input topic.

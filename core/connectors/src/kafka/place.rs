@@ -55,8 +55,8 @@ impl Place {
         settings.set("client.id", &joining.client_id);
         // In the eager protocol nobody reads while partitions move.
         settings.set("partition.assignment.strategy", "range,roundrobin");
-        // Others are heard of soon.
-        settings.set("heartbeat.interval.ms", "500");
+        // Others are heard of soon, and one whose process was killed is not waited for long.
+        settings.set("heartbeat.interval.ms", "500").set("session.timeout.ms", "10000");
         let (tell, told) = changes::unbounded_channel();
         let (words, heard) = mpsc::channel();
         let callbacks =
