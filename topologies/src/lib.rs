@@ -8,6 +8,9 @@ pub mod status;
 pub mod testing;
 
 pub use launcher::main;
+#[cfg(feature = "kafka")]
+#[doc(no_inline)]
+pub use topo_connectors::kafka;
 #[doc(no_inline)]
 pub use topo_core::{ledger, log, metrics, ports, schedule, trace};
 

@@ -87,7 +87,11 @@ impl Application {
     pub async fn create_topics(&self, log: &dyn Log) -> Result<(), LogError> {
         for topic in self.input.iter().chain(&self.outputs) {
             if log.topic(topic).await?.is_none() {
-                log.create_topic(topic, &TopicSpec::default()).await?;
+                match log.create_topic(topic, &TopicSpec::default()).await {
+                    // Another process that runs it may have come first.
+                    Ok(()) | Err(LogError::TopicExists(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())

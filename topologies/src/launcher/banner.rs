@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::application::Application;
-use super::options::RunOptions;
+use super::options::{LogPlace, RunOptions};
 
 /// The banner.
 pub(super) struct Banner<'a> {
@@ -24,10 +24,22 @@ impl fmt::Display for Banner<'_> {
             Some(address) => writeln!(f, "  page      http://{address}")?,
             None => writeln!(f, "  page      off")?,
         }
-        writeln!(f, "  data      {} (topics {})", self.options.data_dir.display(), topics.join(", "))?;
-        writeln!(
-            f,
-            "  durable   records are synced to disk before they are acknowledged, unless a topic's flush.ms says otherwise"
-        )
+        let topics = topics.join(", ");
+        match &self.options.broker {
+            LogPlace::Embedded => {
+                writeln!(f, "  data      {} (topics {topics})", self.options.data_dir.display())?;
+                writeln!(
+                    f,
+                    "  durable   records are synced to disk before they are acknowledged, unless a topic's flush.ms says otherwise"
+                )
+            }
+            LogPlace::Kafka(brokers) => {
+                writeln!(f, "  data      kafka://{brokers} (topics {topics})")?;
+                writeln!(
+                    f,
+                    "  durable   as the broker's topics are: every replica in sync acknowledges a record"
+                )
+            }
+        }
     }
 }

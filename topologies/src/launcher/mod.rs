@@ -3,6 +3,7 @@
 mod application;
 mod banner;
 mod logging;
+mod open_log;
 mod options;
 mod page;
 mod process;
@@ -17,22 +18,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use topo_broker::BrokerError;
-use topo_connectors::SourceProgress;
 use topo_connectors::gather::{FileLines, Gather, GatherError, StreamLines};
+use topo_connectors::{Brokers, SourceProgress};
 use topo_core::log::{Log, LogError, TopicPartition};
 use topo_core::schedule::TokioScheduler;
 use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
-pub use options::{RunOptions, StatusAddr};
+pub use options::{LogPlace, RunOptions, StatusAddr};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use signals::Signals;
 pub use summary::Summary;
 
 use self::banner::Banner;
+use self::open_log::OpenLog;
 use self::page::Page;
-use crate::embedded::{EmbeddedConfig, EmbeddedLog};
 use crate::status::StatusError;
 
 /// How long open trees have to complete when the process is told to stop.
@@ -45,6 +46,12 @@ pub enum RunError {
     /// The data directory cannot be opened.
     #[error(transparent)]
     DataDirectory(#[from] BrokerError),
+    /// The topics are at a broker, which this program cannot reach.
+    #[error(
+        "this program is built without the Kafka client, so it cannot reach the broker at {0}; switch on feature `kafka` of \
+         crate `topo`, as in `topo = {{ …, features = [\"kafka\"] }}`"
+    )]
+    NoKafka(Brokers),
     /// The log refused.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -99,11 +106,10 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
     let mut signals = Signals::listen().map_err(RunError::Signal)?;
     let page = Page::bind(options.status)?;
     let scheduler = Arc::new(TokioScheduler::current());
-    let embedded =
-        EmbeddedLog::open(&options.data_dir, EmbeddedConfig::default(), Arc::clone(&scheduler) as _)?;
-    let run = Run { application, options, log: Arc::new(embedded.clone()), scheduler };
+    let open = OpenLog::open(&options, &scheduler).await?;
+    let run = Run { application, options, log: open.log(), scheduler };
     let ran = run.on_open_log(input, page, &mut signals).await;
-    let closed = embedded.close().await;
+    let closed = open.close().await;
     let summary = ran?;
     closed?;
     Ok(summary)

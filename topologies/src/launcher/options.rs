@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use topo_connectors::StartAt;
+use topo_connectors::{Brokers, StartAt};
 use topo_core::{Config, Delivery};
 
 /// Where the page listens.
@@ -38,6 +38,29 @@ impl fmt::Display for StatusAddr {
         match self {
             Self::Off => f.write_str("off"),
             Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Where the log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogPlace {
+    /// In this process, in its data directory.
+    Embedded,
+    /// At a broker, in place of that.
+    Kafka(Brokers),
+}
+
+impl FromStr for LogPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "embedded" => Ok(Self::Embedded),
+            _ => text
+                .parse()
+                .map(Self::Kafka)
+                .map_err(|_| "`embedded`, or a broker's address such as kafka://127.0.0.1:9092".to_owned()),
         }
     }
 }
@@ -87,6 +110,9 @@ pub struct RunOptions {
     /// The data directory; one process at a time may have it open
     #[arg(long, env = "TOPO_DATA_DIR", default_value = "topo-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Where the topics are: `embedded`, in the data directory, or at a broker, kafka://HOST:PORT
+    #[arg(long, env = "TOPO_BROKER", default_value = "embedded", value_name = "WHERE")]
+    pub broker: LogPlace,
     /// Where the status page listens, or `off`
     #[arg(long, env = "TOPO_STATUS", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub status: StatusAddr,
@@ -159,6 +185,16 @@ mod tests {
         for wrong in ["split", "split=", "split=0", "split=x"] {
             assert!(tasks(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_log_is_embedded_or_at_a_broker() {
+        assert_eq!("embedded".parse(), Ok(LogPlace::Embedded));
+        let kafka =
+            |text: &str| text.parse::<Brokers>().map(LogPlace::Kafka).map_err(|error| error.to_string());
+        assert_eq!("kafka://a:1".parse(), kafka("a:1"));
+        assert_eq!("a".parse(), kafka("a:9092"));
+        assert!("http://a".parse::<LogPlace>().is_err());
     }
 
     #[test]

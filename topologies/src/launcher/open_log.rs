@@ -1,0 +1,56 @@
+//! The log of a run: in this process, or at a broker.
+
+use std::sync::Arc;
+
+#[cfg(feature = "kafka")]
+use topo_connectors::kafka::{KafkaConfig, KafkaLog};
+use topo_core::log::{Log, LogError};
+use topo_core::schedule::TokioScheduler;
+
+use super::RunError;
+use super::options::{LogPlace, RunOptions};
+use crate::embedded::{EmbeddedConfig, EmbeddedLog};
+
+/// A log that is open.
+pub(super) enum OpenLog {
+    Embedded(Box<EmbeddedLog>),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaLog),
+}
+
+impl OpenLog {
+    pub(super) async fn open(
+        options: &RunOptions,
+        scheduler: &Arc<TokioScheduler>,
+    ) -> Result<Self, RunError> {
+        match &options.broker {
+            LogPlace::Embedded => {
+                let clock = Arc::clone(scheduler) as _;
+                let log = EmbeddedLog::open(&options.data_dir, EmbeddedConfig::default(), clock)?;
+                Ok(Self::Embedded(Box::new(log)))
+            }
+            #[cfg(feature = "kafka")]
+            LogPlace::Kafka(brokers) => {
+                Ok(Self::Kafka(KafkaLog::connect(brokers, KafkaConfig::default()).await?))
+            }
+            #[cfg(not(feature = "kafka"))]
+            LogPlace::Kafka(brokers) => Err(RunError::NoKafka(brokers.clone())),
+        }
+    }
+
+    pub(super) fn log(&self) -> Arc<dyn Log> {
+        match self {
+            Self::Embedded(log) => Arc::new((**log).clone()),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(log) => Arc::new(log.clone()),
+        }
+    }
+
+    pub(super) async fn close(self) -> Result<(), LogError> {
+        match self {
+            Self::Embedded(log) => log.close().await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => Ok(()),
+        }
+    }
+}
