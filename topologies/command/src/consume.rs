@@ -1,7 +1,7 @@
 //! `topo consume`: printing a topic's records.
 //!
-//! Invariant: partition after partition, each in the order of its offsets, up to the end that it had when the command
-//! began.
+//! Invariant: each partition is printed in the order of its offsets. Where the command ends at the end that a topic had
+//! when it began, partition follows partition.
 
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
@@ -9,9 +9,10 @@ use std::ops::Range;
 use clap::Args;
 use topo_core::log::{FetchLimit, Fetched, Log, LogError, TopicPartition};
 
-use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::follow;
 use crate::format::{self, Format};
+use crate::place::{self, Kind, Opened, Place};
 use crate::start_at::StartAt;
 
 /// How much standard output is written at once.
@@ -20,29 +21,41 @@ const OUT_BYTES: usize = 64 << 10;
 /// `topo consume`.
 #[derive(Debug, Args)]
 #[command(after_help = format!(
-    "On a data directory the command prints what is there when it begins, partition after partition, and ends.\n\n{}",
-    format::HELP
+    "At a broker the command begins at the end, and follows what comes until Ctrl-C, or until -n or -e ends it. On a data \
+     directory, and with -e, it prints what is there when it begins, partition after partition, and ends.\n\n{}\n\n{}",
+    format::HELP, place::HELP
 ))]
 pub(crate) struct Consume {
     /// The topic
-    topic: String,
+    pub(crate) topic: String,
     /// Print all that the topic holds, as is the default on a data directory; the same as -o start
     #[arg(long, conflicts_with = "offset")]
     from_beginning: bool,
-    /// Where to begin: start, end, an offset, +N (N records after the start) or -N (N before the end)
+    /// Where to begin: start, end, an offset, +N (N records after the start), -N (N before the end) or @TIME (milliseconds
+    /// since 1970, or such as @2026-01-31T12:00:00Z)
     #[arg(short, long, allow_hyphen_values = true)]
     offset: Option<StartAt>,
     /// End after so many records
     #[arg(short = 'n', long, value_name = "N")]
-    max_records: Option<u64>,
+    pub(crate) max_records: Option<u64>,
+    /// End at the end that the topic has now
+    #[arg(short = 'e', long)]
+    until_end: bool,
     /// How a record is printed
     #[arg(short, long, default_value = r"%v\n", allow_hyphen_values = true)]
     format: Format,
+    /// Print each record as a JSON object on a line; the same as -f json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Read this partition only
     #[arg(short, long)]
     partition: Option<u32>,
+    /// Go on where this group has committed, and commit what was printed. At a broker the command joins the group, and
+    /// shares the partitions with its other members
+    #[arg(short, long, conflicts_with = "partition")]
+    group: Option<String>,
     #[command(flatten)]
-    data: DataDir,
+    place: Place,
 }
 
 impl Consume {
@@ -51,28 +64,65 @@ impl Consume {
     /// # Errors
     /// Those of the log and of standard output.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let opened = self.data.open()?;
-        let out = BufWriter::with_capacity(OUT_BYTES, io::stdout().lock());
-        let ended = self.print_all(&*opened.log, out).await;
+        let opened = self.place.open().await?;
+        let ended = self.print_from(&opened).await;
         opened.close(ended).await
+    }
+
+    async fn print_from(&self, opened: &Opened) -> Result<(), Failure> {
+        let out = BufWriter::with_capacity(OUT_BYTES, io::stdout());
+        match (&opened.kind, &self.group) {
+            (Kind::Kafka(log), Some(group)) => {
+                let from_start = match self.start() {
+                    Some(StartAt::Start) => true,
+                    Some(StartAt::End) | None => false,
+                    Some(_) => return Err(Failure::GroupOffset),
+                };
+                follow::as_member(self, log, group, from_start, self.until_end, out).await
+            }
+            (Kind::Kafka(_), None) if !self.until_end => {
+                let begin = self.ranges(&*opened.log, StartAt::End).await?;
+                follow::partitions(self, &opened.log, begin, out).await
+            }
+            _ => self.print_all(&*opened.log, out).await,
+        }
+    }
+
+    fn start(&self) -> Option<StartAt> {
+        if self.from_beginning { Some(StartAt::Start) } else { self.offset }
+    }
+
+    /// How records are printed.
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::json() } else { self.format.clone() }
     }
 
     async fn print_all(&self, log: &dyn Log, mut out: impl Write) -> Result<(), Failure> {
         let mut remaining = self.max_records.unwrap_or(u64::MAX);
-        for (at, offsets) in self.ranges(log).await? {
-            if remaining > 0 {
-                remaining -= self.print_partition(log, &at, offsets, remaining, &mut out).await?;
+        for (at, offsets) in self.ranges(log, StartAt::Start).await? {
+            if remaining == 0 {
+                break;
+            }
+            let (printed, next) = self.print_partition(log, &at, offsets, remaining, &mut out).await?;
+            remaining -= printed;
+            if let Some(group) = &self.group {
+                out.flush().map_err(Failure::Output)?;
+                log.commit(group, &[(at, next)]).await?;
             }
         }
         out.flush().map_err(Failure::Output)
     }
 
     /// Which offsets of which partitions are asked for. All ends are taken before anything is printed.
-    async fn ranges(&self, log: &dyn Log) -> Result<Vec<(TopicPartition, Range<i64>)>, Failure> {
+    async fn ranges(
+        &self,
+        log: &dyn Log,
+        otherwise: StartAt,
+    ) -> Result<Vec<(TopicPartition, Range<i64>)>, Failure> {
         let topic = &self.topic;
         let info = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.as_str().into()))?;
         let partitions = info.partitions;
-        let start = self.offset.unwrap_or(StartAt::Start);
+        let start = self.start().unwrap_or(otherwise);
         let numbers = match self.partition {
             Some(partition) if partition < partitions => partition..partition + 1,
             Some(partition) => {
@@ -87,13 +137,20 @@ impl Consume {
         for number in numbers {
             let at = TopicPartition::new(info.name.clone(), number);
             let held = log.offsets(&at).await?;
-            let begin = start.offset(&at, held)?;
+            let committed = match &self.group {
+                Some(group) => log.committed(group, &at).await?,
+                None => None,
+            };
+            let begin = match committed {
+                Some(offset) => offset.clamp(held.log_start, held.high_watermark),
+                None => start.find(log, &at, held).await?,
+            };
             ranges.push((at, begin..held.high_watermark));
         }
         Ok(ranges)
     }
 
-    /// Prints at most `most` records and returns how many. The next fetch is under way while one is printed.
+    /// Prints at most `most` records; returns how many, and the offset of the next one. The next fetch is under way while one is printed.
     async fn print_partition(
         &self,
         log: &dyn Log,
@@ -101,22 +158,25 @@ impl Consume {
         offsets: Range<i64>,
         most: u64,
         out: &mut impl Write,
-    ) -> Result<u64, Failure> {
-        let mut printed = 0;
+    ) -> Result<(u64, i64), Failure> {
+        let (mut printed, mut place) = (0, offsets.start);
         let mut fetched = fetch(log, at, offsets.start, offsets.end).await?;
         while let Some(records) = fetched.take() {
             let next = fetch(log, at, records.next_offset, offsets.end);
             let print = async { self.print(at, &records, offsets.end, most - printed, out) };
             let (next, now) = tokio::join!(next, print);
-            printed += now.map_err(Failure::Output)?;
+            let (count, behind) = now.map_err(Failure::Output)?;
+            printed += count;
+            place = behind.unwrap_or(place);
             if printed == most {
                 break;
             }
             fetched = next?.filter(|next| next.next_offset > records.next_offset);
         }
-        Ok(printed)
+        Ok((printed, place))
     }
 
+    /// Prints; returns how many records, and the offset behind the last one.
     fn print(
         &self,
         at: &TopicPartition,
@@ -124,16 +184,18 @@ impl Consume {
         end: i64,
         most: u64,
         out: &mut impl Write,
-    ) -> io::Result<u64> {
-        let mut printed = 0;
+    ) -> io::Result<(u64, Option<i64>)> {
+        let (mut printed, mut behind) = (0, None);
+        let format = self.format();
         for record in fetched.records.iter().take_while(|record| record.offset < end) {
             if printed == most {
                 break;
             }
-            self.format.write(out, at, record)?;
+            format.write(out, at, record)?;
             printed += 1;
+            behind = Some(record.offset + 1);
         }
-        Ok(printed)
+        Ok((printed, behind))
     }
 }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use topo::launcher::{ExitReason, RunFailure, StartError};
-use topo_broker::{BindError, BrokerError, ListenAddress};
+use topo_broker::{BindError, BrokerError, GroupError, ListenAddress};
+use topo_connectors::{Brokers, NoBrokers};
 use topo_core::log::LogError;
 
 use crate::new::NewError;
@@ -20,6 +21,9 @@ pub(crate) enum Failure {
     /// The data directory is in use, written by a newer version, or damaged.
     #[error(transparent)]
     DataDir(#[from] BrokerError),
+    /// The groups of a data directory refused or failed.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
     /// There is no log where one should be.
     #[error(
         "there is no data directory {}; name another with --data-dir DIR, or begin one with \
@@ -27,6 +31,38 @@ pub(crate) enum Failure {
         .0.display()
     )]
     NoDataDir(PathBuf),
+    /// There is no log where one is looked for first.
+    #[error(
+        "no broker answers at {brokers}, and there is no data directory {}; start one with `topo broker`, or name \
+         another with --broker HOST:PORT or --data-dir DIR",
+        .dir.display()
+    )]
+    NoLog {
+        /// Where a broker was looked for.
+        brokers: Brokers,
+        /// Where a data directory was looked for.
+        dir: PathBuf,
+    },
+    /// The environment names two logs.
+    #[error("TOPO_BROKER and TOPO_DATA_DIR are both set; say which with --broker or --data-dir")]
+    TwoPlaces,
+    /// The environment names no log.
+    #[error("{name}: {error}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with it.
+        error: NoBrokers,
+    },
+    /// A group that others read for.
+    #[error("group `{0}` has members, which go on from where they are; stop them first")]
+    HasMembers(String),
+    /// A group that was never heard of.
+    #[error("there is no group `{0}`; `topo group list` prints those there are")]
+    NoGroup(String),
+    /// Where a group begins cannot be said by an offset.
+    #[error("a group goes on from where it has committed; with -g, -o is `start` or `end`")]
+    GroupOffset,
     /// The broker's port is taken.
     #[error("{0} is in use; choose another with --listen ADDR")]
     PortInUse(SocketAddr),
@@ -114,6 +150,7 @@ impl ExitReason for Failure {
 
     fn is_underneath(&self) -> bool {
         match self {
+            Failure::Interrupted { source: LogError::Unavailable(_), .. } => true,
             Failure::Log(source) | Failure::Interrupted { source, .. } => {
                 matches!(source, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
             }

@@ -7,13 +7,14 @@ use std::str::FromStr;
 
 use topo_core::log::{Consumed, Header, TopicPartition};
 
+use crate::json;
 use crate::message_pack::readable;
 
 /// The fields and escapes, for `--help`.
 pub(crate) const HELP: &str = "\
 Fields of the format: %k key, %v value, %t topic, %p partition, %o offset, %T timestamp in milliseconds since 1970, \
 %h headers as name=value with commas between, %% a percent sign. A null key or value prints nothing; a header with a \
-null value prints its name alone. A key or value that is a map or an array in MessagePack is printed as JSON. Escapes: \\n newline, \\t tab, \\r carriage return, \\0 a zero byte, \\\\ backslash.";
+null value prints its name alone. A key or value that is a map or an array in MessagePack is printed as JSON. Escapes: \\n newline, \\t tab, \\r carriage return, \\0 a zero byte, \\\\ backslash. The format `json` prints each record as a JSON object on a line.";
 
 /// A parsed format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,7 @@ enum Piece {
     Offset,
     Timestamp,
     Headers,
+    Json,
 }
 
 /// What is wrong with a format or an escaped text.
@@ -54,6 +56,9 @@ impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(format: &str) -> Result<Self, FormatError> {
+        if format == "json" {
+            return Ok(Self::json());
+        }
         let mut pieces = Vec::new();
         let mut text = Vec::new();
         let mut characters = format.chars();
@@ -112,6 +117,11 @@ fn push(text: &mut Vec<u8>, character: char) {
 }
 
 impl Format {
+    /// Each record as a JSON object on a line of its own.
+    pub(crate) fn json() -> Self {
+        Self { pieces: vec![Piece::Json, Piece::Text(b"\n".to_vec())] }
+    }
+
     /// Prints `record`, read from `at`.
     ///
     /// # Errors
@@ -132,6 +142,7 @@ impl Format {
                 Piece::Offset => write!(out, "{}", record.offset)?,
                 Piece::Timestamp => write!(out, "{}", record.timestamp_ms)?,
                 Piece::Headers => write_headers(out, &record.headers)?,
+                Piece::Json => json::record(out, at, record)?,
             }
         }
         Ok(())

@@ -8,9 +8,13 @@ mod broker;
 mod consume;
 mod data_dir;
 mod failure;
+mod follow;
 mod format;
+mod group;
+mod json;
 mod message_pack;
 mod new;
+mod place;
 mod produce;
 mod run;
 mod start_at;
@@ -44,6 +48,8 @@ enum Verb {
     Produce(produce::Produce),
     /// Print a topic's records
     Consume(consume::Consume),
+    /// List, describe, reset and delete consumer groups
+    Group(group::Group),
     /// Serve the log in Kafka's protocol, alone, until it is told to stop
     Broker(broker::Broker),
     /// Measure a workload on this machine
@@ -58,6 +64,7 @@ impl Verb {
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
             Verb::Consume(consume) => consume.run().await,
+            Verb::Group(group) => group.run().await,
             Verb::Broker(broker) => broker.run().await,
             Verb::Bench(bench) => bench.run().await,
         }

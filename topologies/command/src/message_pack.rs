@@ -8,13 +8,14 @@ use serde::Deserialize;
 ///
 /// The two cannot be mistaken for text: their first byte begins no character of UTF-8.
 pub(crate) fn readable(value: &[u8]) -> Cow<'_, [u8]> {
-    match as_json(value) {
-        Some(json) => Cow::Owned(json.into_bytes()),
+    match parsed(value) {
+        Some(json) => Cow::Owned(json.to_string().into_bytes()),
         None => Cow::Borrowed(value),
     }
 }
 
-fn as_json(value: &[u8]) -> Option<String> {
+/// The map or array that `value` is in MessagePack; `None` where it is anything else.
+pub(crate) fn parsed(value: &[u8]) -> Option<serde_json::Value> {
     // Maps and arrays of up to 15 entries, then with a length of 16 or 32 bits.
     let is_compound = matches!(value.first()?, 0x80..=0x9f | 0xdc..=0xdf);
     if !is_compound || std::str::from_utf8(value).is_ok() {
@@ -22,7 +23,7 @@ fn as_json(value: &[u8]) -> Option<String> {
     }
     let mut rest = value;
     let parsed = serde_json::Value::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).ok()?;
-    rest.is_empty().then(|| parsed.to_string())
+    rest.is_empty().then_some(parsed)
 }
 
 #[cfg(test)]

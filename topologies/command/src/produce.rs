@@ -14,9 +14,9 @@ use topo_connectors::gather::{self, BadInput, MAX_LINE_BYTES};
 use topo_core::log::{Log, LogError, Record, TopicPartition};
 use topo_protocol::partition_for_key;
 
-use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::format::Separator;
+use crate::place::{self, Place};
 
 /// A batch is appended when it has so many bytes, or when no further line is there yet.
 const BATCH_BYTES: usize = 1 << 20;
@@ -26,10 +26,10 @@ const STICKY_BYTES: usize = 16 << 10;
 
 /// `topo produce`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 Each line is one record, an empty line one with an empty value. A keyed record goes to the partition that Kafka's \
 producers pick for its key; records without a key fill the partitions in turn, beginning with the shortest. The command \
-ends when all lines are acknowledged.")]
+ends when all lines are acknowledged.\n\n{}", place::HELP))]
 pub(crate) struct Produce {
     /// The topic
     topic: String,
@@ -40,7 +40,7 @@ pub(crate) struct Produce {
     #[arg(short, long)]
     partition: Option<u32>,
     #[command(flatten)]
-    data: DataDir,
+    place: Place,
 }
 
 impl Produce {
@@ -49,7 +49,7 @@ impl Produce {
     /// # Errors
     /// Those of the log and of standard input.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let opened = self.data.open()?;
+        let opened = self.place.open().await?;
         let ended = self.append_all(&opened.log, io::stdin()).await;
         let lines = opened.close(ended).await?;
         tracing::info!(lines, topic = self.topic, "all lines are in the log");

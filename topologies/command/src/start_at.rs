@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use topo_core::log::{LogError, Offsets, TopicPartition};
+use topo_core::log::{Log, LogError, Offsets, TopicPartition};
 
 /// A place in a partition, as `-o` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,15 @@ pub(crate) enum StartAt {
     AfterStart(i64),
     /// So many records before the end.
     BeforeEnd(i64),
+    /// The first record at or after this time, in milliseconds since 1970.
+    Time(i64),
 }
 
 /// What `-o` does not understand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is `start`, `end`, an offset, +N (N records after the start) or -N (N before the end)")]
+#[error(
+    "it is `start`, `end`, an offset, +N (N records after the start), -N (N before the end) or @TIME (milliseconds since 1970, or such as 2026-01-31T12:00:00Z)"
+)]
 pub(crate) struct NoStart;
 
 impl FromStr for StartAt {
@@ -38,24 +42,55 @@ impl FromStr for StartAt {
             _ => match text.split_at_checked(1) {
                 Some(("+", digits)) => number(digits).map(StartAt::AfterStart),
                 Some(("-", digits)) => number(digits).map(StartAt::BeforeEnd),
+                Some(("@", time)) => at_time(time).map(StartAt::Time).map_err(|_| NoStart),
                 _ => number(text).map(StartAt::Offset),
             },
         }
     }
 }
 
+/// What is no point in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a time is milliseconds since 1970, or such as 2026-01-31T12:00:00Z")]
+pub(crate) struct NoTime;
+
+/// Milliseconds since 1970, written so or as RFC 3339 has it.
+pub(crate) fn at_time(text: &str) -> Result<i64, NoTime> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map_err(|_| NoTime);
+    }
+    text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).map_err(|_| NoTime)
+}
+
 impl StartAt {
-    /// The offset meant in partition `at`, which holds `held`. Relative places end at the partition's bounds.
+    /// The offset meant in partition `at` of `log`, which holds `held`.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] for an offset that is not held, or those of a look-up by time.
+    pub(crate) async fn find(
+        self,
+        log: &dyn Log,
+        at: &TopicPartition,
+        held: Offsets,
+    ) -> Result<i64, LogError> {
+        match self {
+            StartAt::Time(time) => Ok(log.offset_for_time(at, time).await?.unwrap_or(held.high_watermark)),
+            place => place.offset(at, held),
+        }
+    }
+
+    /// The same where no look-up is needed. Relative places end at the partition's bounds.
     ///
     /// # Errors
     /// [`LogError::OffsetOutOfRange`] for an offset that is not held.
-    pub(crate) fn offset(self, at: &TopicPartition, held: Offsets) -> Result<i64, LogError> {
+    fn offset(self, at: &TopicPartition, held: Offsets) -> Result<i64, LogError> {
         let (start, end) = (held.log_start, held.high_watermark);
         match self {
             StartAt::Start => Ok(start),
             StartAt::End => Ok(end),
             StartAt::Offset(asked) if (start..=end).contains(&asked) => Ok(asked),
             StartAt::Offset(asked) => Err(LogError::OffsetOutOfRange { at: at.clone(), asked, held }),
+            StartAt::Time(_) => Ok(end),
             StartAt::AfterStart(records) => Ok(start.saturating_add(records).min(end)),
             StartAt::BeforeEnd(records) => Ok(end.saturating_sub(records).max(start)),
         }
@@ -99,6 +134,16 @@ mod tests {
     fn offsets_not_held_are_refused() {
         for text in ["9", "21", "9223372036854775807"] {
             assert!(matches!(offset(text), Err(LogError::OffsetOutOfRange { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_milliseconds_or_dates() {
+        assert_eq!("@1700000000123".parse(), Ok(StartAt::Time(1_700_000_000_123)));
+        assert_eq!("@2023-11-14T22:13:20.123Z".parse(), Ok(StartAt::Time(1_700_000_000_123)));
+        assert_eq!("@2023-11-14T23:13:20+01:00".parse(), Ok(StartAt::Time(1_700_000_000_000)));
+        for text in ["@", "@-1", "@soon", "@2023-11-14", "@9223372036854775808"] {
+            assert_eq!(text.parse::<StartAt>(), Err(NoStart), "{text}");
         }
     }
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use topo_core::log::{Log, LogError, TopicPartition, TopicSpec};
 
-use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::json;
+use crate::place::{self, Place};
 
 /// `topo topic`.
 #[derive(Debug, Args)]
+#[command(after_help = place::HELP)]
 pub(crate) struct Topic {
     #[command(subcommand)]
     action: Action,
@@ -18,27 +21,36 @@ pub(crate) struct Topic {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create a topic, and the data directory where there is none yet
+    /// Create a topic; where there is neither a broker nor a data directory, begin one
     Create(Create),
     /// Print the topics' names, one a line
     List {
+        /// Print a JSON array of names
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
-        data: DataDir,
+        place: Place,
     },
     /// Print a topic's configuration and the offsets that its partitions hold
     Describe {
         /// The topic
         topic: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
-        data: DataDir,
+        place: Place,
     },
     /// Delete topics and all that they hold
     Delete {
         /// The topics
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
+        /// Do nothing for a topic that does not exist
+        #[arg(long)]
+        if_exists: bool,
         #[command(flatten)]
-        data: DataDir,
+        place: Place,
     },
 }
 
@@ -56,7 +68,7 @@ struct Create {
     #[arg(long)]
     if_not_exists: bool,
     #[command(flatten)]
-    data: DataDir,
+    place: Place,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -75,23 +87,23 @@ impl Topic {
         let out = &mut io::stdout().lock();
         match self.action {
             Action::Create(asked) => {
-                let opened = asked.data.create()?;
+                let opened = asked.place.create().await?;
                 let ended = create(&*opened.log, out, &asked).await;
                 opened.close(ended).await
             }
-            Action::List { data } => {
-                let opened = data.open()?;
-                let ended = list(&*opened.log, out).await;
+            Action::List { place, json } => {
+                let opened = place.open().await?;
+                let ended = list(&*opened.log, out, json).await;
                 opened.close(ended).await
             }
-            Action::Describe { topic, data } => {
-                let opened = data.open()?;
-                let ended = describe(&*opened.log, out, &topic).await;
+            Action::Describe { topic, place, json } => {
+                let opened = place.open().await?;
+                let ended = describe(&*opened.log, out, &topic, json).await;
                 opened.close(ended).await
             }
-            Action::Delete { topics, data } => {
-                let opened = data.open()?;
-                let ended = delete(&*opened.log, out, &topics).await;
+            Action::Delete { topics, if_exists, place } => {
+                let opened = place.open().await?;
+                let ended = delete(&*opened.log, out, &topics, if_exists).await;
                 opened.close(ended).await
             }
         }
@@ -113,17 +125,28 @@ async fn create(log: &dyn Log, out: &mut impl Write, asked: &Create) -> Result<(
     }
 }
 
-async fn list(log: &dyn Log, out: &mut impl Write) -> Result<(), Failure> {
+async fn list(log: &dyn Log, out: &mut impl Write, json: bool) -> Result<(), Failure> {
     let mut topics = log.topics().await?;
     topics.sort_by(|a, b| a.name.cmp(&b.name));
+    if json {
+        let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
+        return json::line(out, &names).map_err(Failure::Output);
+    }
     topics.iter().try_for_each(|topic| writeln!(out, "{}", topic.name)).map_err(Failure::Output)
 }
 
-async fn describe(log: &dyn Log, out: &mut impl Write, topic: &str) -> Result<(), Failure> {
+async fn describe(log: &dyn Log, out: &mut impl Write, topic: &str, json: bool) -> Result<(), Failure> {
     let info = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.into()))?;
     let mut held = Vec::new();
     for partition in 0..info.partitions {
         held.push(log.offsets(&TopicPartition::new(info.name.clone(), partition)).await?);
+    }
+    if json {
+        let partitions: Vec<_> = held.iter().enumerate().map(|(partition, held)| json!({
+            "partition": partition, "logStart": held.log_start, "highWatermark": held.high_watermark, "logEnd": held.log_end,
+        })).collect();
+        let described = json!({ "topic": &*info.name, "config": info.config, "partitions": partitions });
+        return json::line(out, &described).map_err(Failure::Output);
     }
     let mut print = || {
         writeln!(out, "topic      {}", info.name)?;
@@ -141,9 +164,17 @@ async fn describe(log: &dyn Log, out: &mut impl Write, topic: &str) -> Result<()
     print().map_err(Failure::Output)
 }
 
-async fn delete(log: &dyn Log, out: &mut impl Write, topics: &[String]) -> Result<(), Failure> {
+async fn delete(
+    log: &dyn Log,
+    out: &mut impl Write,
+    topics: &[String],
+    if_exists: bool,
+) -> Result<(), Failure> {
     for topic in topics {
-        log.delete_topic(topic).await?;
+        match log.delete_topic(topic).await {
+            Err(LogError::UnknownTopic(_)) if if_exists => continue,
+            deleted => deleted?,
+        }
         writeln!(out, "deleted topic `{topic}`").map_err(Failure::Output)?;
     }
     Ok(())
@@ -182,18 +213,18 @@ mod tests {
         log.append(&TopicPartition::new("a", 1), vec![Record::default(), Record::default()]).await.unwrap();
 
         let mut out = Vec::new();
-        list(&log, &mut out).await.unwrap();
+        list(&log, &mut out, false).await.unwrap();
         assert_eq!(out, b"a\nb\n");
 
         out.clear();
-        describe(&log, &mut out, "a").await.unwrap();
+        describe(&log, &mut out, "a", false).await.unwrap();
         let said = String::from_utf8(out).unwrap();
         let words: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(words[2..4], [["config", "retention.ms=5"], ["config", "segment.bytes=1024"]]);
         assert_eq!(words[6..], [["0", "0", "0", "0"], ["1", "0", "2", "2"]]);
 
         let mut out = Vec::new();
-        delete(&log, &mut out, &["a".into(), "b".into()]).await.unwrap();
+        delete(&log, &mut out, &["a".into(), "b".into()], false).await.unwrap();
         assert_eq!(out, b"deleted topic `a`\ndeleted topic `b`\n");
         assert!(log.topics().await.unwrap().is_empty());
     }
@@ -206,8 +237,8 @@ mod tests {
         assert_eq!(again.to_string(), "topic `a` exists already");
         assert_eq!(created(&log, "create a --if-not-exists").await.unwrap(), "");
         for error in [
-            describe(&log, &mut Vec::new(), "none").await.unwrap_err(),
-            delete(&log, &mut Vec::new(), &["none".into()]).await.unwrap_err(),
+            describe(&log, &mut Vec::new(), "none", false).await.unwrap_err(),
+            delete(&log, &mut Vec::new(), &["none".into()], false).await.unwrap_err(),
         ] {
             assert_eq!(
                 error.to_string(),

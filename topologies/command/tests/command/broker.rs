@@ -8,14 +8,14 @@ use std::process::{Child, ChildStderr, Command};
 use crate::topo::{command, refused, said};
 
 /// A broker that runs, and what it said.
-struct Broker {
+pub(crate) struct Broker {
     child: Child,
     stderr: BufReader<ChildStderr>,
     banner: String,
 }
 
 impl Broker {
-    fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
         let mut child =
             command(data_dir, &[&["broker"], arguments].concat()).spawn().expect("the binary was built");
         let mut stderr = BufReader::new(child.stderr.take().expect("it was piped"));
@@ -27,14 +27,20 @@ impl Broker {
         Self { child, stderr, banner }
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let line = self.banner.lines().find_map(|line| line.trim().strip_prefix("kafka"));
         let addresses = line.expect("the banner says it").trim().split(", ");
         addresses.map(|address| address.parse().expect("an address")).collect()
     }
 
+    /// Sends SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was killed");
+    }
+
     /// Ends it with SIGTERM, and returns what else it said.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let kill = format!("kill -TERM {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
         let mut rest = String::new();

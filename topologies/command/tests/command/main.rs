@@ -4,6 +4,7 @@ mod topo;
 mod words;
 
 mod broker;
+mod kafka;
 mod kill;
 mod page;
 mod refusal;

@@ -1,6 +1,7 @@
 //! Being told to stop.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::topo::{Run, command};
@@ -9,7 +10,12 @@ use crate::words::{assert_same, count, last_counts};
 #[test]
 fn sigterm_drains_and_prints_the_summary() {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
-    let data_dir = &dir.path().join("data");
+    stop_and_go_on(&dir.path().join("data"));
+}
+
+/// Stops a run in the middle, and has another one do the rest.
+pub(crate) fn stop_and_go_on(data_dir: &Path) {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
     let input: String = (0..5_000).map(|number| format!("line {number} of the input\n")).collect();
     let file = dir.path().join("input.txt");
     std::fs::write(&file, &input).expect("room for a test");

@@ -11,9 +11,17 @@ use serde_json::Value;
 /// How long a test waits for what comes within moments.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
+/// In a directory that is no data directory, the address of the broker that has one.
+pub(crate) const BROKER_FILE: &str = "broker.address";
+
+/// The command on the log at `place`: a data directory, or a directory that names a broker.
+pub(crate) fn command(place: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_topo"));
-    command.args(arguments).env_clear().env("TOPO_DATA_DIR", data_dir);
+    command.args(arguments).env_clear();
+    match std::fs::read_to_string(place.join(BROKER_FILE)) {
+        Ok(address) => command.env("TOPO_BROKER", address),
+        Err(_) => command.env("TOPO_DATA_DIR", place),
+    };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

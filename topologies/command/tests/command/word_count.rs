@@ -36,12 +36,17 @@ fn path(file: &Path) -> &str {
 
 #[test]
 fn over_a_million_words_are_counted_as_others_count_them() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    count_many(&dir.path().join("data"));
+}
+
+/// Counts over a million words.
+pub(crate) fn count_many(data_dir: &Path) {
     let text = text(seed(), 1_100_000);
-    let (dir, file) = given(&text);
-    let data_dir = dir.path().join("data");
-    let said = run(&data_dir, &["--input", path(&file)]);
+    let (_dir, file) = given(&text);
+    let said = run(data_dir, &["--input", path(&file)]);
     assert_eq!(said.lines().next(), Some(&*summary(text.lines().count())));
-    let (counts, records) = last_counts(&data_dir);
+    let (counts, records) = last_counts(data_dir);
     let expected = count(&text);
     assert_eq!(records, 1_100_000, "one new count for each word");
     assert!(expected.len() > 5_000);
@@ -53,13 +58,18 @@ fn over_a_million_words_are_counted_as_others_count_them() {
 
 #[test]
 fn a_file_counted_twice_counts_double() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    count_twice(dir.path());
+}
+
+/// Counts a file, and again.
+pub(crate) fn count_twice(data_dir: &Path) {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let text = fs::read_to_string(&readme).expect("the workspace has a README");
-    let dir = tempfile::tempdir().expect("a directory for temporary files");
     for times in 1..=2 {
-        let said = run(dir.path(), &["--input", path(&readme)]);
+        let said = run(data_dir, &["--input", path(&readme)]);
         assert_eq!(said.lines().next(), Some(&*summary(text.lines().count())));
-        let (counts, _) = last_counts(dir.path());
+        let (counts, _) = last_counts(data_dir);
         let expected = count(&text).into_iter().map(|(word, count)| (word, count * times)).collect();
         assert_same(&counts, &expected);
         let by_tools = count_by_tools(&readme);
@@ -72,7 +82,11 @@ fn a_file_counted_twice_counts_double() {
 #[test]
 fn lines_come_from_standard_input_or_from_what_the_topic_holds() {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
-    let dir = dir.path();
+    count_from_anywhere(dir.path());
+}
+
+/// Counts lines of standard input, then what is in the topic.
+pub(crate) fn count_from_anywhere(dir: &Path) {
     let arguments = ["run", "word-count", "--status", "off", "--until-idle", "--input", "-"];
     let mut child =
         command(dir, &arguments).stdin(Stdio::piped()).spawn().expect("the binary was built for this test");

@@ -115,7 +115,7 @@ pub(crate) fn count_by_tools(file: &Path) -> Option<Counts> {
 
 /// The last value of each word in topic `counts`, and how many records that topic holds.
 pub(crate) fn last_counts(data_dir: &Path) -> (Counts, u64) {
-    let printed = said(data_dir, &["consume", "counts", "--from-beginning", "-f", r"%k\t%v\n"]);
+    let printed = said(data_dir, &["consume", "counts", "--from-beginning", "-e", "-f", r"%k\t%v\n"]);
     let (mut counts, mut records) = (Counts::new(), 0);
     for line in printed.split_terminator('\n') {
         let (word, count) = line.split_once('\t').expect("a key and a value");
