@@ -1,0 +1,49 @@
+"""The command line and the form of records that the Python clients share."""
+
+import argparse
+import base64
+import json
+import sys
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("verb", choices=["produce", "consume", "member"])
+    parser.add_argument("--broker", required=True)
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--codec", default="none")
+    parser.add_argument("--idempotent", action="store_true")
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--group")
+    parser.add_argument("--name")
+    parser.add_argument("--assignor", default="range")
+    parser.add_argument("--instance")
+    return parser.parse_args()
+
+
+def bytes_of(text):
+    return None if text is None else base64.b64decode(text)
+
+
+def text_of(data):
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def read_records(lines):
+    return (json.loads(line) for line in lines if line.strip())
+
+
+def record_line(partition, offset, timestamp, key, value, headers):
+    return {
+        "partition": partition,
+        "offset": offset,
+        "timestamp": timestamp,
+        "key": text_of(key),
+        "value": text_of(value),
+        "headers": [[name, text_of(data)] for name, data in headers],
+    }
+
+
+def print_line(line):
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
