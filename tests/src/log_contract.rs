@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use topo_core::log::{
-    Consumed, FetchLimit, Fetched, Header, Log, LogError, Offsets, Record, TopicPartition, TopicSpec,
+    Change, Consumed, FetchLimit, Fetched, Header, Joining, Log, LogError, Membership, Offsets, Record,
+    TopicPartition, TopicSpec,
 };
 
 /// Makes a test of every clause that holds for any log. `$open` is an `async fn` that returns a log of its own, and
@@ -28,6 +29,7 @@ macro_rules! log_contract {
             offsets_are_found_by_time,
             groups_commit_apart_from_each_other,
             what_is_not_there_is_said_and_not_created,
+            a_member_alone_has_all_and_commits_for_its_group,
         );
     };
     ($open:path, brokers) => {
@@ -36,6 +38,7 @@ macro_rules! log_contract {
             topics_that_cannot_be_are_refused,
             a_record_that_is_too_large_is_refused_and_its_neighbours_are_not_hurt,
             topics_may_take_small_batches_only,
+            members_share_a_topic_and_wait_for_each_other,
         );
     };
     ($open:path; $($clause:ident),* $(,)?) => {
@@ -336,4 +339,65 @@ pub async fn topics_may_take_small_batches_only(log: Tried) {
     create(&log, 1, &[("max.message.bytes", "1000")]).await;
     assert_eq!(append(&log, 0, numbered(0..5_000)).await, 0);
     assert_eq!(numbers(&read_on(&log, &at(0), 0, 1 << 20).await), (0..5_000).collect::<Vec<_>>());
+}
+
+/// What a spout's only task asks for.
+fn joining(name: &str) -> Joining {
+    let (group, topic) = ("members".into(), "contract".into());
+    Joining { group, topic, client_id: name.to_owned(), task: 0, tasks: 1 }
+}
+
+/// The next assignment, whatever comes before it; what is revoked is released.
+async fn assigned(member: &dyn Membership) -> Vec<TopicPartition> {
+    loop {
+        match member.changed().await.expect("nothing keeps it out") {
+            Change::Assigned(mut partitions) => {
+                partitions.sort();
+                return partitions;
+            }
+            Change::Revoked => member.release(),
+            Change::Lost => {}
+        }
+    }
+}
+
+/// Whoever is alone in a group reads all of its topic, and the group goes on where it committed.
+pub async fn a_member_alone_has_all_and_commits_for_its_group(log: Tried) {
+    let spec = TopicSpec { partitions: 3, ..TopicSpec::default() };
+    log.create_topic("contract", &spec).await.expect("it is not there yet");
+    let all = [at(0), at(1), at(2)];
+    for round in 1..=2 {
+        let member = log.join(&joining("alone")).await.expect("the topic is there");
+        assert_eq!(assigned(&*member).await, all);
+        for place in &all {
+            log.append(place, vec![Record::default()]).await.expect("the topic takes it");
+        }
+        member.commit(&[(at(0), round), (at(2), round)]).await.expect("it has them");
+        assert_eq!(log.committed("members", &at(0)).await.expect("it can be asked"), Some(round));
+        assert_eq!(log.committed("members", &at(1)).await.expect("it can be asked"), None);
+        member.leave().await;
+    }
+    let refused = log.join(&Joining { topic: "none".into(), ..joining("lost") }).await.map(drop);
+    assert!(matches!(refused, Err(LogError::UnknownTopic(_))), "{refused:?}");
+}
+
+/// Nobody is given what another has not released; what a member has left goes to the others.
+pub async fn members_share_a_topic_and_wait_for_each_other(log: Tried) {
+    let spec = TopicSpec { partitions: 4, ..TopicSpec::default() };
+    log.create_topic("contract", &spec).await.expect("it is not there yet");
+    let first = log.join(&joining("first")).await.expect("the topic is there");
+    assert_eq!(assigned(&*first).await.len(), 4);
+    let second = log.join(&joining("second")).await.expect("the topic is there");
+    assert_eq!(first.changed().await.expect("it is a member"), Change::Revoked);
+    first.commit(&[(at(3), 0)]).await.expect("what is revoked may be committed until it is released");
+    first.release();
+    let (mut shares, other) = tokio::join!(assigned(&*first), assigned(&*second));
+    assert!(!shares.is_empty() && !other.is_empty());
+    shares.extend(other);
+    shares.sort();
+    assert_eq!(shares, [at(0), at(1), at(2), at(3)]);
+    first.leave().await;
+    drop(first);
+    assert_eq!(assigned(&*second).await.len(), 4);
+    second.leave().await;
 }

@@ -275,6 +275,9 @@ impl Log for KafkaLog {
     }
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
+        if self.topic(&joining.topic).await?.is_none() {
+            return Err(LogError::UnknownTopic(Arc::clone(&joining.topic)));
+        }
         Ok(Arc::new(Place::join(self.0.brokers.clone(), &self.0.config, joining)?))
     }
 }
