@@ -189,3 +189,19 @@ async fn an_input_topic_that_nobody_reads_is_told_instead_of_waited_for() {
     let refused = ran.expect_err("it would wait for ever").to_string();
     assert!(refused.starts_with("no log spout reads `lines`"), "{refused}");
 }
+
+/// Where the whole workspace is built, the command has switched the client on.
+#[cfg(not(feature = "kafka"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_is_refused_without_the_client() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let data_dir = dir.path().join("data");
+    let refused =
+        run_on(&data_dir, "a\n", &["--broker", "kafka://there:1"]).await.expect_err("there is no client");
+    assert_eq!(
+        refused.to_string(),
+        "this program is built without the Kafka client, so it cannot reach the broker at there:1; switch on feature \
+         `kafka` of crate `topo`, as in `topo = { …, features = [\"kafka\"] }`"
+    );
+    assert!(!data_dir.exists(), "nothing was created");
+}

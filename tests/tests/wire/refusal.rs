@@ -29,7 +29,6 @@ async fn what_is_no_request_closes_its_connection() {
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         frame
     };
-    let trailing = [&(metadata.len() as i32 - 3).to_be_bytes(), &metadata[4..], &[0]].concat();
     for bytes in [
         b"\xff\xff\xff\xff".to_vec(),
         b"\x7f\xff\xff\xff".to_vec(),
@@ -40,11 +39,22 @@ async fn what_is_no_request_closes_its_connection() {
         with(4, &(-1_i16).to_be_bytes()),
         with(6, &99_i16.to_be_bytes()),
         with(12, &i16::MAX.to_be_bytes()),
-        trailing,
     ] {
         closed(&served, &bytes).await;
     }
     assert!(is_served(&served).await);
+    served.stop().await;
+}
+
+/// librdkafka asks for all topics with three bytes too many.
+#[tokio::test]
+async fn stray_bytes_behind_a_request_are_let_through() {
+    let served = Served::start().await;
+    let metadata = frame(1, 9, &MetadataRequest::default());
+    let stray = [&(metadata.len() as i32 - 1).to_be_bytes(), &metadata[4..], &[0; 3]].concat();
+    let mut client = served.client().await;
+    client.send_bytes(&stray).await;
+    assert!(client.receive_bytes().await.is_some());
     served.stop().await;
 }
 

@@ -232,21 +232,25 @@ async fn a_short_outage_is_invisible() {
     assert_eq!(values(&records), (0..300).collect::<Vec<_>>(), "nothing is lost, doubled or out of order");
 }
 
+/// Appends until the client has found the broker, which may take it longer than it is given for one append.
+async fn append_at_last(log: &KafkaLog, n: u32) {
+    while let Err(error) = log.append(&at(0), numbered(n..n + 1)).await {
+        assert!(matches!(error, LogError::Unavailable(_)), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_that_is_given_up_says_that_its_fate_is_unknown() {
     let config = KafkaConfig { append_timeout: Duration::from_millis(300), ..KafkaConfig::default() };
     let lab = lab_with(config).await;
-    lab.log.append(&at(0), numbered(0..1)).await.unwrap();
+    append_at_last(&lab.log, 0).await;
     lab.cluster.broker_down(1).unwrap();
     let error = lab.log.append(&at(0), numbered(1..2)).await.unwrap_err();
     let said = error.to_string();
     assert!(matches!(error, LogError::Unavailable(_)), "{said}");
     assert!(said.contains("it may or may not be in the log"), "{said}");
     lab.cluster.broker_up(1).unwrap();
-    // The client may take longer than that to find the broker again; then it goes on.
-    while let Err(error) = lab.log.append(&at(0), numbered(2..3)).await {
-        assert!(matches!(error, LogError::Unavailable(_)), "{error}");
-    }
+    append_at_last(&lab.log, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,7 +263,7 @@ async fn calls_without_a_broker_say_what_to_do() {
 
     let config = KafkaConfig { request_timeout: Duration::from_millis(300), ..KafkaConfig::default() };
     let lab = lab_with(config).await;
-    lab.log.append(&at(0), numbered(0..1)).await.unwrap();
+    append_at_last(&lab.log, 0).await;
     lab.cluster.broker_down(1).unwrap();
     for error in [
         lab.log.topics().await.unwrap_err(),
