@@ -14,6 +14,7 @@ use crate::follow;
 use crate::format::{self, Format, Printing};
 use crate::partitions::partitions;
 use crate::place::{self, Kind, Opened, Place};
+use crate::progress::Progress;
 use crate::start_at::StartAt;
 
 /// How much standard output is written at once.
@@ -102,11 +103,15 @@ impl Consume {
 
     async fn print_all(&self, log: &dyn Log, mut out: impl Write) -> Result<(), Failure> {
         let mut remaining = self.max_records.unwrap_or(u64::MAX);
-        for (at, offsets) in self.ranges(log, StartAt::Start).await? {
+        let ranges = self.ranges(log, StartAt::Start).await?;
+        let held = ranges.iter().map(|(_, offsets)| offsets.end.abs_diff(offsets.start)).sum();
+        let mut progress = Progress::new(Some(remaining.min(held)), &io::stdout());
+        for (at, offsets) in ranges {
             if remaining == 0 {
                 break;
             }
-            let (printed, next) = self.print_partition(log, &at, offsets, remaining, &mut out).await?;
+            let (printed, next) =
+                self.print_partition(log, &at, offsets, remaining, &mut out, &mut progress).await?;
             remaining -= printed;
             if let Some(group) = &self.group {
                 out.flush().map_err(Failure::Output)?;
@@ -146,6 +151,7 @@ impl Consume {
         offsets: Range<i64>,
         most: u64,
         out: &mut impl Write,
+        progress: &mut Progress,
     ) -> Result<(u64, i64), Failure> {
         let (mut printed, mut place) = (0, offsets.start);
         let mut fetched = fetch(log, at, offsets.start, offsets.end).await?;
@@ -155,6 +161,7 @@ impl Consume {
             let (next, now) = tokio::join!(next, print);
             let (count, behind) = now.map_err(Failure::Output)?;
             printed += count;
+            progress.add(count);
             place = behind.unwrap_or(place);
             if printed == most {
                 break;

@@ -20,6 +20,7 @@ mod page;
 mod partitions;
 mod place;
 mod produce;
+mod progress;
 mod replay;
 mod run;
 mod start_at;

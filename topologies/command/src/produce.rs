@@ -17,6 +17,7 @@ use topo_protocol::partition_for_key;
 use crate::failure::Failure;
 use crate::format::Separator;
 use crate::place::{self, Place};
+use crate::progress::Progress;
 
 /// A batch is appended when it has so many bytes, or when no further line is there yet.
 const BATCH_BYTES: usize = 1 << 20;
@@ -65,6 +66,7 @@ impl Produce {
         let mut partitions = Partitions::of(&**log, &self.topic, self.partition).await?;
         let mut blocks = gather::blocks(input).map_err(Failure::System)?;
         let mut acknowledged = 0;
+        let mut progress = Progress::new(None, &io::stdin());
         while let Some(block) = blocks.recv().await {
             let (batch, bad) = with_waiting(block, &mut blocks);
             let mut taken = 0;
@@ -75,6 +77,7 @@ impl Produce {
             let appended = partitions.append(log).await;
             appended.map_err(|source| Failure::Interrupted { acknowledged, source })?;
             acknowledged += taken;
+            progress.add(taken);
             match bad {
                 None => {}
                 Some(BadInput::Io(error)) => return Err(Failure::Input(error)),
