@@ -14,7 +14,7 @@ use crate::embedded::EmbeddedLog;
 
 /// A log that is open.
 pub(super) enum OpenLog {
-    Embedded(EmbeddedLog),
+    Embedded(Box<EmbeddedLog>),
     #[cfg(feature = "kafka")]
     Kafka(KafkaLog),
 }
@@ -27,7 +27,8 @@ impl OpenLog {
         match &options.broker {
             LogPlace::Embedded => {
                 let clock = Arc::clone(scheduler) as _;
-                Ok(Self::Embedded(EmbeddedLog::open(&options.data_dir, options.embedded(), clock)?))
+                let log = EmbeddedLog::open(&options.data_dir, options.embedded(), clock)?;
+                Ok(Self::Embedded(Box::new(log)))
             }
             #[cfg(feature = "kafka")]
             LogPlace::Kafka(brokers) => {
@@ -40,7 +41,7 @@ impl OpenLog {
 
     pub(super) fn log(&self) -> Arc<dyn Log> {
         match self {
-            Self::Embedded(log) => Arc::new(log.clone()),
+            Self::Embedded(log) => Arc::new((**log).clone()),
             #[cfg(feature = "kafka")]
             Self::Kafka(log) => Arc::new(log.clone()),
         }
