@@ -60,7 +60,7 @@ pub(crate) struct Opened {
 
 /// What a log is underneath.
 pub(crate) enum Kind {
-    Embedded(EmbeddedLog),
+    Embedded(Box<EmbeddedLog>),
     Kafka(KafkaLog),
 }
 
@@ -140,13 +140,13 @@ fn open_dir(dir: &Path) -> Result<Opened, Failure> {
     let clock = Arc::new(TokioScheduler::current());
     let embedded = EmbeddedLog::open(dir, EmbeddedConfig::default(), clock)?;
     tracing::debug!(data_dir = %dir.display(), "the data directory is open");
-    Ok(Opened::new(Kind::Embedded(embedded)))
+    Ok(Opened::new(Kind::Embedded(Box::new(embedded))))
 }
 
 impl Opened {
     fn new(kind: Kind) -> Self {
         let log: Arc<dyn Log> = match &kind {
-            Kind::Embedded(log) => Arc::new(log.clone()),
+            Kind::Embedded(log) => Arc::new((**log).clone()),
             Kind::Kafka(log) => Arc::new(log.clone()),
         };
         Self { log, kind }
