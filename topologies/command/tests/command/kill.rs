@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use topo::embedded::{EmbeddedConfig, EmbeddedLog};
 use topo_core::log::{Log, TopicPartition};
@@ -24,6 +24,21 @@ fn committed(data_dir: &Path) -> usize {
         log.close().await.expect("it closes");
         committed.unwrap_or(0) as usize
     })
+}
+
+/// Waits until something more is committed, as the records on disk tell: the directory is the run's.
+fn wait_for_commit(data_dir: &Path) {
+    let records = || {
+        let file = data_dir.join("topics/__consumer_offsets/0/00000000000000000000.log");
+        let bytes = std::fs::read(file).unwrap_or_default();
+        // What is filled ahead is zero.
+        bytes.iter().rposition(|byte| *byte != 0)
+    };
+    let (before, begun) = (records(), Instant::now());
+    while records() == before {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is committed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn assert_at_least(counts: &Counts, expected: &Counts) {
@@ -56,8 +71,9 @@ fn killed_again_and_again_every_line_is_counted_at_least_once() {
     for round in 1..=3 {
         let run = Run::start(dir.path(), &[]);
         run.wait_for_acked(100);
-        // Beyond the interval of commits, and at another point of it every time.
-        std::thread::sleep(Duration::from_millis(550 + 60 * round));
+        wait_for_commit(dir.path());
+        // At another point between two commits every time.
+        std::thread::sleep(Duration::from_millis(60 * round));
         run.kill();
         let committed = committed(dir.path());
         assert!(committed > before || before == lines.len(), "{committed} after {before}");
