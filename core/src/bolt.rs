@@ -123,6 +123,11 @@ pub trait RichBolt: Send + 'static {
     type In: Tuple;
     /// What it emits.
     type Out: Output;
+    /// Whether it waits, for as long as that takes, for something outside the topology, and says so by
+    /// [`TaskContext::report`]. Its time is then charged to what it waits for: it has neither
+    /// [`execute_timeout`](crate::Config::execute_timeout) nor [`hold_timeout`](crate::Config::hold_timeout), unless one is set
+    /// for the bolt.
+    const WAITS_OUTSIDE: bool = false;
 
     /// Called once before the first tuple.
     ///

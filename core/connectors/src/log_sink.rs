@@ -210,6 +210,8 @@ where
 {
     type In = T;
     type Out = ();
+    // An outage of the log is no fault of a record's, however long it takes.
+    const WAITS_OUTSIDE: bool = true;
 
     async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());

@@ -110,7 +110,8 @@ impl Topology {
         name: &str,
         factory: impl Fn() -> B + Send + Sync + 'static,
     ) -> BoltHandle<B::In, B::Out> {
-        self.add_bolt::<Rich<B>>(name, move || Rich(factory()))
+        let bolt = self.add_bolt::<Rich<B>>(name, move || Rich(factory()));
+        if B::WAITS_OUTSIDE { bolt.execute_timeout(None).hold_timeout(None) } else { bolt }
     }
 
     /// A stream that does not exist yet: subscribe to it first, and [`connect`](Feedback::connect) it to the stream that
