@@ -23,7 +23,6 @@ use super::{NodeAddress, Shared};
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// Who is at the other end.
-    #[allow(dead_code, reason = "for the handlers of groups, which show it")]
     pub(crate) address: SocketAddr,
     /// How the broker is called towards it.
     pub(crate) node: NodeAddress,
