@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::coordinator::Coordinator;
@@ -311,7 +312,10 @@ struct Parked<'a> {
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
+        // Without a runtime there is nobody left to go on waiting.
+        if let Some(ticket) = self.ticket
+            && Handle::try_current().is_ok()
+        {
             self.coordinator.abandon(&self.slot, ticket);
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -288,7 +289,8 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if self.config.instance_id.is_none() {
+        // Without a runtime nothing can be stored; the session's end says it then.
+        if self.config.instance_id.is_none() && Handle::try_current().is_ok() {
             // There is nobody to tell of a group that is gone.
             let _ = self.depart();
         }

@@ -167,6 +167,20 @@ async fn who_gives_up_waiting_has_not_joined() {
     assert_eq!(joined.members.len(), 1, "the second is gone after its session timeout");
 }
 
+#[test]
+fn a_member_may_outlive_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (broker, member) = runtime.block_on(async {
+        let broker = with_lines(1).await;
+        let mut member = member(&broker);
+        member.next().await.unwrap();
+        (broker, member)
+    });
+    drop(runtime);
+    drop(member);
+    drop(broker);
+}
+
 #[tokio::test(start_paused = true)]
 async fn groups_are_listed_described_and_deleted() {
     let broker = with_lines(2).await;
