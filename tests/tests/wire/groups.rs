@@ -41,7 +41,7 @@ fn topic(name: &str) -> TopicName {
 
 async fn serve() -> Served {
     let served = Served::start().await;
-    served.broker.create_topic("lines", 2, Default::default()).await.unwrap();
+    served.broker.create_topic("lines", 2, Default::default()).await.expect("a new topic");
     served
 }
 
