@@ -199,6 +199,11 @@ impl Segment {
         leader_epoch: i32,
     ) -> Result<Bytes, LogError> {
         let (place, first) = self.find(offset, leader_epoch)?;
+        if first.next_offset() > self.next_offset {
+            let reason =
+                format!("it says that it ends at offset {}, behind the segment's end", first.next_offset());
+            return Err(self.corrupt(Flaw { at: place, reason }));
+        }
         if first.next_offset() > up_to {
             return Ok(Bytes::new());
         }

@@ -7,6 +7,7 @@ use topo_protocol::{BatchBuilder, BatchHeader, Compression, DecodedRecord, NewRe
 
 use super::metadata::{self, GroupMetadata};
 use crate::error::BrokerError;
+use crate::offsets::ends_early;
 use crate::partition::Partition;
 
 /// Bytes to read at a time while replaying.
@@ -37,6 +38,9 @@ pub(crate) fn replay(partition: &Partition) -> Result<Vec<(Arc<str>, GroupMetada
     let mut offset = held.log_start;
     while offset < held.high_watermark {
         let mut batches = partition.read(offset, REPLAY_BYTES)?.batches;
+        if batches.is_empty() {
+            return Err(ends_early(offset));
+        }
         while !batches.is_empty() {
             let header = BatchHeader::parse(&batches)?;
             let batch = batches.split_to(header.total_bytes().min(batches.len()));

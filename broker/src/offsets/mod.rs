@@ -48,6 +48,9 @@ impl CommittedOffsets {
         let mut offset = held.log_start;
         while offset < held.high_watermark {
             let mut batches = partition.read(offset, REPLAY_BYTES)?.batches;
+            if batches.is_empty() {
+                return Err(ends_early(offset));
+            }
             while !batches.is_empty() {
                 let header = topo_protocol::BatchHeader::parse(&batches)?;
                 let batch = batches.split_to(header.total_bytes().min(batches.len()));
@@ -226,6 +229,14 @@ fn validate(group: &str, offsets: &[(TopicPartition, CommittedOffset)]) -> Resul
         }
     }
     Ok(())
+}
+
+/// The log of committed offsets gives nothing where there should be more.
+pub(crate) fn ends_early(offset: i64) -> BrokerError {
+    BrokerError::Corrupt(format!(
+        "{} gives no record at offset {offset}, below its high watermark",
+        crate::topic::OFFSETS_TOPIC
+    ))
 }
 
 fn replay_batch(groups: &mut Groups, records: Records) -> Result<(), BrokerError> {

@@ -360,3 +360,20 @@ fn a_large_segment_may_end_at_any_byte() {
     }
     assert_eq!(next, history.batches.len());
 }
+
+/// Found by fuzzing: read, it looked like a batch that is not durable yet, so that a reader waited for ever.
+#[test]
+fn a_batch_that_says_it_ends_behind_its_segment_is_damaged_and_not_late() {
+    const LAST_OFFSET_DELTA: usize = 23;
+    let (image, _, durable) = partition();
+    let (first, _) = image.0.iter().find(|(path, _)| path.ends_with("00000000000000000000.log")).unwrap();
+    let storage = image.lay_out(|path, bytes| {
+        if path == first {
+            bytes[LAST_OFFSET_DELTA + 2] = 1;
+        }
+        true
+    });
+    let (partition, _) = open(&storage, &small()).unwrap();
+    let read = partition.read(0, 256, durable);
+    assert!(matches!(read, Err(LogError::Corrupt { .. })), "{read:?}");
+}
