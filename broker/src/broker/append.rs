@@ -3,12 +3,12 @@
 //! Invariant: what is written was checked, and is compressed and timed as its topic wants.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use topo_protocol::{TimestampType, check, recompress, stamp_append_time};
 
 use super::{Broker, not_internal};
+use crate::clock::wall_ms;
 use crate::error::BrokerError;
 use crate::partition::{Appended, Partition};
 use crate::topic::{CompressionType, Topic, TopicPartition};
@@ -49,8 +49,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::append_at`].
     pub async fn append(&self, to: &TopicPartition, batches: Vec<BytesMut>) -> Result<Appended, BrokerError> {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.append_at(to, batches, i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)).await
+        self.append_at(to, batches, wall_ms()).await
     }
 
     /// Appends batches, as producers send them, behind each other, and returns once they are as durable as their topic
