@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use topo_broker::{Broker, Change as Told, CommittedOffset, GroupError, MemberConfig, Membership as Place};
+use topo_broker::{Broker, Change as Told, GroupError, MemberConfig, Membership as Place};
 use topo_core::log::{Change, Joining, LogError, Membership, TopicPartition};
 use topo_core::schedule::Clock;
 
-use super::error::{here, there, unwritten};
+use super::committed_at;
+use super::error::{here, unwritten};
 
 /// How soon a member learns that others come or go. In the same process, asking costs next to nothing.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -116,12 +117,7 @@ impl Keeper {
     }
 
     async fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        let commit_timestamp_ms = self.clock.wall_ms();
-        let committed = |(of, offset): &(TopicPartition, i64)| {
-            let metadata = String::new();
-            (there(of), CommittedOffset { offset: *offset, leader_epoch: -1, metadata, commit_timestamp_ms })
-        };
-        let offsets: Vec<_> = offsets.iter().map(committed).collect();
+        let offsets = committed_at(offsets, self.clock.wall_ms());
         self.place.commit(&offsets).await.map_err(refusal)
     }
 }

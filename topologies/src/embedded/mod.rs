@@ -161,12 +161,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        let commit_timestamp_ms = self.clock.wall_ms();
-        let committed = |(of, offset): &(TopicPartition, i64)| {
-            let metadata = String::new();
-            (there(of), CommittedOffset { offset: *offset, leader_epoch: -1, metadata, commit_timestamp_ms })
-        };
-        let offsets: Vec<_> = offsets.iter().map(committed).collect();
+        let offsets = committed_at(offsets, self.clock.wall_ms());
         self.broker.commit(group, &offsets).await.map_err(unwritten)
     }
 
@@ -179,6 +174,18 @@ impl Log for EmbeddedLog {
         self.broker.topic(&joining.topic).map_err(unread)?;
         Ok(Arc::new(Member::join(&self.broker, joining, Arc::clone(&self.clock))))
     }
+}
+
+/// Offsets as the broker keeps them, committed at `commit_timestamp_ms`, in milliseconds since 1970.
+fn committed_at(
+    offsets: &[(TopicPartition, i64)],
+    commit_timestamp_ms: i64,
+) -> Vec<(topo_broker::TopicPartition, CommittedOffset)> {
+    let committed = |(of, offset): &(TopicPartition, i64)| {
+        let metadata = String::new();
+        (there(of), CommittedOffset { offset: *offset, leader_epoch: -1, metadata, commit_timestamp_ms })
+    };
+    offsets.iter().map(committed).collect()
 }
 
 fn info(topic: &topo_broker::Topic) -> TopicInfo {
