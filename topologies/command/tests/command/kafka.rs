@@ -1,51 +1,17 @@
 //! The command and its topologies on a broker in another process: what they do on a data directory, they do there.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::broker::Broker;
-use crate::topo::{BROKER_FILE, Run, command, refused, said, topo};
+use crate::place::Place;
+use crate::topo::{Run, command, refused, said, topo};
 use crate::words::{count, last_counts, seed, text};
 use crate::{stop, word_count};
-
-/// A broker, and the directory that names it.
-struct Served {
-    broker: Option<Broker>,
-    address: SocketAddr,
-    dir: TempDir,
-}
-
-impl Served {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory for temporary files");
-        let broker = Broker::start(&dir.path().join("data"), &["--listen", "127.0.0.1:0"]);
-        let address = broker.addresses()[0];
-        std::fs::write(dir.path().join(BROKER_FILE), address.to_string()).expect("room for a test");
-        Self { broker: Some(broker), address, dir }
-    }
-
-    fn place(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Kills the broker, and starts another one on its data and its port.
-    fn replace(&mut self) {
-        self.broker.take().expect("it runs").kill();
-        let listen = self.address.to_string();
-        self.broker = Some(Broker::start(&self.dir.path().join("data"), &["--listen", &listen]));
-    }
-
-    fn end(self) {
-        let (code, rest) = self.broker.expect("it runs").end();
-        assert_eq!((code, &*rest), (Some(0), ""));
-    }
-}
 
 fn produce(place: &Path, arguments: &[&str], input: &str) {
     let mut child = command(place, arguments).stdin(Stdio::piped()).spawn().expect("the binary was built");
@@ -60,16 +26,16 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn over_a_million_words_are_counted_as_on_a_data_directory() {
-    let served = Served::new();
-    word_count::count_many(served.place());
+    let served = Place::served();
+    word_count::count_many(&served.log());
     served.end();
 }
 
 #[test]
 fn runs_go_on_from_each_other_as_on_a_data_directory() {
     for whole in [word_count::count_twice, word_count::count_from_anywhere, stop::stop_and_go_on] {
-        let served = Served::new();
-        whole(served.place());
+        let served = Place::served();
+        whole(&served.log());
         served.end();
     }
 }
@@ -77,17 +43,17 @@ fn runs_go_on_from_each_other_as_on_a_data_directory() {
 /// What the broker had acknowledged, it has again, and what it had not, the topology does again; no record is to blame.
 #[test]
 fn a_broker_that_is_killed_under_a_topology_costs_no_record() {
-    let mut served = Served::new();
+    let mut served = Place::served();
     let text = text(seed(), 200_000);
-    produce(served.place(), &["topic", "create", "lines"], "");
-    produce(served.place(), &["produce", "lines"], &text);
-    let run = Run::start(served.place(), &["--until-idle"]);
+    produce(&served.log(), &["topic", "create", "lines"], "");
+    produce(&served.log(), &["produce", "lines"], &text);
+    let run = Run::start(&served.log(), &["--until-idle"]);
     run.wait_for_acked(100);
-    served.replace();
+    served.replace_broker();
     let ended = run.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("rejected 0, exhausted 0"), "{ended:?}");
-    let (counts, _) = last_counts(served.place());
+    let (counts, _) = last_counts(&served.log());
     let expected = count(&text);
     let short =
         expected.iter().find(|(word, expected)| counts.get(*word).is_none_or(|counted| counted < expected));
@@ -97,8 +63,8 @@ fn a_broker_that_is_killed_under_a_topology_costs_no_record() {
 
 #[test]
 fn topics_live_from_create_to_delete() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     let create = ["topic", "create", "t", "-p", "3", "-c", "retention.ms=1234567"];
     assert_eq!(said(place, &create), "created topic `t` with 3 partitions\n");
     assert_eq!(refused(place, &create), "error: topic `t` exists already");
@@ -118,8 +84,8 @@ fn topics_live_from_create_to_delete() {
 
 #[test]
 fn records_are_printed_from_wherever_they_are_asked_for() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     said(place, &["topic", "create", "t", "-p", "2"]);
     produce(place, &["produce", "t", "-K", ":", "-p", "0"], "k:0\nk:1\nk:2\n");
     produce(place, &["produce", "t", "-p", "1"], "x\n");
@@ -171,8 +137,8 @@ impl Follower {
 
 #[test]
 fn what_comes_is_followed_until_ctrl_c() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     said(place, &["topic", "create", "t", "-p", "2"]);
     produce(place, &["produce", "t", "-p", "0"], "before\n");
     let mut follower = Follower::start(place, &["consume", "t", "--from-beginning"]);
@@ -187,8 +153,8 @@ fn what_comes_is_followed_until_ctrl_c() {
 
 #[test]
 fn groups_are_joined_described_reset_and_deleted() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     said(place, &["topic", "create", "t", "-p", "2"]);
     produce(place, &["produce", "t", "-p", "0"], "0\n1\n2\n");
     produce(place, &["produce", "t", "-p", "1"], "x\n");
