@@ -1,7 +1,8 @@
 //! Fetch: whole batches of several partitions at once; waits for records to come.
 //!
 //! Invariant: what a response holds is charged before it is read, and is at most what the client and the broker allow, but
-//! for its first batch, which is returned whole however large it is.
+//! for its first batch, which is returned whole however large it is. Where memory is short, responses are short: more is
+//! waited for only by who would get nothing otherwise.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::code::code;
 use super::{Handler, partition};
 use crate::broker::Broker;
 use crate::partition::{Offsets, Partition};
-use crate::server::{Call, Charge, Order, Reply};
+use crate::server::{Call, Charge, Order, Reply, SMALL, Shared};
 
 /// The API.
 pub(crate) struct Fetch;
@@ -58,11 +59,11 @@ impl Handler for Fetch {
         let is_committed = request.isolation_level == READ_COMMITTED;
 
         let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
-        let mut charge = call.server.responses.charge();
+        let mut charge = call.server.responses.charge(0);
         charge.grow(asked * size_of::<Slot>()).await;
         let mut reading = Reading { slots: slots(&call.server.broker, &request), bytes: 0, max_bytes };
         loop {
-            reading.read(&mut charge).await;
+            reading.read(&call.server, &mut charge).await;
             if reading.bytes >= min_bytes || !reading.can_grow() || Instant::now() >= deadline {
                 break;
             }
@@ -102,6 +103,7 @@ struct Reading {
 }
 
 /// A part of one round of reading.
+#[derive(Clone)]
 struct Part {
     slot: usize,
     partition: Arc<Partition>,
@@ -126,26 +128,44 @@ fn slots(broker: &Broker, request: &FetchRequest) -> Vec<Slot> {
 
 impl Reading {
     /// Reads what there is, within bounds.
-    async fn read(&mut self, charge: &mut Charge) {
+    async fn read(&mut self, server: &Shared, charge: &mut Charge) {
         self.slots.iter_mut().for_each(Slot::look);
         let parts = self.parts();
         if parts.is_empty() {
             return;
         }
         let left = self.max_bytes.saturating_sub(self.bytes);
-        let bound = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.room)).min(left);
-        charge.grow(bound).await;
         let is_first = self.bytes == 0;
-        let read = tokio::task::spawn_blocking(move || read_parts(parts, left, is_first)).await;
-        // A task that was ended early has read nothing.
-        let read = read.unwrap_or_default();
-        let before = self.bytes;
-        for (slot, outcome) in read {
-            self.take(slot, outcome);
+        let mut paid = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.room)).min(left);
+        if !charge.try_grow(paid) {
+            if !is_first {
+                // What there is has to do.
+                self.max_bytes = self.bytes;
+                return;
+            }
+            // What is sent is charged as well, with its names.
+            paid = paid.min(SMALL / 2);
+            charge.grow(paid).await;
         }
-        match (self.bytes - before).checked_sub(bound) {
-            Some(more) => charge.grow(more).await,
-            None => charge.shrink(bound - (self.bytes - before)),
+        loop {
+            // The semaphore is never closed.
+            let unpaid = server.unpaid.acquire().await;
+            let (parts, left) = (parts.clone(), left.min(paid));
+            let read = tokio::task::spawn_blocking(move || read_parts(parts, left, is_first)).await;
+            // A task that was ended early has read nothing.
+            let read = read.unwrap_or_default();
+            let bytes = read.iter().map(|(_, outcome)| outcome.bytes()).sum::<usize>();
+            if bytes > paid && !charge.try_grow(bytes - paid) {
+                // Nothing is held while memory is waited for.
+                drop((read, unpaid));
+                charge.shrink(paid);
+                charge.grow(bytes).await;
+                paid = bytes;
+                continue;
+            }
+            charge.shrink(paid.saturating_sub(bytes));
+            self.bytes += bytes;
+            return read.into_iter().for_each(|(slot, outcome)| self.take(slot, outcome));
         }
     }
 
@@ -164,7 +184,6 @@ impl Reading {
         let slot = &mut self.slots[slot];
         match outcome {
             Outcome::Read { batches, next_offset, held } => {
-                self.bytes += batches.len();
                 slot.room = slot.room.saturating_sub(batches.len());
                 slot.offset = next_offset;
                 slot.held = Some(held);
@@ -252,6 +271,13 @@ enum Outcome {
     /// What comes next has no room in this response.
     Full,
     Failed(ResponseError),
+}
+
+impl Outcome {
+    /// How many bytes of records it brought.
+    fn bytes(&self) -> usize {
+        if let Self::Read { batches, .. } = self { batches.len() } else { 0 }
+    }
 }
 
 /// Reads parts until `left` bytes are read. Blocks.
