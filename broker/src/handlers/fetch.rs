@@ -15,7 +15,7 @@ use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
 use tokio::time::{Instant, sleep_until};
-use topo_protocol::BatchHeader;
+use topo_protocol::{BatchHeader, Compression};
 
 use super::code::code;
 use super::{Handler, partition};
@@ -30,6 +30,8 @@ pub(crate) struct Fetch;
 const NO_SESSION: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
 const INITIAL_EPOCH: i32 = 0;
+/// The first version whose clients know Zstandard.
+const ZSTD_FROM: i16 = 10;
 /// A client that wants to see nothing of transactions that were aborted.
 const READ_COMMITTED: i8 = 1;
 /// Of no replica.
@@ -61,7 +63,8 @@ impl Handler for Fetch {
         let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
         let mut charge = call.server.responses.charge(0);
         charge.grow(asked * size_of::<Slot>()).await;
-        let mut reading = Reading { slots: slots(&call.server.broker, &request), bytes: 0, max_bytes };
+        let slots = slots(&call.server.broker, &request);
+        let mut reading = Reading { slots, bytes: 0, max_bytes, takes_zstd: call.version >= ZSTD_FROM };
         loop {
             reading.read(&call.server, &mut charge).await;
             if reading.bytes >= min_bytes || !reading.can_grow() || Instant::now() >= deadline {
@@ -100,6 +103,8 @@ struct Reading {
     /// Bytes of records so far.
     bytes: usize,
     max_bytes: usize,
+    /// Whether the client knows Zstandard.
+    takes_zstd: bool,
 }
 
 /// A part of one round of reading.
@@ -150,8 +155,9 @@ impl Reading {
         loop {
             // The semaphore is never closed.
             let unpaid = server.unpaid.acquire().await;
-            let (parts, left) = (parts.clone(), left.min(paid));
-            let read = tokio::task::spawn_blocking(move || read_parts(parts, left, is_first)).await;
+            let (parts, left, takes_zstd) = (parts.clone(), left.min(paid), self.takes_zstd);
+            let read = move || read_parts(parts, left, is_first, takes_zstd);
+            let read = tokio::task::spawn_blocking(read).await;
             // A task that was ended early has read nothing.
             let read = read.unwrap_or_default();
             let bytes = read.iter().map(|(_, outcome)| outcome.bytes()).sum::<usize>();
@@ -190,6 +196,8 @@ impl Reading {
                 slot.chunks.push(batches);
             }
             Outcome::Full => slot.room = 0,
+            // What was read before is told first, and the failure with the next request.
+            Outcome::Failed(_) if !slot.chunks.is_empty() => slot.room = 0,
             Outcome::Failed(code) => slot.partition = Err(code),
         }
     }
@@ -281,7 +289,12 @@ impl Outcome {
 }
 
 /// Reads parts until `left` bytes are read. Blocks.
-fn read_parts(parts: Vec<Part>, mut left: usize, mut is_first: bool) -> Vec<(usize, Outcome)> {
+fn read_parts(
+    parts: Vec<Part>,
+    mut left: usize,
+    mut is_first: bool,
+    takes_zstd: bool,
+) -> Vec<(usize, Outcome)> {
     let mut outcomes = Vec::with_capacity(parts.len());
     for part in parts {
         let room = part.room.min(left);
@@ -291,17 +304,33 @@ fn read_parts(parts: Vec<Part>, mut left: usize, mut is_first: bool) -> Vec<(usi
         let outcome = match part.partition.read(part.offset, room) {
             Ok(fetched) if fetched.batches.is_empty() => Outcome::Full,
             Ok(fetched) if fetched.batches.len() > room && !is_first => Outcome::Full,
-            Ok(fetched) => {
-                is_first = false;
-                left = left.saturating_sub(fetched.batches.len());
-                let next_offset = end(&fetched.batches).unwrap_or(part.offset);
-                Outcome::Read { next_offset, batches: fetched.batches, held: fetched.offsets }
-            }
+            Ok(fetched) => match known(&fetched.batches, takes_zstd) {
+                0 => Outcome::Failed(ResponseError::UnsupportedCompressionType),
+                known => {
+                    is_first = false;
+                    left = left.saturating_sub(known);
+                    let batches = fetched.batches.slice(..known);
+                    let next_offset = end(&batches).unwrap_or(part.offset);
+                    Outcome::Read { next_offset, batches, held: fetched.offsets }
+                }
+            },
             Err(error) => Outcome::Failed(code(&error)),
         };
         outcomes.push((part.slot, outcome));
     }
     outcomes
+}
+
+/// How many bytes of batches that lie behind each other come before the first one that the client does not know.
+fn known(batches: &[u8], takes_zstd: bool) -> usize {
+    let mut known = 0;
+    while !takes_zstd && let Ok(header) = BatchHeader::parse(&batches[known..]) {
+        if header.attributes.compression() == Ok(Compression::Zstd) {
+            return known;
+        }
+        known = batches.len().min(known + header.total_bytes());
+    }
+    batches.len()
 }
 
 /// One past the last offset of batches that lie behind each other.
