@@ -76,6 +76,14 @@ fn topics_live_from_create_to_delete() {
     assert_eq!(described["config"], serde_json::json!({ "retention.ms": "1234567" }));
     assert_eq!(described["partitions"][1]["highWatermark"], 2);
     assert!(said(place, &["topic", "describe", "t"]).contains("config     retention.ms=1234567"));
+    let bad =
+        ["topic", "create", "u", "-c", "segment.bytes=5", "-c", "retention.ms=9", "-c", "retentionms=9"];
+    assert_eq!(
+        refused(place, &bad),
+        "error: topic `u` is not created: the broker does not take retentionms=9, segment.bytes=5; check the name and \
+         the value, or leave it out"
+    );
+    assert_eq!(said(place, &["topic", "list"]), "t\n", "nothing was created");
     assert_eq!(said(place, &["topic", "delete", "t"]), "deleted topic `t`\n");
     assert_eq!(said(place, &["topic", "delete", "t", "--if-exists"]), "");
     assert!(refused(place, &["topic", "delete", "t"]).starts_with("error: there is no topic `t`;"));
@@ -194,16 +202,23 @@ fn groups_are_joined_described_reset_and_deleted() {
     let reset = ["group", "reset", "g", "--topic", "t"];
     let sentence = refused(place, &[&reset[..], &["--to-earliest"]].concat());
     assert_eq!(sentence, "error: group `g` has members, which go on from where they are; stop them first");
+    let mut watcher = Follower::start(place, &["group", "describe", "g", "--watch=0.1", "--json"]);
+    assert_eq!(json(&watcher.line())["partitions"][0]["lag"], 0);
     follower.interrupt();
+    produce(place, &["produce", "t", "-p", "0"], "5\n");
+    while json(&watcher.line())["partitions"][0]["lag"] != 1 {}
+    assert_eq!(said(place, &[&of_group[..], &["-e"]].concat()), "5\n");
+    while json(&watcher.line())["partitions"][0]["lag"] != 0 {}
+    watcher.interrupt();
 
     said(place, &[&reset[..], &["--to-earliest", "--dry-run"]].concat());
     assert_eq!(lag(place), [Some(0), Some(0)]);
     for (to, expected) in [
-        (&["--to-earliest"][..], [5, 1]),
-        (&["--shift-by", "2"], [3, 0]),
-        (&["--shift-by", "-1", "-p", "0"], [4, 0]),
+        (&["--to-earliest"][..], [6, 1]),
+        (&["--shift-by", "2"], [4, 0]),
+        (&["--shift-by", "-1", "-p", "0"], [5, 0]),
         (&["--to-offset", "99"], [0, 0]),
-        (&["--to-time", "0"], [5, 1]),
+        (&["--to-time", "0"], [6, 1]),
         (&["--to-latest"], [0, 0]),
     ] {
         said(place, &[&reset[..], to].concat());
@@ -228,6 +243,8 @@ fn groups_of_a_data_directory_are_seen_and_reset_too() {
     said(place, &["group", "reset", "word-count", "--topic", "lines", "--to-offset", "4"]);
     assert_eq!(described()["partitions"][0]["lag"], 6);
     assert!(said(place, &["group", "list"]).contains(" word-count\n"));
+    let sentence = refused(place, &["group", "describe", "word-count", "--watch"]);
+    assert!(sentence.starts_with("error: nothing moves in a data directory "), "{sentence}");
     assert_eq!(said(place, &["consume", "lines", "-g", "mine", "-n", "3"]).lines().count(), 3);
     assert_eq!(said(place, &["consume", "lines", "-g", "mine"]).lines().count(), 7, "it goes on");
 }
