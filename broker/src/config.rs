@@ -100,9 +100,10 @@ pub struct Limits {
     /// Bytes of one request. 100 MiB by default, Kafka's `socket.request.max.bytes`.
     pub request_bytes: usize,
     /// Bytes that all requests under way take together: received, or decoded. 64 MiB by default. One request at a time may
-    /// go beyond it, so that requests which are half there cannot wait for each other.
+    /// go beyond it, so that requests which are half there cannot wait for each other. An eighth more is kept for small ones.
     pub request_memory: usize,
-    /// Bytes that all responses take together until they are sent. 64 MiB by default. One response at a time may go beyond it.
+    /// Bytes that all responses take together until they are sent. 64 MiB by default. One response at a time may go beyond it,
+    /// and an eighth more is kept for small ones.
     pub response_memory: usize,
     /// Requests of one connection that are under way at once. 32 by default; the next one is read once the first is answered.
     pub requests_per_connection: usize,

@@ -6,8 +6,12 @@
 use std::str::Utf8Error;
 
 use bytes::Bytes;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::Request as Message;
+use kafka_protocol::protocol::{Request as Message, StrBytes};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -235,6 +239,7 @@ fn main() {
             assert!(matches!(check(request, version, &[]), Err(guard::GuardError::Version { .. })));
         }
     }
+    short_names(&all);
     bombs();
     println!("{} APIs are guarded as they are decoded", guard::ALL.len());
 }
@@ -295,6 +300,73 @@ fn damaged(random: &mut StdRng, messages: &Messages, request: &Request, version:
             Err(Refused::Other(error)) => assert!(error.starts_with("Tag "), "{at}: {error}"),
         }
     }
+}
+
+/// Requests that name thousands of things in a letter or three pass, in every version that says them.
+fn short_names(all: &[Messages]) {
+    let pass = |key: i16, version: i16, encoded: Vec<u8>| {
+        let messages = all.iter().find(|one| one.key == key).expect("it is served");
+        let request = guard::request(key).expect("it is served");
+        let said = check(request, version, &encoded);
+        let said = said.unwrap_or_else(|error| panic!("{} {version}: {error}", request.name));
+        let decoded = (messages.recode)(Bytes::from(encoded), version);
+        let Ok(decoded) = decoded else { panic!("{} {version}: not decoded", request.name) };
+        assert!(
+            decoded.allocated <= said + HANDLE_BYTES && said <= 1 << 20,
+            "{} {version}: {said}",
+            request.name
+        );
+    };
+    let names = || (0..5_000_u32).map(|number| StrBytes::from_string(short_name(number)));
+    let one_letter = || (0..5_000).map(|_| StrBytes::from_static_str("t"));
+    for version in 0..=13 {
+        for names in [names().collect::<Vec<_>>(), one_letter().collect()] {
+            let topic = |name| MetadataRequestTopic::default().with_name(Some(TopicName(name)));
+            let topics = names.into_iter().map(topic).collect();
+            let request = MetadataRequest::default().with_topics(Some(topics));
+            pass(MetadataRequest::KEY, version, encode(&request, version));
+        }
+    }
+    for version in 1..=7 {
+        let topic = |name| {
+            OffsetFetchRequestTopic::default().with_name(TopicName(name)).with_partition_indexes(vec![0])
+        };
+        let topics = names().map(topic).collect();
+        let request = OffsetFetchRequest::default().with_topics(Some(topics));
+        pass(OffsetFetchRequest::KEY, version, encode(&request, version));
+        let whole = OffsetFetchRequestTopic::default().with_partition_indexes((0..5_000).collect());
+        let request = OffsetFetchRequest::default().with_topics(Some(vec![whole]));
+        pass(OffsetFetchRequest::KEY, version, encode(&request, version));
+    }
+    let topic =
+        |name| OffsetFetchRequestTopics::default().with_name(TopicName(name)).with_partition_indexes(vec![0]);
+    let group = OffsetFetchRequestGroup::default().with_topics(Some(names().map(topic).collect()));
+    let request = OffsetFetchRequest::default().with_groups(vec![group]);
+    pass(OffsetFetchRequest::KEY, 8, encode(&request, 8));
+    for version in 0..=5 {
+        let request = DescribeGroupsRequest::default().with_groups(names().map(GroupId).collect());
+        pass(DescribeGroupsRequest::KEY, version, encode(&request, version));
+    }
+    let request = FindCoordinatorRequest::default().with_coordinator_keys(one_letter().collect());
+    pass(FindCoordinatorRequest::KEY, 4, encode(&request, 4));
+}
+
+/// A name of one letter, two or three.
+fn short_name(mut number: u32) -> String {
+    let mut name = String::new();
+    loop {
+        name.push(char::from(b'a' + (number % 26) as u8));
+        number /= 26;
+        if number == 0 {
+            return name;
+        }
+    }
+}
+
+fn encode<T: Message>(request: &T, version: i16) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    request.encode(&mut encoded, version).expect("it can be said in that version");
+    encoded
 }
 
 /// What is cheap to send and dear to decode is refused.

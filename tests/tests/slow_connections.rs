@@ -1,19 +1,26 @@
 //! Thousands of connections that are slow, half open or silent cost little and starve nobody.
 //!
-//! The broker runs in a process of its own, this same binary started again, so that its memory can be looked at.
+//! The broker runs in a process of its own, this same binary started again, so that its memory can be looked at. How long
+//! the requests of others took, in rounds with and without such connections, is printed; `TOPO_SLOW_ROUNDS` sets how many
+//! there are, 1 unless it is given.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiVersionsRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use topo_broker::{Broker, BrokerConfig, ListenAddress, Server, ServerConfig};
 use topo_protocol::{BatchBuilder, Compression, NewRecord, Room};
 use topo_tests::wire_client::{WireClient, frame};
@@ -26,8 +33,13 @@ const CONNECTIONS: usize = 10_000;
 const OTHERS: u64 = 500;
 /// What the connections may cost, all together.
 const MOST_BYTES: u64 = 256 << 20;
-/// Requests of those who are to be served meanwhile.
-const REQUESTS: usize = 300;
+/// Kinds of connections that are slow or half open, and which of them sends something now and then.
+const SLOW: usize = 5;
+const TRICKLES: usize = 3;
+/// These kinds, and who does not take what it asked for: that is work as well, of which the others get less.
+const ALL: usize = 6;
+/// Requests of each kind, of those who are to be served meanwhile, in a round.
+const REQUESTS: usize = 500;
 
 /// Raises the limit of descriptors as far as it goes, and says how far that is.
 fn descriptors() -> u64 {
@@ -43,7 +55,9 @@ fn be_the_broker(dir: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     runtime.block_on(async {
         let broker = Broker::open(dir, BrokerConfig::default()).expect("a data directory");
-        broker.create_topic("lines", 1, [].into()).await.expect("a new topic");
+        for topic in ["lines", "much"] {
+            broker.create_topic(topic, 1, [].into()).await.expect("a new topic");
+        }
         let listen = vec![ListenAddress::localhost(0)];
         let server = Server::bind(broker.clone(), ServerConfig { listen, ..ServerConfig::default() });
         let server = server.expect("a free port");
@@ -86,54 +100,148 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
+
+    /// Waits until it has closed the connections that are gone.
+    fn wait_for_few_descriptors(&self) {
+        let open = format!("/proc/{}/fd", self.child.id());
+        let begun = Instant::now();
+        while std::fs::read_dir(&open).expect("it runs").count() > OTHERS as usize {
+            assert!(begun.elapsed() < Duration::from_secs(60), "connections are not closed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
-fn produce() -> ProduceRequest {
-    let mut builder = BatchBuilder::new(1 << 10);
-    let record = NewRecord { value: Some(b"a line"), ..NewRecord::default() };
+fn produce(topic: &'static str, value: &[u8]) -> ProduceRequest {
+    let mut builder = BatchBuilder::new(1 << 20);
+    let record = NewRecord { value: Some(value), ..NewRecord::default() };
     assert_eq!(builder.append(&record).expect("a small record"), Room::Taken);
     let records: Bytes = builder.finish(Compression::None).expect("a batch").freeze();
     let data = PartitionProduceData::default().with_records(Some(records));
     let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str("lines")))
+        .with_name(TopicName(StrBytes::from_static_str(topic)))
         .with_partition_data(vec![data]);
     ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![topic])
 }
 
-/// Serves a well-behaved client, and says how long its slowest request but three in a hundred took.
-async fn serve(address: SocketAddr) -> Duration {
-    let mut client = WireClient::connect(address).await;
-    let mut took = Vec::new();
-    for _ in 0..REQUESTS {
-        let begun = Instant::now();
-        let response = client.ask(9, &produce()).await;
-        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
-        took.push(begun.elapsed());
+/// A request for records that are there.
+fn fetch(topic: &'static str, max_bytes: i32) -> FetchRequest {
+    let partition = FetchPartition::default().with_partition_max_bytes(max_bytes);
+    let topic = FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_static_str(topic)))
+        .with_partitions(vec![partition]);
+    FetchRequest::default().with_max_bytes(max_bytes).with_topics(vec![topic])
+}
+
+/// How long requests took: what syncs, what reads, and what does neither.
+#[derive(Default)]
+struct Took([Vec<Duration>; 3]);
+
+impl Took {
+    /// Serves a well-behaved client.
+    async fn serve(&mut self, address: SocketAddr) {
+        let mut client = WireClient::connect(address).await;
+        let (produce, fetch, versions) =
+            (produce("lines", b"a line"), fetch("lines", 1 << 10), ApiVersionsRequest::default());
+        for _ in 0..REQUESTS {
+            let begun = Instant::now();
+            let response = client.ask(9, &produce).await;
+            assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+            self.0[0].push(begun.elapsed());
+            let begun = Instant::now();
+            let response = client.ask(11, &fetch).await;
+            assert!(response.responses[0].partitions[0].records.as_ref().is_some_and(|it| !it.is_empty()));
+            self.0[1].push(begun.elapsed());
+            let begun = Instant::now();
+            assert_eq!(client.ask(0, &versions).await.error_code, 0);
+            self.0[2].push(begun.elapsed());
+        }
     }
-    took.sort();
-    took[REQUESTS * 97 / 100]
+
+    /// The median and the 99th of a hundred, in the order of the kinds.
+    fn told(&mut self) -> [[Duration; 2]; 3] {
+        self.0.each_mut().map(|took| {
+            took.sort();
+            [took[took.len() / 2], took[took.len() * 99 / 100]]
+        })
+    }
 }
 
 /// Opens a connection of one of several bad kinds.
 async fn misbehave(kind: usize, address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.expect("it listens");
-    let begun: &[u8] = match kind % 5 {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // What is not read is to be the broker's burden, not the system's.
+    socket.set_recv_buffer_size(4 << 10).expect("it is a socket");
+    let mut stream = socket.connect(address).await.expect("it listens");
+    let begun: &[u8] = match kind {
         // Nothing at all.
         0 => b"",
         // Half of a length.
         1 => b"\x00\x00",
         // A request of 100 MiB that has just begun.
         2 => b"\x06\x40\x00\x00\x00\x00\x00\x09",
-        // As much of one as is charged at first.
-        3 => &[0; 2000],
+        // As much of one as is charged at first, and more by and by.
+        TRICKLES => &[&b"\x06\x40\x00\x00"[..], &[0; 2000]].concat(),
         // One request, then nothing.
-        _ => &frame(1, 0, &ApiVersionsRequest::default()),
+        4 => &frame(1, 0, &ApiVersionsRequest::default()),
+        // A request for much that is not taken.
+        _ => &frame(1, 11, &fetch("much", 1 << 20)),
     };
-    if kind % 5 == 3 {
-        stream.write_all(b"\x06\x40\x00\x00").await.expect("it reads");
-    }
     stream.write_all(begun).await.expect("it reads");
     stream
+}
+
+/// Connections that misbehave, on a thread of their own, for as long as this is there.
+struct Bad {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Bad {
+    /// Opens them, and goes on once all are open.
+    fn open(connections: usize, kinds: usize, address: SocketAddr) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (opened, open) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            runtime().block_on(async {
+                let mut bad = Vec::new();
+                for number in 0..connections {
+                    bad.push(misbehave(number % kinds, address).await);
+                }
+                opened.send(()).expect("the test waits for it");
+                let trickle = async {
+                    loop {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        for stream in bad.iter_mut().skip(TRICKLES).step_by(kinds) {
+                            // The broker may have had enough of it.
+                            let _ = stream.write_all(b"\x00").await;
+                        }
+                    }
+                };
+                tokio::select! {
+                    _ = stopped => {}
+                    () = trickle => {}
+                }
+            });
+        });
+        open.recv().expect("all are opened");
+        Self { stop, thread }
+    }
+
+    /// Closes them.
+    fn close(self) {
+        self.stop.send(()).expect("it waits for that");
+        self.thread.join().expect("it ends");
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn rounds() -> usize {
+    let given = std::env::var("TOPO_SLOW_ROUNDS").ok();
+    given.map_or(1, |rounds| rounds.parse().expect("TOPO_SLOW_ROUNDS is a number"))
 }
 
 #[test]
@@ -150,26 +258,45 @@ fn slow_connections_cost_little_and_starve_nobody() {
             "ONLY {connections} CONNECTIONS INSTEAD OF {CONNECTIONS}: THE SYSTEM GRANTS {descriptors} DESCRIPTORS"
         );
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut broker = Process::start(dir.path().to_str().expect("a path of text"));
+    let runtime = runtime();
     runtime.block_on(async {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut broker = Process::start(dir.path().to_str().expect("a path of text"));
-        let alone = serve(broker.address).await;
-        let before = broker.memory();
-        let mut bad = Vec::new();
-        for kind in 0..connections {
-            bad.push(misbehave(kind, broker.address).await);
+        let mut client = WireClient::connect(broker.address).await;
+        for _ in 0..4 {
+            client.ask(9, &produce("much", &[b'x'; 300 << 10])).await;
         }
-        // The last of them is served as well: all were accepted.
-        let beside = serve(broker.address).await;
-        let cost = broker.memory().saturating_sub(before);
-        println!(
-            "{connections} bad connections cost {} KiB; requests took {alone:?} without and {beside:?} with them",
-            cost >> 10
-        );
-        assert!(cost < MOST_BYTES, "{connections} connections cost {cost} bytes");
-        drop(bad);
-        drop(broker.child.stdin.take());
-        assert!(broker.child.wait().expect("it ends").success());
+        // Whatever the first requests have to bring along.
+        Took::default().serve(broker.address).await;
     });
+    let (mut without, mut with) = (Took::default(), [(SLOW, Took::default()), (ALL, Took::default())]);
+    let before = broker.memory();
+    for _ in 0..rounds() {
+        runtime.block_on(without.serve(broker.address));
+        for (kinds, took) in &mut with {
+            let bad = Bad::open(connections, *kinds, broker.address);
+            // The last of them is served as well: all were accepted.
+            runtime.block_on(took.serve(broker.address));
+            let cost = broker.memory().saturating_sub(before);
+            println!("{connections} bad connections of {kinds} kinds cost {} KiB at most", cost >> 10);
+            assert!(cost < MOST_BYTES, "{connections} connections cost {cost} bytes");
+            bad.close();
+            broker.wait_for_few_descriptors();
+        }
+    }
+    let without = without.told();
+    for (kinds, took) in &mut with {
+        for ((name, without), with) in
+            ["produce", "fetch", "versions"].into_iter().zip(without).zip(took.told())
+        {
+            let times = [0, 1].map(|at| with[at].as_secs_f64() / without[at].as_secs_f64());
+            println!(
+                "{name} beside {kinds} kinds: p50 {:.2?} without and {:.2?} with them, {:.2} times; p99 {:.2?} and {:.2?}, \
+                 {:.2} times",
+                without[0], with[0], times[0], without[1], with[1], times[1]
+            );
+        }
+    }
+    drop(broker.child.stdin.take());
+    assert!(broker.child.wait().expect("it ends").success());
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use topo_protocol::{TimestampType, check, recompress, stamp_append_time};
+use topo_protocol::{Compression, TimestampType, check, recompress, stamp_append_time};
 
 use super::{Broker, not_internal};
 use crate::clock::wall_ms;
@@ -94,6 +94,12 @@ impl Broker {
         Ok(Appending { appended: partition.write(batches)?, partition: partition.clone() })
     }
 
+    /// Whether a batch of that compression is rebuilt with another one for its topic.
+    pub(crate) fn recompresses(&self, to: &TopicPartition, compression: Compression) -> bool {
+        let of = |topic: Arc<Topic>| topic.config().compression_type;
+        self.topic(&to.topic).map(of).is_ok_and(|wanted| other(wanted, compression).is_some())
+    }
+
     /// Checks a batch for its topic, and gives it the topic's compression and time where that has its own.
     fn accept(&self, topic: &Topic, batch: BytesMut, now_ms: i64) -> Result<BytesMut, BrokerError> {
         let max = topic.config().max_message_bytes;
@@ -108,11 +114,9 @@ impl Broker {
         if header.attributes.is_control() {
             return Err(BrokerError::UnacceptableBatch("only the broker writes control batches"));
         }
-        let mut batch = match topic.config().compression_type {
-            CompressionType::As(wanted) if wanted != compression => {
-                recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?
-            }
-            _ => batch,
+        let mut batch = match other(topic.config().compression_type, compression) {
+            Some(wanted) => recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?,
+            None => batch,
         };
         match (topic.config().timestamp_type, header.attributes.timestamp_type()) {
             (TimestampType::LogAppendTime, _) => stamp_append_time(&mut batch, now_ms)?,
@@ -122,5 +126,13 @@ impl Broker {
             }
         }
         Ok(batch)
+    }
+}
+
+/// The compression that a topic wants, where it wants another one than a batch has.
+fn other(wanted: CompressionType, compression: Compression) -> Option<Compression> {
+    match wanted {
+        CompressionType::As(wanted) if wanted != compression => Some(wanted),
+        _ => None,
     }
 }

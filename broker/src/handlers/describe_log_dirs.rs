@@ -1,4 +1,4 @@
-//! DescribeLogDirs: how much partitions take in the data directory.
+//! DescribeLogDirs: how much partitions take in the data directory, and how much room there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kafka_protocol::messages::{ApiKey, DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
+use nix::sys::statvfs::statvfs;
 
 use super::{Handler, text, topic_partition};
 use crate::server::{Call, Reply, Shared};
@@ -15,7 +16,7 @@ use crate::topic::Topic;
 /// The API.
 pub(crate) struct DescribeLogDirs;
 
-/// Where the sizes of the file system belong that are not looked at.
+/// Where the sizes of a file system belong that does not tell them.
 const UNKNOWN_BYTES: i64 = -1;
 
 impl Handler for DescribeLogDirs {
@@ -41,13 +42,23 @@ impl Handler for DescribeLogDirs {
             let topic = DescribeLogDirsTopic::default().with_name(name);
             (!partitions.is_empty()).then(|| topic.with_partitions(partitions))
         });
+        let (total, usable) = file_system(server).await.unwrap_or((UNKNOWN_BYTES, UNKNOWN_BYTES));
         let directory = DescribeLogDirsResult::default()
             .with_log_dir(text(server.broker.data_dir().display().to_string()))
             .with_topics(topics.collect())
-            .with_total_bytes(UNKNOWN_BYTES)
-            .with_usable_bytes(UNKNOWN_BYTES);
+            .with_total_bytes(total)
+            .with_usable_bytes(usable);
         DescribeLogDirsResponse::default().with_results(vec![directory]).into()
     }
+}
+
+/// Bytes of the file system that the data directory is on: all, and those that may still be written.
+async fn file_system(server: &Shared) -> Option<(i64, i64)> {
+    let path = server.broker.data_dir().to_owned();
+    // Of a network's file system, it may take its time.
+    let asked = tokio::task::spawn_blocking(move || statvfs(&path)).await.ok()?.ok()?;
+    let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(asked.fragment_size())).unwrap_or(i64::MAX);
+    Some((bytes(asked.blocks()), bytes(asked.blocks_available())))
 }
 
 /// Partitions by their topics, each once.

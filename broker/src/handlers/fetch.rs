@@ -1,7 +1,8 @@
 //! Fetch: whole batches of several partitions at once; waits for records to come.
 //!
 //! Invariant: what a response holds is charged before it is read, and is at most what the client and the broker allow, but
-//! for its first batch, which is returned whole however large it is.
+//! for its first batch, which is returned whole however large it is. Where memory is short, responses are short: more is
+//! waited for only by who would get nothing otherwise.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,13 @@ use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
 use tokio::time::{Instant, sleep_until};
-use topo_protocol::BatchHeader;
+use topo_protocol::{BatchHeader, Compression};
 
 use super::code::code;
 use super::{Handler, partition};
 use crate::broker::Broker;
 use crate::partition::{Offsets, Partition};
-use crate::server::{Call, Charge, Order, Reply};
+use crate::server::{Call, Charge, Order, Reply, SMALL, Shared};
 
 /// The API.
 pub(crate) struct Fetch;
@@ -29,6 +30,8 @@ pub(crate) struct Fetch;
 const NO_SESSION: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
 const INITIAL_EPOCH: i32 = 0;
+/// The first version whose clients know Zstandard.
+const ZSTD_FROM: i16 = 10;
 /// A client that wants to see nothing of transactions that were aborted.
 const READ_COMMITTED: i8 = 1;
 /// Of no replica.
@@ -58,11 +61,12 @@ impl Handler for Fetch {
         let is_committed = request.isolation_level == READ_COMMITTED;
 
         let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
-        let mut charge = call.server.responses.charge();
+        let mut charge = call.server.responses.charge(0);
         charge.grow(asked * size_of::<Slot>()).await;
-        let mut reading = Reading { slots: slots(&call.server.broker, &request), bytes: 0, max_bytes };
+        let slots = slots(&call.server.broker, &request);
+        let mut reading = Reading { slots, bytes: 0, max_bytes, takes_zstd: call.version >= ZSTD_FROM };
         loop {
-            reading.read(&mut charge).await;
+            reading.read(&call.server, &mut charge).await;
             if reading.bytes >= min_bytes || !reading.can_grow() || Instant::now() >= deadline {
                 break;
             }
@@ -99,9 +103,12 @@ struct Reading {
     /// Bytes of records so far.
     bytes: usize,
     max_bytes: usize,
+    /// Whether the client knows Zstandard.
+    takes_zstd: bool,
 }
 
 /// A part of one round of reading.
+#[derive(Clone)]
 struct Part {
     slot: usize,
     partition: Arc<Partition>,
@@ -126,26 +133,45 @@ fn slots(broker: &Broker, request: &FetchRequest) -> Vec<Slot> {
 
 impl Reading {
     /// Reads what there is, within bounds.
-    async fn read(&mut self, charge: &mut Charge) {
+    async fn read(&mut self, server: &Shared, charge: &mut Charge) {
         self.slots.iter_mut().for_each(Slot::look);
         let parts = self.parts();
         if parts.is_empty() {
             return;
         }
         let left = self.max_bytes.saturating_sub(self.bytes);
-        let bound = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.room)).min(left);
-        charge.grow(bound).await;
         let is_first = self.bytes == 0;
-        let read = tokio::task::spawn_blocking(move || read_parts(parts, left, is_first)).await;
-        // A task that was ended early has read nothing.
-        let read = read.unwrap_or_default();
-        let before = self.bytes;
-        for (slot, outcome) in read {
-            self.take(slot, outcome);
+        let mut paid = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.room)).min(left);
+        if !charge.try_grow(paid) {
+            if !is_first {
+                // What there is has to do.
+                self.max_bytes = self.bytes;
+                return;
+            }
+            // What is sent is charged as well, with its names.
+            paid = paid.min(SMALL / 2);
+            charge.grow(paid).await;
         }
-        match (self.bytes - before).checked_sub(bound) {
-            Some(more) => charge.grow(more).await,
-            None => charge.shrink(bound - (self.bytes - before)),
+        loop {
+            // The semaphore is never closed.
+            let unpaid = server.unpaid.acquire().await;
+            let (parts, left, takes_zstd) = (parts.clone(), left.min(paid), self.takes_zstd);
+            let read = move || read_parts(parts, left, is_first, takes_zstd);
+            let read = tokio::task::spawn_blocking(read).await;
+            // A task that was ended early has read nothing.
+            let read = read.unwrap_or_default();
+            let bytes = read.iter().map(|(_, outcome)| outcome.bytes()).sum::<usize>();
+            if bytes > paid && !charge.try_grow(bytes - paid) {
+                // Nothing is held while memory is waited for.
+                drop((read, unpaid));
+                charge.shrink(paid);
+                charge.grow(bytes).await;
+                paid = bytes;
+                continue;
+            }
+            charge.shrink(paid.saturating_sub(bytes));
+            self.bytes += bytes;
+            return read.into_iter().for_each(|(slot, outcome)| self.take(slot, outcome));
         }
     }
 
@@ -164,13 +190,14 @@ impl Reading {
         let slot = &mut self.slots[slot];
         match outcome {
             Outcome::Read { batches, next_offset, held } => {
-                self.bytes += batches.len();
                 slot.room = slot.room.saturating_sub(batches.len());
                 slot.offset = next_offset;
                 slot.held = Some(held);
                 slot.chunks.push(batches);
             }
             Outcome::Full => slot.room = 0,
+            // What was read before is told first, and the failure with the next request.
+            Outcome::Failed(_) if !slot.chunks.is_empty() => slot.room = 0,
             Outcome::Failed(code) => slot.partition = Err(code),
         }
     }
@@ -254,8 +281,20 @@ enum Outcome {
     Failed(ResponseError),
 }
 
+impl Outcome {
+    /// How many bytes of records it brought.
+    fn bytes(&self) -> usize {
+        if let Self::Read { batches, .. } = self { batches.len() } else { 0 }
+    }
+}
+
 /// Reads parts until `left` bytes are read. Blocks.
-fn read_parts(parts: Vec<Part>, mut left: usize, mut is_first: bool) -> Vec<(usize, Outcome)> {
+fn read_parts(
+    parts: Vec<Part>,
+    mut left: usize,
+    mut is_first: bool,
+    takes_zstd: bool,
+) -> Vec<(usize, Outcome)> {
     let mut outcomes = Vec::with_capacity(parts.len());
     for part in parts {
         let room = part.room.min(left);
@@ -265,17 +304,33 @@ fn read_parts(parts: Vec<Part>, mut left: usize, mut is_first: bool) -> Vec<(usi
         let outcome = match part.partition.read(part.offset, room) {
             Ok(fetched) if fetched.batches.is_empty() => Outcome::Full,
             Ok(fetched) if fetched.batches.len() > room && !is_first => Outcome::Full,
-            Ok(fetched) => {
-                is_first = false;
-                left = left.saturating_sub(fetched.batches.len());
-                let next_offset = end(&fetched.batches).unwrap_or(part.offset);
-                Outcome::Read { next_offset, batches: fetched.batches, held: fetched.offsets }
-            }
+            Ok(fetched) => match known(&fetched.batches, takes_zstd) {
+                0 => Outcome::Failed(ResponseError::UnsupportedCompressionType),
+                known => {
+                    is_first = false;
+                    left = left.saturating_sub(known);
+                    let batches = fetched.batches.slice(..known);
+                    let next_offset = end(&batches).unwrap_or(part.offset);
+                    Outcome::Read { next_offset, batches, held: fetched.offsets }
+                }
+            },
             Err(error) => Outcome::Failed(code(&error)),
         };
         outcomes.push((part.slot, outcome));
     }
     outcomes
+}
+
+/// How many bytes of batches that lie behind each other come before the first one that the client does not know.
+fn known(batches: &[u8], takes_zstd: bool) -> usize {
+    let mut known = 0;
+    while !takes_zstd && let Ok(header) = BatchHeader::parse(&batches[known..]) {
+        if header.attributes.compression() == Ok(Compression::Zstd) {
+            return known;
+        }
+        known = batches.len().min(known + header.total_bytes());
+    }
+    batches.len()
 }
 
 /// One past the last offset of batches that lie behind each other.

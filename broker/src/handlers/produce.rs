@@ -10,6 +10,8 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 use topo_protocol::{BatchHeader, Compression};
 
@@ -35,6 +37,9 @@ const ACKS_ALL: i16 = -1;
 pub(crate) const SERVED_FROM: i16 = 3;
 /// The first version whose clients know Zstandard.
 const ZSTD_FROM: i16 = 7;
+
+/// Bytes of a batch whose checksum, copy and writing take long.
+const LONG: usize = 256 << 10;
 
 /// What became of one partition's batch so far.
 struct Started {
@@ -115,9 +120,24 @@ fn append(
         let code = ResponseError::UnsupportedCompressionType;
         return Err(Failure { code, reason: "zstd takes Produce 7 or later".to_owned() });
     }
-    // The log places the batch in its own copy; the request's bytes are shared.
-    let copy = BytesMut::from(&records[..]);
-    call.server.broker.start_append(&to, vec![copy], now_ms).map_err(Failure::from)
+    let broker = &call.server.broker;
+    let takes_long =
+        records.len() >= LONG || header.attributes.compression().is_ok_and(|it| broker.recompresses(&to, it));
+    let append = || {
+        // The log places the batch in its own copy; the request's bytes are shared.
+        let copy = BytesMut::from(&records[..]);
+        broker.start_append(&to, vec![copy], now_ms).map_err(Failure::from)
+    };
+    if takes_long { aside(append) } else { append() }
+}
+
+/// Does what may take milliseconds, in its place and yet not at the cost of the other connections: where there are other
+/// threads, they get the tasks of this one meanwhile.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => block_in_place(work),
+    }
 }
 
 impl From<BrokerError> for Failure {

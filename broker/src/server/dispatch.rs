@@ -247,7 +247,7 @@ const fn api<H: Handler>() -> Api {
 async fn refuse_produce(call: Call, body: Bytes) -> Result<Option<Response>, Refused> {
     let unanswered = || Refused::Unanswered("Produce before version 3 is not served".to_owned());
     let answer = handlers::old_produce::refusal(call.version, body).ok_or_else(unanswered)?;
-    let mut charge = call.server.responses.charge();
+    let mut charge = call.server.responses.charge(answer.len());
     charge.grow(answer.len()).await;
     let mut out = BytesMut::with_capacity(8 + answer.len());
     out.put_u32(4 + answer.len() as u32);
@@ -266,13 +266,13 @@ async fn answer<R: Encodable + HeaderVersion>(
         return Err(Refused::Unanswered(failure));
     }
     let Some(message) = message else { return Ok(None) };
-    let mut charge = charge.unwrap_or_else(|| call.server.responses.charge());
     let refused = |error: String| Refused::Encode { api, version: call.version, reason: error };
     let header = ResponseHeader::default().with_correlation_id(call.correlation_id);
     let header_version = R::header_version(call.version);
     let sizes = [header.compute_size(header_version), message.compute_size(call.version)];
     let bytes = sizes.into_iter().sum::<Result<usize, _>>().map_err(|error| refused(error.to_string()))?;
     let length = i32::try_from(bytes).map_err(|_| refused("it is longer than 2 GiB".to_owned()))?;
+    let mut charge = charge.unwrap_or_else(|| call.server.responses.charge(bytes));
     charge.grow(bytes).await;
     let mut out = BytesMut::with_capacity(4 + bytes);
     out.put_i32(length);

@@ -69,7 +69,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         let Some(bytes) = bytes.filter(|_| length >= MIN_REQUEST_BYTES) else {
             return Err(FrameError::Length(length));
         };
-        let mut charge = self.memory.charge();
+        let mut charge = self.memory.charge(bytes);
         let mut body = Vec::new();
         while body.len() < bytes {
             if body.len() == body.capacity() {
@@ -225,7 +225,7 @@ mod tests {
         let begun = Instant::now();
         let others = async {
             // One goes beyond the capacity, the next one waits.
-            let (mut beyond, mut waits) = (memory.charge(), memory.charge());
+            let (mut beyond, mut waits) = (memory.charge(usize::MAX), memory.charge(usize::MAX));
             tokio::time::sleep(Duration::from_secs(1)).await;
             beyond.grow(4 << 10).await;
             waits.grow(4 << 10).await;

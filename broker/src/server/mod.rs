@@ -19,14 +19,14 @@ mod memory;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 pub use address::{ListenAddress, NodeAddress, NotAnAddress};
 pub(crate) use dispatch::{APIS, Call, Order, Reply, advertised};
 use listener::Seats;
 pub use listener::{BindError, Sockets};
-pub(crate) use memory::{Charge, Memory};
+pub(crate) use memory::{Charge, Memory, SMALL};
 
 use crate::broker::Broker;
 use crate::config::ServerConfig;
@@ -53,6 +53,9 @@ pub struct Server {
     listeners: Vec<JoinHandle<()>>,
 }
 
+/// How many may read what is not charged yet: it is dropped again where there is no memory for it.
+const UNPAID: usize = 8;
+
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) requests: Memory,
     /// What responses take until they are sent.
     pub(crate) responses: Memory,
+    /// For reading what may turn out to be larger than what is charged for it: so many may at once.
+    pub(crate) unpaid: Semaphore,
     seats: Arc<Seats>,
     stop: watch::Receiver<bool>,
 }
@@ -73,7 +78,18 @@ impl Shared {
         let limits = &config.limits;
         let (requests, responses) = (Memory::new(limits.request_memory), Memory::new(limits.response_memory));
         let seats = Seats::new(limits);
-        (Arc::new(Self { broker, config, requests, responses, seats, stop }), sender)
+        (
+            Arc::new(Self {
+                broker,
+                config,
+                requests,
+                responses,
+                unpaid: Semaphore::new(UNPAID),
+                seats,
+                stop,
+            }),
+            sender,
+        )
     }
 
     /// Completes when the server is to stop. A handler awaits [`Call::ending`].

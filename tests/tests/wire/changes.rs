@@ -232,6 +232,12 @@ async fn what_partitions_take_is_told() {
         assert_eq!(directory.log_dir.as_str(), served.dir.path().display().to_string());
         let sizes: Vec<i64> = directory.topics[0].partitions.iter().map(|p| p.partition_size).collect();
         assert_eq!(sizes, [0, records.len() as i64]);
+        let (total, usable) = (directory.total_bytes, directory.usable_bytes);
+        if version < 4 {
+            assert_eq!((total, usable), (-1, -1));
+        } else {
+            assert!((1..total).contains(&usable), "{usable} of {total}");
+        }
         let request = DescribeLogDirsRequest::default().with_topics(Some(vec![some.clone()]));
         let response = client.ask(version, &request).await;
         let indexes: Vec<i32> =

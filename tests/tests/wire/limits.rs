@@ -119,15 +119,21 @@ async fn responses_that_nobody_takes_make_way() {
     for _ in 0..20 {
         client.ask(9, &produce("lines", 0, ACKS_ALL, batch(&["x".repeat(500_000).as_str()]))).await;
     }
-    let all = || fetch("lines", vec![from(0, 0, 20 << 20)], 0);
+    let rest = |offset| fetch("lines", vec![from(0, offset, 20 << 20)], 0);
     let mut deaf = Vec::new();
     for _ in 0..10 {
         let mut client = served.client().await;
-        client.send(11, &all()).await;
+        client.send(11, &rest(0)).await;
         deaf.push(client);
     }
-    let response = client.ask(11, &all()).await;
-    assert_eq!(values(fetched(&response, 0)).len(), 20);
+    // Answers may be short while memory is, and each brings something.
+    let mut next = 0;
+    while next < 20 {
+        let response = client.ask(11, &rest(next)).await;
+        let brought = values(fetched(&response, 0)).len() as i64;
+        assert!(brought > 0, "at {next}");
+        next += brought;
+    }
     served.stop().await;
 }
 

@@ -57,6 +57,11 @@ pub(crate) enum Failure {
     /// A group that others read for.
     #[error("group `{0}` has members, which go on from where they are; stop them first")]
     HasMembers(String),
+    /// What nobody else has open is to be watched.
+    #[error(
+        "nothing moves in a data directory that no process has open; --watch takes a broker, as with --broker HOST:PORT"
+    )]
+    NothingMoves,
     /// A group that was never heard of.
     #[error("there is no group `{0}`; `topo group list` prints those there are")]
     NoGroup(String),

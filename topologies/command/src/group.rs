@@ -1,9 +1,12 @@
 //! `topo group`: consumer groups, how far they are, and where they go on.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use topo::launcher::Signals;
 use topo_connectors::kafka::GroupMember;
 use topo_core::log::{Log, LogError, TopicPartition};
 
@@ -11,6 +14,11 @@ use crate::failure::Failure;
 use crate::json;
 use crate::place::{self, Kind, Opened, Place};
 use crate::start_at::{StartAt, at_time};
+
+/// Moves a terminal's cursor to its upper left, and clears what is behind it.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+/// How long may lie between two looks at a group.
+const SECONDS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24);
 
 /// `topo group`.
 #[derive(Debug, Args)]
@@ -34,7 +42,11 @@ enum Action {
     Describe {
         /// The group
         group: String,
-        /// Print JSON
+        /// Print it again and again, every two seconds or as many as are given, until Ctrl-C
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+            value_parser = seconds)]
+        watch: Option<Duration>,
+        /// Print JSON; with --watch, a line each time
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -126,9 +138,12 @@ impl Group {
                 let ended = list(&opened, out, json).await;
                 opened.close(ended).await
             }
-            Action::Describe { group, json, place } => {
+            Action::Describe { group, watch, json, place } => {
                 let opened = place.open().await?;
-                let ended = describe(&opened, out, &group, json).await;
+                let ended = match watch {
+                    Some(pause) => self::watch(&opened, out, &group, pause, json).await,
+                    None => describe(&opened, out, &group, json).await,
+                };
                 opened.close(ended).await
             }
             Action::Reset(asked) => {
@@ -215,6 +230,47 @@ async fn partitions(log: &dyn Log, topic: Option<&str>) -> Result<Vec<TopicParti
 async fn describe(opened: &Opened, out: &mut impl Write, group: &str, json: bool) -> Result<(), Failure> {
     let standing = standing(opened, group).await?.ok_or_else(|| Failure::NoGroup(group.to_owned()))?;
     if json { standing.print_json(out, group) } else { standing.print(out, group) }.map_err(Failure::Output)
+}
+
+/// Describes it every `pause`, until told to stop: on a terminal in the same place, elsewhere one below the other.
+async fn watch(
+    opened: &Opened,
+    out: &mut (impl Write + IsTerminal),
+    group: &str,
+    pause: Duration,
+    json: bool,
+) -> Result<(), Failure> {
+    if let Kind::Embedded(_) = &opened.kind {
+        return Err(Failure::NothingMoves);
+    }
+    let mut signals = Signals::listen().map_err(Failure::System)?;
+    let (is_screen, mut is_first) = (out.is_terminal() && !json, true);
+    loop {
+        // The screen is cleared once there is something to show.
+        let mut shown = Vec::new();
+        tokio::select! {
+            () = signals.told_to_stop() => return Ok(()),
+            described = describe(opened, &mut shown, group, json) => described?,
+        }
+        let before = match (is_screen, is_first || json) {
+            (true, _) => CLEAR,
+            (false, true) => "",
+            (false, false) => "\n",
+        };
+        let written = out.write_all(before.as_bytes()).and_then(|()| out.write_all(&shown));
+        written.and_then(|()| out.flush()).map_err(Failure::Output)?;
+        is_first = false;
+        tokio::select! {
+            () = signals.told_to_stop() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// A number of seconds, such as 2 or 0.5.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let given = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    given.filter(|pause| SECONDS.contains(pause)).ok_or_else(|| "seconds are 0.1 to 86400".to_owned())
 }
 
 impl Standing {

@@ -1,9 +1,10 @@
 //! How far a verb has come, shown on a terminal where it takes long.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// What is done sooner shows nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,12 +23,17 @@ impl Progress {
     pub(crate) fn new(total: Option<u64>, other: &impl IsTerminal) -> Self {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         let form = match total {
-            Some(_) => "{wide_bar} {human_pos} of {human_len} records, {per_sec}, {eta} to go",
-            None => "{spinner} {human_pos} records, {per_sec}",
+            Some(_) => "{wide_bar} {human_pos} of {human_len} records, {rate}/s, {eta} to go",
+            None => "{spinner} {human_pos} records, {rate}/s",
+        };
+        // Nobody reads a rate to the ten-thousandth.
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A bar that cannot be written is not shown.
+            let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
         };
         // The forms are well-formed; without one the bar has its own.
         if let Ok(style) = ProgressStyle::with_template(form) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("rate", rate));
         }
         let waits = io::stderr().is_terminal() && !other.is_terminal();
         Self { bar, began: Instant::now(), waits }

@@ -71,8 +71,36 @@ impl Topics {
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
         new.config = spec.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let created = self.admin.create_topics([&new], &self.options()).await;
+        if let Ok(results) = &created
+            && let [Err((_, Code::InvalidConfig))] = results[..]
+        {
+            return Err(self.refused_settings(topic, partitions, spec).await);
+        }
         self.result(created.map(|results| results.into_iter().next()), about)?;
         self.until(topic, true).await
+    }
+
+    /// Why a topic's settings are refused. librdkafka keeps the broker's reason to itself, so the broker is asked of each
+    /// setting whether it would take that one alone.
+    async fn refused_settings(&self, topic: &str, partitions: i32, spec: &TopicSpec) -> LogError {
+        let mut refused = Vec::new();
+        for (key, value) in &spec.config {
+            let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set(key, value);
+            let asked = self.admin.create_topics([&new], &self.options().validate_only(true)).await;
+            if let Ok(results) = &asked
+                && let [Err((_, Code::InvalidConfig))] = results[..]
+            {
+                refused.push(format!("{key}={value}"));
+            }
+        }
+        // Each may do by itself, and not beside the others.
+        if refused.is_empty() {
+            refused.extend(spec.config.iter().map(|(key, value)| format!("{key}={value}")));
+        }
+        LogError::Invalid(format!(
+            "topic `{topic}` is not created: the broker does not take {}; check the name and the value, or leave it out",
+            refused.join(", ")
+        ))
     }
 
     pub(super) async fn delete(&self, topic: &str) -> Result<(), LogError> {

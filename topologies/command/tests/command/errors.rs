@@ -1,21 +1,18 @@
 //! `topo errors` while a topology runs, and where none does.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::place::Place;
 use crate::topo::{PATIENCE, Run, command, refused, said, topo};
 
 /// An `access-log` that has worked on these lines.
-fn access_log(dir: &Path, lines: &str, acked: u64) -> Run {
-    let input = dir.join("access.log");
-    fs::write(&input, lines).expect("room for a test");
-    let mut command =
-        command(&dir.join("data"), &["run", "access-log", "--status", "127.0.0.1:0", "--input"]);
+fn access_log(place: &Place, lines: &str, acked: u64) -> Run {
+    let input = place.file("access.log", lines);
+    let mut command = command(&place.log(), &["run", "access-log", "--status", "127.0.0.1:0", "--input"]);
     let run = Run::start_with(command.arg(input));
     run.wait_for_acked(acked);
     run
@@ -23,14 +20,25 @@ fn access_log(dir: &Path, lines: &str, acked: u64) -> Run {
 
 #[test]
 fn what_was_rejected_is_told_while_the_topology_runs() {
-    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    tell_what_was_rejected(&Place::embedded());
+}
+
+#[test]
+fn what_was_rejected_of_a_broker_is_told_while_the_topology_runs() {
+    let served = Place::served();
+    tell_what_was_rejected(&served);
+    served.end();
+}
+
+fn tell_what_was_rejected(place: &Place) {
+    let log = &place.log();
     let good = r#"10.0.0.1 - - [10/Oct/2025:13:00:00 +0000] "GET / HTTP/1.1" 200 1"#;
-    let run = access_log(dir.path(), &format!("what is this\n{good}\nwhat is that\n"), 1);
+    let run = access_log(place, &format!("what is this\n{good}\nwhat is that\n"), 1);
     let page = run.page().to_string();
     // The letters are told of once they are durable.
     let begun = Instant::now();
     let told = loop {
-        let told = said(dir.path(), &["errors", "access-log", "--status", &page]);
+        let told = said(log, &["errors", "access-log", "--status", &page]);
         if told.contains(": 2 records rejected and 0 exhausted since the start\n") {
             break told;
         }
@@ -44,7 +52,7 @@ fn what_was_rejected_is_told_while_the_topology_runs() {
     );
     assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
 
-    let json = said(dir.path(), &["errors", run.id(), "--json", "--status", &page]);
+    let json = said(log, &["errors", run.id(), "--json", "--status", &page]);
     let json: Value = serde_json::from_str(&json).expect("JSON");
     let cause = &json["deadLetters"]["causes"][0];
     assert_eq!(
@@ -55,7 +63,7 @@ fn what_was_rejected_is_told_while_the_topology_runs() {
     let series = r#"topo_dead_letters_total{topology="access-log",component="parse",kind="rejected"} 2"#;
     assert!(run.get("/metrics").contains(series));
 
-    let other = refused(dir.path(), &["errors", "word-count", "--status", &page]);
+    let other = refused(log, &["errors", "word-count", "--status", &page]);
     assert_eq!(other, format!("error: no topology `word-count` is running at {page}, but {}", run.id()));
     run.terminate();
     assert_eq!(run.end().code, Some(0));

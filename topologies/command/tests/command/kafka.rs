@@ -1,51 +1,17 @@
 //! The command and its topologies on a broker in another process: what they do on a data directory, they do there.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::broker::Broker;
-use crate::topo::{BROKER_FILE, Run, command, refused, said, topo};
+use crate::place::Place;
+use crate::topo::{Run, command, refused, said, topo};
 use crate::words::{count, last_counts, seed, text};
 use crate::{stop, word_count};
-
-/// A broker, and the directory that names it.
-struct Served {
-    broker: Option<Broker>,
-    address: SocketAddr,
-    dir: TempDir,
-}
-
-impl Served {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory for temporary files");
-        let broker = Broker::start(&dir.path().join("data"), &["--listen", "127.0.0.1:0"]);
-        let address = broker.addresses()[0];
-        std::fs::write(dir.path().join(BROKER_FILE), address.to_string()).expect("room for a test");
-        Self { broker: Some(broker), address, dir }
-    }
-
-    fn place(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Kills the broker, and starts another one on its data and its port.
-    fn replace(&mut self) {
-        self.broker.take().expect("it runs").kill();
-        let listen = self.address.to_string();
-        self.broker = Some(Broker::start(&self.dir.path().join("data"), &["--listen", &listen]));
-    }
-
-    fn end(self) {
-        let (code, rest) = self.broker.expect("it runs").end();
-        assert_eq!((code, &*rest), (Some(0), ""));
-    }
-}
 
 fn produce(place: &Path, arguments: &[&str], input: &str) {
     let mut child = command(place, arguments).stdin(Stdio::piped()).spawn().expect("the binary was built");
@@ -60,16 +26,16 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn over_a_million_words_are_counted_as_on_a_data_directory() {
-    let served = Served::new();
-    word_count::count_many(served.place());
+    let served = Place::served();
+    word_count::count_many(&served.log());
     served.end();
 }
 
 #[test]
 fn runs_go_on_from_each_other_as_on_a_data_directory() {
     for whole in [word_count::count_twice, word_count::count_from_anywhere, stop::stop_and_go_on] {
-        let served = Served::new();
-        whole(served.place());
+        let served = Place::served();
+        whole(&served.log());
         served.end();
     }
 }
@@ -77,17 +43,17 @@ fn runs_go_on_from_each_other_as_on_a_data_directory() {
 /// What the broker had acknowledged, it has again, and what it had not, the topology does again; no record is to blame.
 #[test]
 fn a_broker_that_is_killed_under_a_topology_costs_no_record() {
-    let mut served = Served::new();
+    let mut served = Place::served();
     let text = text(seed(), 200_000);
-    produce(served.place(), &["topic", "create", "lines"], "");
-    produce(served.place(), &["produce", "lines"], &text);
-    let run = Run::start(served.place(), &["--until-idle"]);
+    produce(&served.log(), &["topic", "create", "lines"], "");
+    produce(&served.log(), &["produce", "lines"], &text);
+    let run = Run::start(&served.log(), &["--until-idle"]);
     run.wait_for_acked(100);
-    served.replace();
+    served.replace_broker();
     let ended = run.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("rejected 0, exhausted 0"), "{ended:?}");
-    let (counts, _) = last_counts(served.place());
+    let (counts, _) = last_counts(&served.log());
     let expected = count(&text);
     let short =
         expected.iter().find(|(word, expected)| counts.get(*word).is_none_or(|counted| counted < expected));
@@ -97,8 +63,8 @@ fn a_broker_that_is_killed_under_a_topology_costs_no_record() {
 
 #[test]
 fn topics_live_from_create_to_delete() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     let create = ["topic", "create", "t", "-p", "3", "-c", "retention.ms=1234567"];
     assert_eq!(said(place, &create), "created topic `t` with 3 partitions\n");
     assert_eq!(refused(place, &create), "error: topic `t` exists already");
@@ -110,6 +76,14 @@ fn topics_live_from_create_to_delete() {
     assert_eq!(described["config"], serde_json::json!({ "retention.ms": "1234567" }));
     assert_eq!(described["partitions"][1]["highWatermark"], 2);
     assert!(said(place, &["topic", "describe", "t"]).contains("config     retention.ms=1234567"));
+    let bad =
+        ["topic", "create", "u", "-c", "segment.bytes=5", "-c", "retention.ms=9", "-c", "retentionms=9"];
+    assert_eq!(
+        refused(place, &bad),
+        "error: topic `u` is not created: the broker does not take retentionms=9, segment.bytes=5; check the name and \
+         the value, or leave it out"
+    );
+    assert_eq!(said(place, &["topic", "list"]), "t\n", "nothing was created");
     assert_eq!(said(place, &["topic", "delete", "t"]), "deleted topic `t`\n");
     assert_eq!(said(place, &["topic", "delete", "t", "--if-exists"]), "");
     assert!(refused(place, &["topic", "delete", "t"]).starts_with("error: there is no topic `t`;"));
@@ -118,8 +92,8 @@ fn topics_live_from_create_to_delete() {
 
 #[test]
 fn records_are_printed_from_wherever_they_are_asked_for() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     said(place, &["topic", "create", "t", "-p", "2"]);
     produce(place, &["produce", "t", "-K", ":", "-p", "0"], "k:0\nk:1\nk:2\n");
     produce(place, &["produce", "t", "-p", "1"], "x\n");
@@ -171,8 +145,8 @@ impl Follower {
 
 #[test]
 fn what_comes_is_followed_until_ctrl_c() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     said(place, &["topic", "create", "t", "-p", "2"]);
     produce(place, &["produce", "t", "-p", "0"], "before\n");
     let mut follower = Follower::start(place, &["consume", "t", "--from-beginning"]);
@@ -187,8 +161,8 @@ fn what_comes_is_followed_until_ctrl_c() {
 
 #[test]
 fn groups_are_joined_described_reset_and_deleted() {
-    let served = Served::new();
-    let place = served.place();
+    let served = Place::served();
+    let place = &served.log();
     said(place, &["topic", "create", "t", "-p", "2"]);
     produce(place, &["produce", "t", "-p", "0"], "0\n1\n2\n");
     produce(place, &["produce", "t", "-p", "1"], "x\n");
@@ -228,16 +202,23 @@ fn groups_are_joined_described_reset_and_deleted() {
     let reset = ["group", "reset", "g", "--topic", "t"];
     let sentence = refused(place, &[&reset[..], &["--to-earliest"]].concat());
     assert_eq!(sentence, "error: group `g` has members, which go on from where they are; stop them first");
+    let mut watcher = Follower::start(place, &["group", "describe", "g", "--watch=0.1", "--json"]);
+    assert_eq!(json(&watcher.line())["partitions"][0]["lag"], 0);
     follower.interrupt();
+    produce(place, &["produce", "t", "-p", "0"], "5\n");
+    while json(&watcher.line())["partitions"][0]["lag"] != 1 {}
+    assert_eq!(said(place, &[&of_group[..], &["-e"]].concat()), "5\n");
+    while json(&watcher.line())["partitions"][0]["lag"] != 0 {}
+    watcher.interrupt();
 
     said(place, &[&reset[..], &["--to-earliest", "--dry-run"]].concat());
     assert_eq!(lag(place), [Some(0), Some(0)]);
     for (to, expected) in [
-        (&["--to-earliest"][..], [5, 1]),
-        (&["--shift-by", "2"], [3, 0]),
-        (&["--shift-by", "-1", "-p", "0"], [4, 0]),
+        (&["--to-earliest"][..], [6, 1]),
+        (&["--shift-by", "2"], [4, 0]),
+        (&["--shift-by", "-1", "-p", "0"], [5, 0]),
         (&["--to-offset", "99"], [0, 0]),
-        (&["--to-time", "0"], [5, 1]),
+        (&["--to-time", "0"], [6, 1]),
         (&["--to-latest"], [0, 0]),
     ] {
         said(place, &[&reset[..], to].concat());
@@ -262,6 +243,8 @@ fn groups_of_a_data_directory_are_seen_and_reset_too() {
     said(place, &["group", "reset", "word-count", "--topic", "lines", "--to-offset", "4"]);
     assert_eq!(described()["partitions"][0]["lag"], 6);
     assert!(said(place, &["group", "list"]).contains(" word-count\n"));
+    let sentence = refused(place, &["group", "describe", "word-count", "--watch"]);
+    assert!(sentence.starts_with("error: nothing moves in a data directory "), "{sentence}");
     assert_eq!(said(place, &["consume", "lines", "-g", "mine", "-n", "3"]).lines().count(), 3);
     assert_eq!(said(place, &["consume", "lines", "-g", "mine"]).lines().count(), 7, "it goes on");
 }

@@ -3,30 +3,13 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use topo::embedded::{EmbeddedConfig, EmbeddedLog};
-use topo_core::log::{Log, TopicPartition};
-use topo_core::schedule::TokioScheduler;
-
+use crate::place::Place;
 use crate::topo::{Run, command, said};
 use crate::words::{Counts, count, last_counts, seed, text};
 
-/// What the group of the word count has committed.
-fn committed(data_dir: &Path) -> usize {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let clock = Arc::new(TokioScheduler::current());
-        let log = EmbeddedLog::open(data_dir, EmbeddedConfig::default(), clock).expect("it recovers");
-        let committed =
-            log.committed("word-count", &TopicPartition::new("lines", 0)).await.expect("it is read");
-        log.close().await.expect("it closes");
-        committed.unwrap_or(0) as usize
-    })
-}
-
-/// Waits until something more is committed, as the records on disk tell: the directory is the run's.
+/// Waits until something more is committed, as the records on disk tell: nobody else can ask while they are open.
 fn wait_for_commit(data_dir: &Path) {
     let records = || {
         let file = data_dir.join("topics/__consumer_offsets/0/00000000000000000000.log");
@@ -53,12 +36,25 @@ fn assert_at_least(counts: &Counts, expected: &Counts) {
 
 #[test]
 fn killed_again_and_again_every_line_is_counted_at_least_once() {
-    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    kill_again_and_again(&Place::embedded());
+}
+
+#[test]
+fn killed_again_and_again_every_line_of_a_broker_is_counted_at_least_once() {
+    let served = Place::served();
+    kill_again_and_again(&served);
+    served.end();
+}
+
+fn kill_again_and_again(place: &Place) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let committed = || runtime.block_on(place.committed("word-count", "lines"));
+    let (log, data_dir) = (&place.log(), &place.data_dir());
     let text = text(seed(), 500_000);
     let lines: Vec<&str> = text.lines().collect();
     let words: u64 = count(&text).values().sum();
-    said(dir.path(), &["topic", "create", "lines"]);
-    let mut produce = command(dir.path(), &["produce", "lines"]);
+    said(log, &["topic", "create", "lines"]);
+    let mut produce = command(log, &["produce", "lines"]);
     let mut produce = produce.stdin(Stdio::piped()).spawn().expect("the binary was built for this test");
     produce
         .stdin
@@ -69,22 +65,22 @@ fn killed_again_and_again_every_line_is_counted_at_least_once() {
     assert!(produce.wait().expect("the command ends with its input").success());
     let mut before = 0;
     for round in 1..=3 {
-        let run = Run::start(dir.path(), &[]);
+        let run = Run::start(log, &[]);
         run.wait_for_acked(100);
-        wait_for_commit(dir.path());
+        wait_for_commit(data_dir);
         // At another point between two commits every time.
         std::thread::sleep(Duration::from_millis(60 * round));
         run.kill();
-        let committed = committed(dir.path());
+        let committed = committed();
         assert!(committed > before || before == lines.len(), "{committed} after {before}");
         before = committed;
-        let (counts, _) = last_counts(dir.path());
+        let (counts, _) = last_counts(log);
         assert_at_least(&counts, &count(&lines[..committed].join("\n")));
     }
-    let ended = Run::start(dir.path(), &["--until-idle"]).end();
+    let ended = Run::start(log, &["--until-idle"]).end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(committed(dir.path()), lines.len());
-    let (counts, records) = last_counts(dir.path());
+    assert_eq!(committed(), lines.len());
+    let (counts, records) = last_counts(log);
     assert_at_least(&counts, &count(&text));
     // Each kill repeats what was acknowledged and not committed or under way, not all of it.
     assert!(records < 3 * words, "{records} counts of {words} words");

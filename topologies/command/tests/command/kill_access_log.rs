@@ -6,25 +6,22 @@
 //!
 //! A kill counts where it is seen to be one: the page said that a line was acknowledged since the start, and in what the
 //! kill left some line has no output, which every line has before it is acknowledged. `TOPO_KILLS` sets how many there
-//! are, 50 unless it is given.
+//! are, 50 unless it is given; at a broker there are fewer.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
-use topo::embedded::{EmbeddedConfig, EmbeddedLog};
 use topo::ready_made::access_log::Request;
 use topo_core::log::{Consumed, FetchLimit, Log, TopicPartition};
-use topo_core::schedule::TokioScheduler;
 
 use crate::first_attempt;
-use crate::topo::{PATIENCE, Run, command};
+use crate::place::Place;
+use crate::topo::{PATIENCE, Run, command, on};
 use crate::words::seed;
 
 /// Lines of an input: so many that hardly a start comes to their end before it is killed.
@@ -35,6 +32,11 @@ const ACKED: u64 = LINES as u64 / 8;
 fn kills() -> usize {
     let given = env::var("TOPO_KILLS").ok();
     given.map_or(50, |kills| kills.parse().expect("TOPO_KILLS is a number"))
+}
+
+/// Fewer of them: a member that was killed keeps its partitions until its session is over, which takes ten seconds.
+fn kills_at_a_broker() -> usize {
+    (kills() / 16).max(1)
 }
 
 /// Lines of a web server's log, each of another item; one in a hundred cannot be parsed.
@@ -64,9 +66,10 @@ fn number(topic: &str, record: &Consumed) -> usize {
     number.expect("a number")
 }
 
-/// One input, the data directory that it is worked on in, and what was found there so far.
+/// One input, the log that it is worked on in, and what was found there so far.
 struct Pass {
-    dir: tempfile::TempDir,
+    place: Place,
+    input: PathBuf,
     lines: Vec<String>,
     /// How much of `access` was found to be the input.
     gathered: usize,
@@ -78,22 +81,16 @@ struct Pass {
 }
 
 impl Pass {
-    fn begin(random: &mut Xoshiro256PlusPlus) -> Self {
-        let dir = tempfile::tempdir().expect("a directory for temporary files");
+    fn begin(place: Place, random: &mut Xoshiro256PlusPlus) -> Self {
         let lines = lines(random);
-        fs::write(dir.path().join("access.log"), lines.join("\n")).expect("room for a test");
-        Self { dir, lines, gathered: 0, done: vec![false; LINES], looked_at: [0; 2], committed: 0 }
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        let input = place.file("access.log", &lines.join("\n"));
+        Self { place, input, lines, gathered: 0, done: vec![false; LINES], looked_at: [0; 2], committed: 0 }
     }
 
     /// Starts `program` on the input.
     fn start(&self, program: &Program, arguments: &[&str]) -> Run {
-        let input = self.dir.path().join("access.log");
-        let mut command = program.command(&self.data_dir());
-        command.args(["--status", "127.0.0.1:0", "--input"]).arg(input).args(arguments);
+        let mut command = program.command(&self.place.log());
+        command.args(["--status", "127.0.0.1:0", "--input"]).arg(&self.input).args(arguments);
         Run::start_with(&mut command)
     }
 
@@ -103,28 +100,25 @@ impl Pass {
         random.random_range(1..=ACKED.min(remain / 2).max(1))
     }
 
-    /// Looks at what a kill left: at a copy, so that the next start finds it as it is.
+    /// Looks at what a kill left.
     async fn look(&mut self) {
-        let copy = self.dir.path().join("copy");
-        let _ = fs::remove_dir_all(&copy);
-        copy_dir(&self.data_dir(), &copy);
-        let clock = Arc::new(TokioScheduler::current());
-        let log = EmbeddedLog::open(&copy, EmbeddedConfig::default(), clock).expect("it recovers");
-        for record in read(&log, "access", self.gathered as i64).await {
+        let look = self.place.look().await;
+        let log = &*look.log;
+        for record in read(log, "access", self.gathered as i64).await {
             let value = record.value.as_deref().expect("lines are values");
             assert_eq!(record.offset as usize, self.gathered);
             assert_eq!(value, self.lines[self.gathered].as_bytes(), "access is the input, once and in order");
             self.gathered += 1;
         }
         for (topic, looked_at) in ["requests", "access.dead-letter"].into_iter().zip(&mut self.looked_at) {
-            for record in read(&log, topic, *looked_at).await {
+            for record in read(log, topic, *looked_at).await {
                 self.done[number(topic, &record)] = true;
                 *looked_at = record.offset + 1;
             }
         }
         let at = TopicPartition::new("access", 0);
         let committed = log.committed("access-log", &at).await.expect("it is read").unwrap_or(0) as usize;
-        log.close().await.expect("it closes");
+        look.end().await;
         assert!(committed >= self.committed, "{committed} after {}", self.committed);
         self.committed = committed;
         let missing = (0..committed).find(|&line| !self.done[line]);
@@ -150,10 +144,11 @@ impl Pass {
         let missing: Vec<&String> =
             self.lines.iter().zip(&self.done).filter(|(_, done)| !**done).map(|(line, _)| line).collect();
         assert!(missing.is_empty(), "{} lines have no output, such as {}", missing.len(), missing[0]);
+        self.place.end();
     }
 }
 
-async fn read(log: &EmbeddedLog, topic: &str, from: i64) -> Vec<Consumed> {
+async fn read(log: &dyn Log, topic: &str, from: i64) -> Vec<Consumed> {
     let at = TopicPartition::new(topic, 0);
     let mut records = Vec::new();
     // A topic that was not written yet is not there.
@@ -166,19 +161,6 @@ async fn read(log: &EmbeddedLog, topic: &str, from: i64) -> Vec<Consumed> {
         records.extend(fetched.records);
     }
     records
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("room for a test");
-    for entry in fs::read_dir(from).expect("it is there") {
-        let entry = entry.expect("it is listed");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("it has a type").is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("room for a test");
-        }
-    }
 }
 
 /// What is killed.
@@ -210,15 +192,10 @@ impl Program {
         Self::Failing(program.expect("cargo names what it built"))
     }
 
-    fn command(&self, data_dir: &Path) -> Command {
+    fn command(&self, log: &Path) -> Command {
         match self {
-            Self::Command => command(data_dir, &["run", "access-log"]),
-            Self::Failing(program) => {
-                let mut command = Command::new(program);
-                command.env_clear().env("TOPO_DATA_DIR", data_dir).env("TOPO_LISTEN", "off");
-                command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-                command
-            }
+            Self::Command => command(log, &["run", "access-log"]),
+            Self::Failing(program) => on(log, Command::new(program)),
         }
     }
 }
@@ -238,19 +215,22 @@ fn wait_for_acks(run: &Run, lines: u64, fails: bool) -> u64 {
     }
 }
 
-/// Kills `program` until so many kills counted.
-fn kill_again_and_again(program: &Program, kills: usize) {
+/// Kills `program` until so many kills counted; the broker that has the log, where there is one, every other time with it.
+fn kill_again_and_again(program: &Program, place: fn() -> Place, kills: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let fails = matches!(program, Program::Failing(_));
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed());
     let (begun, mut counted, mut all, mut passes, mut acked) = (Instant::now(), 0, 0, 0, 0);
     while counted < kills {
-        let mut pass = Pass::begin(&mut random);
+        let mut pass = Pass::begin(place(), &mut random);
         while counted < kills && !pass.is_done() {
             let target = pass.target(&mut random);
             let run = pass.start(program, &[]);
             acked += wait_for_acks(&run, target, fails);
             run.kill();
+            if all % 2 == 0 {
+                pass.place.replace_broker();
+            }
             runtime.block_on(pass.look());
             all += 1;
             counted += usize::from(!pass.is_done() && (!fails || pass.had_fails_in_flight()));
@@ -269,10 +249,20 @@ fn kill_again_and_again(program: &Program, kills: usize) {
 
 #[test]
 fn the_command_killed_between_acks_loses_no_line_and_gathers_none_twice() {
-    kill_again_and_again(&Program::Command, kills() / 2);
+    kill_again_and_again(&Program::Command, Place::embedded, kills() / 2);
 }
 
 #[test]
 fn a_program_killed_while_replay_is_at_work_loses_no_line_and_gathers_none_twice() {
-    kill_again_and_again(&Program::failing(), kills().div_ceil(2));
+    kill_again_and_again(&Program::failing(), Place::embedded, kills().div_ceil(2));
+}
+
+#[test]
+fn the_command_killed_beside_a_broker_loses_no_line_and_gathers_none_twice() {
+    kill_again_and_again(&Program::Command, Place::served, kills_at_a_broker());
+}
+
+#[test]
+fn a_program_killed_beside_a_broker_while_replay_is_at_work_loses_no_line_and_gathers_none_twice() {
+    kill_again_and_again(&Program::failing(), Place::served, kills_at_a_broker());
 }

@@ -1,6 +1,7 @@
 //! The `topo` binary from outside.
 
 mod first_attempt;
+mod place;
 mod topo;
 mod words;
 

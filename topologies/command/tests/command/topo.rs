@@ -16,8 +16,14 @@ pub(crate) const BROKER_FILE: &str = "broker.address";
 
 /// The command on the log at `place`: a data directory, or a directory that names a broker.
 pub(crate) fn command(place: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_topo"));
-    command.args(arguments).env_clear().env("TOPO_LISTEN", "off");
+    let mut command = on(place, Command::new(env!("CARGO_BIN_EXE_topo")));
+    command.args(arguments);
+    command
+}
+
+/// The same for a program of one's own.
+pub(crate) fn on(place: &Path, mut command: Command) -> Command {
+    command.env_clear().env("TOPO_LISTEN", "off");
     match std::fs::read_to_string(place.join(BROKER_FILE)) {
         Ok(address) => command.env("TOPO_BROKER", address),
         Err(_) => command.env("TOPO_DATA_DIR", place),
