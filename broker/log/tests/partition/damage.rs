@@ -204,7 +204,10 @@ fn every_flipped_bit_is_reported_or_harmless() {
     let times = history.times();
     let kind = |path: &Path| path.extension().unwrap_or_default().to_str().unwrap().to_owned();
     let kinds: BTreeSet<String> = image.0.iter().map(|(path, _)| kind(path)).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["", "index", "log", "snapshot", "timeindex"]);
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["", "index", "log", "snapshot", "timeindex", "txnindex"]
+    );
     for (path, bytes) in &image.0 {
         for (at, mask) in flips(path, bytes) {
             let what = format!("{} byte {at} mask {mask:#x}", path.display());
@@ -254,7 +257,7 @@ fn an_index_that_is_missing_short_or_foreign_is_built_again() {
         .0
         .iter()
         .map(|(path, _)| path)
-        .filter(|path| path.to_string_lossy().ends_with("index"))
+        .filter(|path| path.extension().is_some_and(|kind| kind == "index" || kind == "timeindex"))
         .collect();
     assert_eq!(indexes.len(), 6, "one by offset and one by time in each segment");
     for (number, &index) in indexes.iter().enumerate() {
