@@ -91,6 +91,7 @@ fn all() -> [Messages; 28] {
         messages::<IncrementalAlterConfigsRequest>(),
         messages::<OffsetDeleteRequest>(),
         messages::<DescribeClusterRequest>(),
+        messages::<DescribeProducersRequest>(),
         messages::<DescribeTopicPartitionsRequest>(),
     ]
 }

@@ -101,7 +101,7 @@ pub struct FetchLimit {
     pub max_bytes: usize,
     /// Wait at most so long for a first record; zero returns at once.
     pub max_wait: Duration,
-    /// What is shown of transactions.
+    /// What is shown of transactions. A log that reads everything at one isolation, as a Kafka client does, keeps to its own.
     pub isolation: Isolation,
 }
 
@@ -116,7 +116,8 @@ impl Default for FetchLimit {
 pub struct Offsets {
     /// The first offset still held.
     pub log_start: i64,
-    /// One past the last record that may be read; durable under the setting in force.
+    /// One past the last record that may be read; durable under the setting in force. A log that shows what is committed
+    /// shows nothing from the beginning of an open transaction on.
     pub high_watermark: i64,
     /// One past the last record appended.
     pub log_end: i64,

@@ -6,8 +6,8 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 
-use clap::Args;
-use topo_core::log::{FetchLimit, Fetched, Log, LogError, TopicPartition};
+use clap::{Args, ValueEnum};
+use topo_core::log::{FetchLimit, Fetched, Isolation, Log, LogError, TopicPartition};
 
 use crate::failure::Failure;
 use crate::follow;
@@ -57,8 +57,20 @@ pub(crate) struct Consume {
     /// shares the partitions with its other members
     #[arg(short, long, conflicts_with = "partition")]
     group: Option<String>,
+    /// What is shown of transactions: read_committed, nothing that was aborted and nothing behind the beginning of one that is
+    /// open, or read_uncommitted, everything
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Level::ReadCommitted)]
+    isolation: Level,
     #[command(flatten)]
     place: Place,
+}
+
+/// What is shown of transactions, by Kafka's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Level {
+    ReadCommitted,
+    ReadUncommitted,
 }
 
 impl Consume {
@@ -67,7 +79,7 @@ impl Consume {
     /// # Errors
     /// Those of the log and of standard output.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open_at(self.isolation()).await?;
         let ended = self.print_from(&opened).await;
         opened.close(ended).await
     }
@@ -93,6 +105,14 @@ impl Consume {
 
     fn start(&self) -> Option<StartAt> {
         if self.from_beginning { Some(StartAt::Start) } else { self.offset }
+    }
+
+    /// What is shown of transactions.
+    pub(crate) fn isolation(&self) -> Isolation {
+        match self.isolation {
+            Level::ReadCommitted => Isolation::ReadCommitted,
+            Level::ReadUncommitted => Isolation::ReadUncommitted,
+        }
     }
 
     /// How records are printed.
@@ -154,9 +174,9 @@ impl Consume {
         progress: &mut Progress,
     ) -> Result<(u64, i64), Failure> {
         let (mut printed, mut place) = (0, offsets.start);
-        let mut fetched = fetch(log, at, offsets.start, offsets.end).await?;
+        let mut fetched = self.fetch(log, at, offsets.start, offsets.end).await?;
         while let Some(records) = fetched.take() {
-            let next = fetch(log, at, records.next_offset, offsets.end);
+            let next = self.fetch(log, at, records.next_offset, offsets.end);
             let print = async { self.print(at, &records, offsets.end, most - printed, out) };
             let (next, now) = tokio::join!(next, print);
             let (count, behind) = now.map_err(Failure::Output)?;
@@ -169,6 +189,21 @@ impl Consume {
             fetched = next?.filter(|next| next.next_offset > records.next_offset);
         }
         Ok((printed, place))
+    }
+
+    /// The records from `offset` on; `None` where `offset` has come to `end`.
+    async fn fetch(
+        &self,
+        log: &dyn Log,
+        at: &TopicPartition,
+        offset: i64,
+        end: i64,
+    ) -> Result<Option<Fetched>, LogError> {
+        if offset >= end {
+            return Ok(None);
+        }
+        let limit = FetchLimit { isolation: self.isolation(), ..FetchLimit::default() };
+        log.fetch(at, offset, limit).await.map(Some)
     }
 
     /// Prints; returns how many records, and the offset behind the last one.
@@ -192,19 +227,6 @@ impl Consume {
         }
         Ok((printed, behind))
     }
-}
-
-/// The records from `offset` on; `None` where `offset` has come to `end`.
-async fn fetch(
-    log: &dyn Log,
-    at: &TopicPartition,
-    offset: i64,
-    end: i64,
-) -> Result<Option<Fetched>, LogError> {
-    if offset >= end {
-        return Ok(None);
-    }
-    log.fetch(at, offset, FetchLimit::default()).await.map(Some)
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub(super) fn unwritten(error: BrokerError) -> LogError {
         BrokerError::UnknownPartition(of) => LogError::UnknownPartition(here(of)),
         BrokerError::TopicExists(topic) => LogError::TopicExists(topic),
         BrokerError::OffsetOutOfRange { at, asked, held } => {
-            LogError::OffsetOutOfRange { at: here(at), asked, held: offsets(held) }
+            let held = offsets(held, topo_broker::Isolation::ReadUncommitted);
+            LogError::OffsetOutOfRange { at: here(at), asked, held }
         }
         BrokerError::Closed => LogError::Closed,
         BrokerError::InvalidTopicName(_)
@@ -49,9 +50,10 @@ pub(super) fn here(of: topo_broker::TopicPartition) -> TopicPartition {
     TopicPartition::new(of.topic, of.partition)
 }
 
-pub(super) fn offsets(held: topo_broker::Offsets) -> Offsets {
-    let topo_broker::Offsets { log_start, high_watermark, log_end, .. } = held;
-    Offsets { log_start, high_watermark, log_end }
+/// Offsets as a reader of an isolation sees them.
+pub(super) fn offsets(held: topo_broker::Offsets, isolation: topo_broker::Isolation) -> Offsets {
+    let high_watermark = held.readable_end(isolation);
+    Offsets { log_start: held.log_start, high_watermark, log_end: held.log_end }
 }
 
 /// An isolation in the broker's words.
