@@ -62,7 +62,7 @@ fn messages<T: Message + Default>() -> Messages {
     }
 }
 
-fn all() -> [Messages; 28] {
+fn all() -> [Messages; 29] {
     [
         messages::<ProduceRequest>(),
         messages::<FetchRequest>(),

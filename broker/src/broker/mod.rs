@@ -11,6 +11,8 @@ mod queries;
 #[cfg(test)]
 mod tests;
 mod topics;
+#[cfg(test)]
+mod transaction_tests;
 
 pub use append::Appending;
 pub use queries::{EpochEnd, OffsetSpec};

@@ -256,3 +256,44 @@ async fn records_are_found_by_their_timestamps() {
     let none = TopicPartition::new("none", 0);
     assert!(matches!(log.offset_for_time(&none, 0).await, Err(LogError::UnknownTopic(_))));
 }
+
+#[tokio::test]
+async fn nothing_that_was_aborted_is_read_and_nothing_behind_an_open_transaction() {
+    use topo_broker::{EndTransactionMarker, TransactionResult};
+    use topo_protocol::BatchProducer;
+
+    let (log, _dir) = log(EmbeddedConfig::default(), &[]).await;
+    let begin = async |id, base_sequence, value: &str| {
+        let mut builder = BatchBuilder::new(1 << 10);
+        let record = NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() };
+        assert_eq!(builder.append(&record), Ok(Room::Taken));
+        let producer = BatchProducer { id, epoch: 0, base_sequence, is_transactional: true };
+        let batch = builder.finish_as(Compression::None, &producer).unwrap();
+        let appending = log.broker().start_append_in_transaction(&there(&lines(0)), vec![batch], 0).unwrap();
+        appending.durable().await.unwrap();
+    };
+    let end = async |producer_id, result| {
+        let marker = EndTransactionMarker { producer_id, producer_epoch: 0, coordinator_epoch: 0, result };
+        log.broker().append_marker(&there(&lines(0)), &marker, 0).unwrap().durable().await.unwrap();
+    };
+    let read = async |isolation| {
+        let limit = FetchLimit { isolation, ..FetchLimit::default() };
+        let fetched = log.fetch(&lines(0), 0, limit).await.unwrap();
+        let text = |record: Consumed| String::from_utf8(record.value.unwrap().into()).unwrap();
+        let values: Vec<String> = fetched.records.into_iter().map(text).collect();
+        (values, fetched.next_offset, fetched.high_watermark)
+    };
+    begin(1, 0, "aborted").await;
+    log.append(&lines(0), numbered(0..1)).await.unwrap();
+    begin(2, 0, "committed").await;
+    assert_eq!(read(Isolation::ReadCommitted).await, (vec![], 0, 0));
+    assert_eq!(log.offsets(&lines(0)).await.unwrap().high_watermark, 0);
+    let all = ["aborted", "line 0", "committed"].map(str::to_owned).to_vec();
+    assert_eq!(read(Isolation::ReadUncommitted).await, (all.clone(), 3, 3));
+    end(1, TransactionResult::Abort).await;
+    end(2, TransactionResult::Commit).await;
+    assert_eq!(read(Isolation::ReadCommitted).await, (all[1..].to_vec(), 5, 5));
+    assert_eq!(read(Isolation::ReadUncommitted).await, (all, 5, 5));
+    assert_eq!(log.offsets(&lines(0)).await.unwrap().high_watermark, 5);
+    log.close().await.unwrap();
+}
