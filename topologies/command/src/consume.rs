@@ -182,7 +182,9 @@ impl Consume {
             let (count, behind) = now.map_err(Failure::Output)?;
             printed += count;
             progress.add(count);
-            place = behind.unwrap_or(place);
+            // Behind the last record there may be what is shown to nobody: markers, and what was aborted.
+            let all = records.next_offset.min(offsets.end);
+            place = if printed < most { all } else { behind.unwrap_or(place) };
             if printed == most {
                 break;
             }
@@ -278,6 +280,18 @@ mod tests {
             assert_eq!(consume(&log, arguments).await.unwrap(), "0/0\n0/1\n0/2\n2/0\n2/1\n");
         }
         assert_eq!(consume(&log, &["-o", "end"]).await.unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_committed_is_read_unless_something_else_is_asked_for() {
+        let isolation = |arguments: &[&str]| {
+            let line = Line::try_parse_from(["consume", "t"].iter().chain(arguments));
+            line.map(|line| line.consume.isolation()).map_err(|error| error.to_string())
+        };
+        assert_eq!(isolation(&[]), Ok(Isolation::ReadCommitted));
+        assert_eq!(isolation(&["--isolation", "read_committed"]), Ok(Isolation::ReadCommitted));
+        assert_eq!(isolation(&["--isolation", "read_uncommitted"]), Ok(Isolation::ReadUncommitted));
+        assert!(isolation(&["--isolation", "none"]).unwrap_err().contains("read_committed"));
     }
 
     #[tokio::test]
