@@ -304,7 +304,9 @@ impl Producers {
 
     /// Makes room for a quarter of the producers at once, so that it is seldom done.
     fn forget_oldest(&mut self) {
-        let mut offsets: Vec<i64> = self.by_id.values().map(|producer| producer.next_offset).collect();
+        // Of those that may be forgotten there are more: not so many transactions are open.
+        let idle = self.by_id.values().filter(|producer| producer.open.is_none());
+        let mut offsets: Vec<i64> = idle.map(|producer| producer.next_offset).collect();
         let (_, limit, _) = offsets.select_nth_unstable(MAX_PRODUCERS / 4);
         let limit = *limit;
         self.by_id.retain(|_, producer| producer.next_offset > limit || producer.open.is_some());

@@ -87,3 +87,25 @@ fn those_that_are_old_or_too_many_are_forgotten() {
     producers.expire(100_000, Duration::from_millis(10));
     assert_eq!(producers.by_id.len(), 10);
 }
+
+#[test]
+fn whoever_has_a_transaction_open_is_not_forgotten_and_there_are_not_too_many() {
+    let in_transaction = |id| BatchHeader {
+        attributes: Attributes::default().with_transactional(true),
+        ..header(id, 0, 0, id)
+    };
+    let mut producers = Producers::default();
+    let open = MAX_OPEN as i64;
+    for id in 0..open {
+        assert_eq!(producers.check(&in_transaction(id), None), Ok(None));
+        producers.note(&in_transaction(id), None);
+    }
+    let refused = ProducerError::TooManyTransactions { producer_id: open };
+    assert_eq!(producers.check(&in_transaction(open), None), Err(refused));
+    for id in open..200_000 {
+        producers.note(&header(id, 0, 0, id), None);
+        assert!(producers.by_id.len() <= MAX_PRODUCERS);
+    }
+    producers.expire(1 << 40, Duration::from_millis(1));
+    assert_eq!((producers.by_id.len(), producers.first_unstable(i64::MAX)), (MAX_OPEN, Some(0)));
+}
