@@ -66,7 +66,7 @@ fn messages<T: Message + Default>() -> Messages {
     }
 }
 
-fn all() -> [Messages; 28] {
+fn all() -> [Messages; 29] {
     [
         messages::<ProduceRequest>(),
         messages::<FetchRequest>(),
@@ -95,6 +95,7 @@ fn all() -> [Messages; 28] {
         messages::<IncrementalAlterConfigsRequest>(),
         messages::<OffsetDeleteRequest>(),
         messages::<DescribeClusterRequest>(),
+        messages::<DescribeProducersRequest>(),
         messages::<DescribeTopicPartitionsRequest>(),
     ]
 }

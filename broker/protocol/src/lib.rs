@@ -11,8 +11,8 @@ mod partitioner;
 mod varint;
 
 pub use batch::{
-    Attributes, BatchBuilder, BatchError, BatchHeader, Compression, DecodedRecord, HEADER_BYTES, NewHeader,
-    NewRecord, RecordHeader, Records, Room, TimestampType, check, place, recompress, records,
-    stamp_append_time,
+    Attributes, BatchBuilder, BatchError, BatchHeader, BatchProducer, Compression, DecodedRecord,
+    EndTransactionMarker, HEADER_BYTES, NewHeader, NewRecord, RecordHeader, Records, Room, TimestampType,
+    TransactionResult, check, place, recompress, records, stamp_append_time,
 };
 pub use partitioner::partition_for_key;

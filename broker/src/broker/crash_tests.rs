@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use topo_log::AbortedTransaction;
 use topo_log::storage::{Fault, SimulatedDisk};
-use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, records};
+use topo_protocol::{
+    BatchBuilder, BatchHeader, BatchProducer, Compression, EndTransactionMarker, NewRecord, Room,
+    TransactionResult, records,
+};
 
 use super::*;
+use crate::offsets::TransactionalProducer;
+use crate::partition::Isolation;
 
 /// What a user can see of the topic `a` and of the group `g`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +29,13 @@ enum Step {
     Create,
     Append(u32, &'static str),
     Commit(i64),
+    /// Appends to `a-0` in a transaction, with a sequence number.
+    AppendInTransaction(i32, &'static str),
+    /// Ends the transaction in `a-0`, which holds that value.
+    End(TransactionResult, &'static str),
+    CommitInTransaction(i64),
+    /// Ends the transaction that commits an offset.
+    EndCommit(TransactionResult, i64),
     Grow(u32),
     /// Sets `segment.ms`.
     Alter(&'static str),
@@ -39,6 +52,14 @@ const STEPS: &[Step] = &[
     Step::Append(1, "two"),
     Step::Commit(1),
     Step::Append(0, "three"),
+    Step::AppendInTransaction(0, "in a transaction"),
+    Step::CommitInTransaction(5),
+    Step::End(TransactionResult::Commit, "in a transaction"),
+    Step::EndCommit(TransactionResult::Commit, 5),
+    Step::AppendInTransaction(1, "aborted"),
+    Step::CommitInTransaction(9),
+    Step::End(TransactionResult::Abort, "aborted"),
+    Step::EndCommit(TransactionResult::Abort, 9),
     Step::Alter("5"),
     Step::Grow(3),
     Step::Append(2, "grown"),
@@ -69,6 +90,25 @@ impl Step {
                 broker.delete_records(&TopicPartition::new("a", 0), Some(before)).await.map(drop)
             }
             Self::Forget => broker.delete_committed("g", None).await.map(drop),
+            Self::AppendInTransaction(base_sequence, value) => {
+                let mut builder = BatchBuilder::new(1 << 10);
+                let record = NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() };
+                assert_eq!(builder.append(&record)?, Room::Taken);
+                let producer =
+                    BatchProducer { id: PRODUCER, epoch: 0, base_sequence, is_transactional: true };
+                let batch = builder.finish_as(Compression::None, &producer)?;
+                let to = TopicPartition::new("a", 0);
+                broker.start_append_in_transaction(&to, vec![batch], 0)?.durable().await.map(drop)
+            }
+            Self::End(result, _) => end(broker, TopicPartition::new("a", 0), result).await,
+            Self::EndCommit(result, _) => end(broker, TopicPartition::new(OFFSETS_TOPIC, 0), result).await,
+            Self::CommitInTransaction(offset) => {
+                broker.offsets_log().await?;
+                let producer = TransactionalProducer { id: PRODUCER, epoch: 0 };
+                let offsets = [(TopicPartition::new("a", 0), to(offset))];
+                let written = broker.write_commit_in_transaction(producer, "g", &offsets)?;
+                written.durable().await.map(drop)
+            }
             Self::Append(partition, value) => {
                 let mut builder = BatchBuilder::new(1 << 10);
                 let record = NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() };
@@ -76,15 +116,7 @@ impl Step {
                 let batch = builder.finish(Compression::None)?;
                 broker.append(&TopicPartition::new("a", partition), vec![batch]).await.map(drop)
             }
-            Self::Commit(offset) => {
-                let to = CommittedOffset {
-                    offset,
-                    leader_epoch: 0,
-                    metadata: String::new(),
-                    commit_timestamp_ms: 0,
-                };
-                broker.commit("g", &[(TopicPartition::new("a", 0), to)]).await
-            }
+            Self::Commit(offset) => broker.commit("g", &[(TopicPartition::new("a", 0), to(offset))]).await,
         }
     }
 
@@ -95,7 +127,12 @@ impl Step {
             (Self::Append(partition, value), Some(values)) => {
                 values[partition as usize].push(value.to_owned())
             }
-            (Self::Commit(offset), _) => seen.committed = Some(offset),
+            (Self::End(TransactionResult::Commit, value), Some(values)) => values[0].push(value.to_owned()),
+            (Self::Commit(offset) | Self::EndCommit(TransactionResult::Commit, offset), _) => {
+                seen.committed = Some(offset);
+            }
+            (Self::AppendInTransaction(..) | Self::CommitInTransaction(_), _) => {}
+            (Self::End(..) | Self::EndCommit(..), _) => {}
             (Self::Grow(partitions), Some(values)) => values.resize(partitions as usize, Vec::new()),
             (Self::Alter(value), _) => {
                 seen.config.insert("segment.ms".to_owned(), value.to_owned());
@@ -111,19 +148,41 @@ impl Step {
     }
 }
 
+/// Whose transactions they are.
+const PRODUCER: i64 = 7;
+
+async fn end(broker: &Broker, of: TopicPartition, result: TransactionResult) -> Result<(), BrokerError> {
+    let marker =
+        EndTransactionMarker { producer_id: PRODUCER, producer_epoch: 0, coordinator_epoch: 0, result };
+    broker.append_marker(&of, &marker, 0)?.durable().await.map(drop)
+}
+
+fn to(offset: i64) -> CommittedOffset {
+    CommittedOffset { offset, leader_epoch: 0, metadata: String::new(), commit_timestamp_ms: 0 }
+}
+
+/// What who reads what is committed sees.
 async fn see(broker: &Broker) -> Seen {
     let a = |partition| TopicPartition::new("a", partition);
     let committed = broker.committed("g", &a(0)).unwrap().map(|committed| committed.offset);
     let Ok(topic) = broker.topic("a") else { return Seen { committed, ..Seen::default() } };
     let mut partitions = Vec::new();
     for partition in 0..topic.partition_count() {
-        let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+        let isolation = Isolation::ReadCommitted;
+        let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation };
         let start = broker.offsets(&a(partition)).unwrap().log_start;
-        let mut batches = broker.fetch(&a(partition), start, limit).await.unwrap().batches;
+        let Fetched { mut batches, aborted, .. } = broker.fetch(&a(partition), start, limit).await.unwrap();
         let mut values = Vec::new();
         while !batches.is_empty() {
-            let bytes = BatchHeader::parse(&batches).unwrap().total_bytes();
-            let records = records(batches.split_to(bytes), 1 << 20).unwrap();
+            let header = BatchHeader::parse(&batches).unwrap();
+            let batch = batches.split_to(header.total_bytes());
+            let is_in =
+                |a: &AbortedTransaction| (a.first_offset..a.last_offset).contains(&header.base_offset);
+            let is_aborted = header.attributes.is_transactional() && aborted.iter().any(is_in);
+            if header.attributes.is_control() || is_aborted {
+                continue;
+            }
+            let records = records(batch, 1 << 20).unwrap();
             values.extend(records.map(|r| String::from_utf8(r.unwrap().value.unwrap().into()).unwrap()));
         }
         partitions.push(values);

@@ -16,6 +16,7 @@ pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_producers;
 pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
@@ -46,7 +47,7 @@ use self::code::code;
 use crate::broker::Broker;
 use crate::clock::wall_ms;
 use crate::error::BrokerError;
-use crate::partition::Partition;
+use crate::partition::{Isolation, Partition};
 use crate::server::{Call, Order, Reply};
 use crate::topic::TopicPartition;
 
@@ -91,6 +92,12 @@ fn partition(
         ..=LEADER_EPOCH => Ok(partition),
         _ => Err(ResponseError::UnknownLeaderEpoch),
     }
+}
+
+/// What a client wants to see of transactions.
+fn isolation(level: i8) -> Isolation {
+    const READ_COMMITTED: i8 = 1;
+    if level == READ_COMMITTED { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
 
 /// A partition's name; `None` for a number that none has.

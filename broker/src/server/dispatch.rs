@@ -44,6 +44,7 @@ pub(crate) static APIS: &[Api] = &[
     api::<handlers::create_partitions::CreatePartitions>(),
     api::<handlers::incremental_alter_configs::IncrementalAlterConfigs>(),
     api::<handlers::describe_cluster::DescribeCluster>(),
+    api::<handlers::describe_producers::DescribeProducers>(),
     api::<handlers::describe_topic_partitions::DescribeTopicPartitions>(),
 ];
 

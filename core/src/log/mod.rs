@@ -78,24 +78,36 @@ pub struct Consumed {
 pub struct Fetched {
     /// The records from the asked-for offset on, in order; empty where there are none yet.
     pub records: Vec<Consumed>,
-    /// Where the next fetch goes on.
+    /// Where the next fetch goes on: behind what was left out for the reader's isolation, as well.
     pub next_offset: i64,
-    /// One past the last record that may be read.
+    /// One past the last record that may be read: by whoever reads what is committed, none of a transaction that is open.
     pub high_watermark: i64,
 }
 
-/// How much a fetch may return and how long it may wait for the first record.
+/// What a reader is shown of transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Isolation {
+    /// What was committed, and what belongs to no transaction; nothing behind the beginning of a transaction that is open.
+    #[default]
+    ReadCommitted,
+    /// Everything, also what is or will be aborted.
+    ReadUncommitted,
+}
+
+/// How much a fetch may return, what of it, and how long it may wait for the first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimit {
     /// Stop after about this many bytes; the first batch is returned whole even where it is larger.
     pub max_bytes: usize,
     /// Wait at most so long for a first record; zero returns at once.
     pub max_wait: Duration,
+    /// What is shown of transactions. A log that reads everything at one isolation, as a Kafka client does, keeps to its own.
+    pub isolation: Isolation,
 }
 
 impl Default for FetchLimit {
     fn default() -> Self {
-        Self { max_bytes: 1 << 20, max_wait: Duration::ZERO }
+        Self { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadCommitted }
     }
 }
 
@@ -104,7 +116,8 @@ impl Default for FetchLimit {
 pub struct Offsets {
     /// The first offset still held.
     pub log_start: i64,
-    /// One past the last record that may be read; durable under the setting in force.
+    /// One past the last record that may be read; durable under the setting in force. A log that shows what is committed
+    /// shows nothing from the beginning of an open transaction on.
     pub high_watermark: i64,
     /// One past the last record appended.
     pub log_end: i64,

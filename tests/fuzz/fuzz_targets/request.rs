@@ -70,6 +70,7 @@ decoders!(
     IncrementalAlterConfigsRequest,
     OffsetDeleteRequest,
     DescribeClusterRequest,
+    DescribeProducersRequest,
     DescribeTopicPartitionsRequest,
 );
 

@@ -72,6 +72,7 @@ async fn every_api_answers_in_every_version_and_damaged_requests_harm_nobody() {
         OffsetDeleteRequest,
         DescribeClusterRequest,
         DescribeTopicPartitionsRequest,
+        DescribeProducersRequest,
     );
     let apis = served.client().await.ask(0, &ApiVersionsRequest::default()).await.api_keys;
     let advertised: BTreeSet<i16> = apis.iter().map(|api| api.api_key).collect();

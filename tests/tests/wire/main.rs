@@ -9,6 +9,7 @@ mod limits;
 mod records;
 mod refusal;
 mod requests;
+mod transactions;
 
 use std::net::SocketAddr;
 

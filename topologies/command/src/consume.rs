@@ -6,8 +6,8 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 
-use clap::Args;
-use topo_core::log::{FetchLimit, Fetched, Log, LogError, TopicPartition};
+use clap::{Args, ValueEnum};
+use topo_core::log::{FetchLimit, Fetched, Isolation, Log, LogError, TopicPartition};
 
 use crate::failure::Failure;
 use crate::follow;
@@ -57,8 +57,20 @@ pub(crate) struct Consume {
     /// shares the partitions with its other members
     #[arg(short, long, conflicts_with = "partition")]
     group: Option<String>,
+    /// What is shown of transactions: read_committed, nothing that was aborted and nothing behind the beginning of one that is
+    /// open, or read_uncommitted, everything
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Level::ReadCommitted)]
+    isolation: Level,
     #[command(flatten)]
     place: Place,
+}
+
+/// What is shown of transactions, by Kafka's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Level {
+    ReadCommitted,
+    ReadUncommitted,
 }
 
 impl Consume {
@@ -67,7 +79,7 @@ impl Consume {
     /// # Errors
     /// Those of the log and of standard output.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open_at(self.isolation()).await?;
         let ended = self.print_from(&opened).await;
         opened.close(ended).await
     }
@@ -93,6 +105,14 @@ impl Consume {
 
     fn start(&self) -> Option<StartAt> {
         if self.from_beginning { Some(StartAt::Start) } else { self.offset }
+    }
+
+    /// What is shown of transactions.
+    pub(crate) fn isolation(&self) -> Isolation {
+        match self.isolation {
+            Level::ReadCommitted => Isolation::ReadCommitted,
+            Level::ReadUncommitted => Isolation::ReadUncommitted,
+        }
     }
 
     /// How records are printed.
@@ -154,21 +174,38 @@ impl Consume {
         progress: &mut Progress,
     ) -> Result<(u64, i64), Failure> {
         let (mut printed, mut place) = (0, offsets.start);
-        let mut fetched = fetch(log, at, offsets.start, offsets.end).await?;
+        let mut fetched = self.fetch(log, at, offsets.start, offsets.end).await?;
         while let Some(records) = fetched.take() {
-            let next = fetch(log, at, records.next_offset, offsets.end);
+            let next = self.fetch(log, at, records.next_offset, offsets.end);
             let print = async { self.print(at, &records, offsets.end, most - printed, out) };
             let (next, now) = tokio::join!(next, print);
             let (count, behind) = now.map_err(Failure::Output)?;
             printed += count;
             progress.add(count);
-            place = behind.unwrap_or(place);
+            // Behind the last record there may be what is shown to nobody: markers, and what was aborted.
+            let all = records.next_offset.min(offsets.end);
+            place = if printed < most { all } else { behind.unwrap_or(place) };
             if printed == most {
                 break;
             }
             fetched = next?.filter(|next| next.next_offset > records.next_offset);
         }
         Ok((printed, place))
+    }
+
+    /// The records from `offset` on; `None` where `offset` has come to `end`.
+    async fn fetch(
+        &self,
+        log: &dyn Log,
+        at: &TopicPartition,
+        offset: i64,
+        end: i64,
+    ) -> Result<Option<Fetched>, LogError> {
+        if offset >= end {
+            return Ok(None);
+        }
+        let limit = FetchLimit { isolation: self.isolation(), ..FetchLimit::default() };
+        log.fetch(at, offset, limit).await.map(Some)
     }
 
     /// Prints; returns how many records, and the offset behind the last one.
@@ -192,19 +229,6 @@ impl Consume {
         }
         Ok((printed, behind))
     }
-}
-
-/// The records from `offset` on; `None` where `offset` has come to `end`.
-async fn fetch(
-    log: &dyn Log,
-    at: &TopicPartition,
-    offset: i64,
-    end: i64,
-) -> Result<Option<Fetched>, LogError> {
-    if offset >= end {
-        return Ok(None);
-    }
-    log.fetch(at, offset, FetchLimit::default()).await.map(Some)
 }
 
 #[cfg(test)]
@@ -256,6 +280,18 @@ mod tests {
             assert_eq!(consume(&log, arguments).await.unwrap(), "0/0\n0/1\n0/2\n2/0\n2/1\n");
         }
         assert_eq!(consume(&log, &["-o", "end"]).await.unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_committed_is_read_unless_something_else_is_asked_for() {
+        let isolation = |arguments: &[&str]| {
+            let line = Line::try_parse_from(["consume", "t"].iter().chain(arguments));
+            line.map(|line| line.consume.isolation()).map_err(|error| error.to_string())
+        };
+        assert_eq!(isolation(&[]), Ok(Isolation::ReadCommitted));
+        assert_eq!(isolation(&["--isolation", "read_committed"]), Ok(Isolation::ReadCommitted));
+        assert_eq!(isolation(&["--isolation", "read_uncommitted"]), Ok(Isolation::ReadUncommitted));
+        assert!(isolation(&["--isolation", "none"]).unwrap_err().contains("read_committed"));
     }
 
     #[tokio::test]

@@ -19,7 +19,8 @@ use crate::failure::Failure;
 use crate::format::Printing;
 
 /// How much is fetched of a partition at once, and how long one fetch waits.
-const FETCH: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::from_millis(500) };
+const FETCH_BYTES: usize = 1 << 20;
+const FETCH_WAIT: Duration = Duration::from_millis(500);
 /// How long a member waits for records before it looks whether the end is reached by the others.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -36,8 +37,9 @@ pub(crate) async fn partitions(
     let mut signals = Signals::listen().map_err(Failure::System)?;
     let (sender, mut batches) = mpsc::channel(begin.len().max(1));
     let mut readers = JoinSet::new();
+    let limit = FetchLimit { max_bytes: FETCH_BYTES, max_wait: FETCH_WAIT, isolation: asked.isolation() };
     for (at, offsets) in begin {
-        readers.spawn(read(Arc::clone(log), at, offsets.start, sender.clone()));
+        readers.spawn(read(Arc::clone(log), at, offsets.start, limit, sender.clone()));
     }
     let printing = asked.printing();
     let mut left = asked.max_records.unwrap_or(u64::MAX);
@@ -66,10 +68,11 @@ async fn read(
     log: Arc<dyn Log>,
     at: TopicPartition,
     mut offset: i64,
+    limit: FetchLimit,
     batches: mpsc::Sender<Result<Batch, LogError>>,
 ) {
     loop {
-        let fetched = log.fetch(&at, offset, FETCH).await;
+        let fetched = log.fetch(&at, offset, limit).await;
         let batch = match fetched {
             Ok(fetched) => {
                 offset = fetched.next_offset;

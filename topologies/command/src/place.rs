@@ -10,7 +10,7 @@ use clap::Args;
 use topo::embedded::{EmbeddedConfig, EmbeddedLog};
 use topo_connectors::Brokers;
 use topo_connectors::kafka::{KafkaConfig, KafkaLog};
-use topo_core::log::{Log, LogError};
+use topo_core::log::{Isolation, Log, LogError};
 use topo_core::schedule::TokioScheduler;
 
 use crate::data_dir;
@@ -71,7 +71,15 @@ impl Place {
     /// [`Failure::NoDataDir`] or [`Failure::NoLog`]; [`Failure::DataDir`] where it is in use or damaged;
     /// [`Failure::Log`] where the broker does not answer.
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
-        self.open_as(false).await
+        self.open_as(false, Isolation::ReadCommitted).await
+    }
+
+    /// Opens the log to read it at an isolation.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) async fn open_at(&self, isolation: Isolation) -> Result<Opened, Failure> {
+        self.open_as(false, isolation).await
     }
 
     /// Opens the log, and begins a data directory where there is neither that nor a broker.
@@ -79,15 +87,15 @@ impl Place {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) async fn create(&self) -> Result<Opened, Failure> {
-        self.open_as(true).await
+        self.open_as(true, Isolation::ReadCommitted).await
     }
 
-    async fn open_as(&self, create: bool) -> Result<Opened, Failure> {
+    async fn open_as(&self, create: bool, isolation: Isolation) -> Result<Opened, Failure> {
         match self.asked(|name| env::var(name).ok())? {
-            Asked::Broker(brokers) => Ok(Opened::new(Kind::Kafka(connect(&brokers).await?))),
-            Asked::DataDir(dir) if create || dir.is_dir() => open_dir(&dir),
+            Asked::Broker(brokers) => Ok(Opened::new(Kind::Kafka(connect(&brokers, isolation).await?))),
+            Asked::DataDir(dir) if create || dir.is_dir() => open_dir(&dir, isolation),
             Asked::DataDir(dir) => Err(Failure::NoDataDir(dir)),
-            Asked::Nothing => open_default(create).await,
+            Asked::Nothing => open_default(create, isolation).await,
         }
     }
 
@@ -112,10 +120,10 @@ impl Place {
 }
 
 /// The broker on this machine if there is one, else the directory where `topo run` keeps its log.
-async fn open_default(create: bool) -> Result<Opened, Failure> {
+async fn open_default(create: bool, isolation: Isolation) -> Result<Opened, Failure> {
     let brokers = Brokers::local();
     // Where standard error is closed, the verb does its work all the same.
-    match connect(&brokers).await {
+    match connect(&brokers, isolation).await {
         Ok(log) => {
             let _ = writeln!(io::stderr(), "using the broker at {brokers}");
             return Ok(Opened::new(Kind::Kafka(log)));
@@ -127,18 +135,19 @@ async fn open_default(create: bool) -> Result<Opened, Failure> {
     if !create && !dir.is_dir() {
         return Err(Failure::NoLog { brokers, dir: dir.into() });
     }
-    let opened = open_dir(dir)?;
+    let opened = open_dir(dir, isolation)?;
     let _ = writeln!(io::stderr(), "no broker answers at {brokers}: using data directory {}", dir.display());
     Ok(opened)
 }
 
-async fn connect(brokers: &Brokers) -> Result<KafkaLog, LogError> {
-    KafkaLog::connect(brokers, KafkaConfig { append_timeout: APPEND_TIMEOUT, ..KafkaConfig::default() }).await
+async fn connect(brokers: &Brokers, isolation: Isolation) -> Result<KafkaLog, LogError> {
+    let config = KafkaConfig { append_timeout: APPEND_TIMEOUT, isolation, ..KafkaConfig::default() };
+    KafkaLog::connect(brokers, config).await
 }
 
-fn open_dir(dir: &Path) -> Result<Opened, Failure> {
+fn open_dir(dir: &Path, isolation: Isolation) -> Result<Opened, Failure> {
     let clock = Arc::new(TokioScheduler::current());
-    let embedded = EmbeddedLog::open(dir, EmbeddedConfig::default(), clock)?;
+    let embedded = EmbeddedLog::open(dir, EmbeddedConfig { isolation, ..EmbeddedConfig::default() }, clock)?;
     tracing::debug!(data_dir = %dir.display(), "the data directory is open");
     Ok(Opened::new(Kind::Embedded(Box::new(embedded))))
 }

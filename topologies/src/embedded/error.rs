@@ -1,7 +1,7 @@
 //! The broker's errors and offsets in the words of [`Log`](topo_core::log::Log).
 
 use topo_broker::BrokerError;
-use topo_core::log::{LogError, Offsets, TopicPartition};
+use topo_core::log::{Isolation, LogError, Offsets, TopicPartition};
 
 /// What a call that reads failed with: a batch that is none was damaged in the log.
 pub(super) fn unread(error: BrokerError) -> LogError {
@@ -18,7 +18,8 @@ pub(super) fn unwritten(error: BrokerError) -> LogError {
         BrokerError::UnknownPartition(of) => LogError::UnknownPartition(here(of)),
         BrokerError::TopicExists(topic) => LogError::TopicExists(topic),
         BrokerError::OffsetOutOfRange { at, asked, held } => {
-            LogError::OffsetOutOfRange { at: here(at), asked, held: offsets(held) }
+            let held = offsets(held, topo_broker::Isolation::ReadUncommitted);
+            LogError::OffsetOutOfRange { at: here(at), asked, held }
         }
         BrokerError::Closed => LogError::Closed,
         BrokerError::InvalidTopicName(_)
@@ -32,6 +33,7 @@ pub(super) fn unwritten(error: BrokerError) -> LogError {
         | BrokerError::BatchTooLarge { .. }
         | BrokerError::InvalidBatch(_)
         | BrokerError::UnacceptableBatch(_)
+        | BrokerError::InvalidTransaction(_)
         | BrokerError::Producer { .. } => LogError::Invalid(error.to_string()),
         BrokerError::Corrupt(sentence) => LogError::Corrupt(sentence),
         error => LogError::Storage(error.to_string()),
@@ -48,7 +50,16 @@ pub(super) fn here(of: topo_broker::TopicPartition) -> TopicPartition {
     TopicPartition::new(of.topic, of.partition)
 }
 
-pub(super) fn offsets(held: topo_broker::Offsets) -> Offsets {
-    let topo_broker::Offsets { log_start, high_watermark, log_end } = held;
-    Offsets { log_start, high_watermark, log_end }
+/// Offsets as a reader of an isolation sees them.
+pub(super) fn offsets(held: topo_broker::Offsets, isolation: topo_broker::Isolation) -> Offsets {
+    let high_watermark = held.readable_end(isolation);
+    Offsets { log_start: held.log_start, high_watermark, log_end: held.log_end }
+}
+
+/// An isolation in the broker's words.
+pub(super) fn isolation_there(isolation: Isolation) -> topo_broker::Isolation {
+    match isolation {
+        Isolation::ReadCommitted => topo_broker::Isolation::ReadCommitted,
+        Isolation::ReadUncommitted => topo_broker::Isolation::ReadUncommitted,
+    }
 }

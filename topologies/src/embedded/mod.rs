@@ -15,13 +15,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use topo_broker::{Broker, BrokerConfig, BrokerError, CommittedOffset};
 use topo_core::log::{
-    FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo, TopicPartition,
-    TopicSpec,
+    FetchLimit, Fetched, Isolation, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
+    TopicPartition, TopicSpec,
 };
 use topo_core::schedule::Clock;
 use topo_protocol::Compression;
 
-use self::error::{offsets, there, unread, unwritten};
+use self::error::{isolation_there, offsets, there, unread, unwritten};
 use self::member::Member;
 
 /// How an [`EmbeddedLog`] writes and reads.
@@ -35,6 +35,9 @@ pub struct EmbeddedConfig {
     pub batch_bytes: usize,
     /// The most that one batch may decompress to.
     pub max_decompressed_bytes: usize,
+    /// For whom the high watermark is told, and records are looked up by their timestamps. What a fetch shows is said by
+    /// its limit.
+    pub isolation: Isolation,
 }
 
 impl Default for EmbeddedConfig {
@@ -44,6 +47,7 @@ impl Default for EmbeddedConfig {
             compression: Compression::Lz4,
             batch_bytes: 128 << 10,
             max_decompressed_bytes: 64 << 20,
+            isolation: Isolation::ReadCommitted,
         }
     }
 }
@@ -152,11 +156,13 @@ impl Log for EmbeddedLog {
     }
 
     async fn offsets(&self, of: &TopicPartition) -> Result<Offsets, LogError> {
-        self.broker.offsets(&there(of)).map(offsets).map_err(unread)
+        let isolation = isolation_there(self.config.isolation);
+        self.broker.offsets(&there(of)).map(|held| offsets(held, isolation)).map_err(unread)
     }
 
     async fn offset_for_time(&self, of: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
-        let found = self.broker.offset_for_time(&there(of), timestamp_ms).await.map_err(unread)?;
+        let isolation = isolation_there(self.config.isolation);
+        let found = self.broker.offset_for_time(&there(of), timestamp_ms, isolation).await.map_err(unread)?;
         Ok(found.map(|found| found.offset))
     }
 

@@ -47,7 +47,7 @@ fn numbered(numbers: std::ops::Range<u32>) -> Vec<Record> {
 async fn read_on(log: &EmbeddedLog, mut offset: i64, max_bytes: usize) -> Vec<Consumed> {
     let mut all: Vec<Consumed> = Vec::new();
     loop {
-        let limit = FetchLimit { max_bytes, max_wait: Duration::ZERO };
+        let limit = FetchLimit { max_bytes, ..FetchLimit::default() };
         let fetched = log.fetch(&lines(0), offset, limit).await.unwrap();
         assert!(fetched.next_offset > offset || offset == fetched.high_watermark);
         if fetched.next_offset == offset {
@@ -155,7 +155,8 @@ async fn batches_are_compressed_as_the_topic_or_the_setting_says() {
     {
         let (log, _dir) = log(config, &[("compression.type", kind)]).await;
         log.append(&lines(0), numbered(0..1_000)).await.unwrap();
-        let limit = topo_broker::FetchLimit { max_bytes: 1, max_wait: Duration::ZERO };
+        let isolation = topo_broker::Isolation::ReadUncommitted;
+        let limit = topo_broker::FetchLimit { max_bytes: 1, max_wait: Duration::ZERO, isolation };
         let batches = log.broker().fetch(&there(&lines(0)), 0, limit).await.unwrap().batches;
         assert_eq!(topo_protocol::check(&batches).unwrap().attributes.compression(), Ok(stored));
         assert_eq!(read_on(&log, 0, 1 << 20).await.len(), 1_000);
@@ -245,8 +246,54 @@ async fn records_are_found_by_their_timestamps() {
     {
         assert_eq!(log.offset_for_time(&lines(0), timestamp_ms).await.unwrap(), offset, "{timestamp_ms}");
     }
-    let latest = log.broker().max_timestamp(&there(&lines(0))).await.unwrap().unwrap();
+    let latest = log
+        .broker()
+        .max_timestamp(&there(&lines(0)), topo_broker::Isolation::ReadCommitted)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((latest.offset, latest.timestamp_ms), (104, 199));
     let none = TopicPartition::new("none", 0);
     assert!(matches!(log.offset_for_time(&none, 0).await, Err(LogError::UnknownTopic(_))));
+}
+
+#[tokio::test]
+async fn nothing_that_was_aborted_is_read_and_nothing_behind_an_open_transaction() {
+    use topo_broker::{EndTransactionMarker, TransactionResult};
+    use topo_protocol::BatchProducer;
+
+    let (log, _dir) = log(EmbeddedConfig::default(), &[]).await;
+    let begin = async |id, base_sequence, value: &str| {
+        let mut builder = BatchBuilder::new(1 << 10);
+        let record = NewRecord { value: Some(value.as_bytes()), ..NewRecord::default() };
+        assert_eq!(builder.append(&record), Ok(Room::Taken));
+        let producer = BatchProducer { id, epoch: 0, base_sequence, is_transactional: true };
+        let batch = builder.finish_as(Compression::None, &producer).unwrap();
+        let appending = log.broker().start_append_in_transaction(&there(&lines(0)), vec![batch], 0).unwrap();
+        appending.durable().await.unwrap();
+    };
+    let end = async |producer_id, result| {
+        let marker = EndTransactionMarker { producer_id, producer_epoch: 0, coordinator_epoch: 0, result };
+        log.broker().append_marker(&there(&lines(0)), &marker, 0).unwrap().durable().await.unwrap();
+    };
+    let read = async |isolation| {
+        let limit = FetchLimit { isolation, ..FetchLimit::default() };
+        let fetched = log.fetch(&lines(0), 0, limit).await.unwrap();
+        let text = |record: Consumed| String::from_utf8(record.value.unwrap().into()).unwrap();
+        let values: Vec<String> = fetched.records.into_iter().map(text).collect();
+        (values, fetched.next_offset, fetched.high_watermark)
+    };
+    begin(1, 0, "aborted").await;
+    log.append(&lines(0), numbered(0..1)).await.unwrap();
+    begin(2, 0, "committed").await;
+    assert_eq!(read(Isolation::ReadCommitted).await, (vec![], 0, 0));
+    assert_eq!(log.offsets(&lines(0)).await.unwrap().high_watermark, 0);
+    let all = ["aborted", "line 0", "committed"].map(str::to_owned).to_vec();
+    assert_eq!(read(Isolation::ReadUncommitted).await, (all.clone(), 3, 3));
+    end(1, TransactionResult::Abort).await;
+    end(2, TransactionResult::Commit).await;
+    assert_eq!(read(Isolation::ReadCommitted).await, (all[1..].to_vec(), 5, 5));
+    assert_eq!(read(Isolation::ReadUncommitted).await, (all, 5, 5));
+    assert_eq!(log.offsets(&lines(0)).await.unwrap().high_watermark, 5);
+    log.close().await.unwrap();
 }

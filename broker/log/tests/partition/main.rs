@@ -10,3 +10,4 @@ mod history;
 mod model;
 mod producers;
 mod retention;
+mod transactions;

@@ -22,6 +22,7 @@ mod builder;
 mod codec;
 mod error;
 mod header;
+mod marker;
 mod reader;
 mod recompress;
 mod snappy;
@@ -30,8 +31,9 @@ mod tests;
 
 pub use append_time::stamp_append_time;
 pub use attributes::{Attributes, Compression, TimestampType};
-pub use builder::{BatchBuilder, NewHeader, NewRecord, Room};
+pub use builder::{BatchBuilder, BatchProducer, NewHeader, NewRecord, Room};
 pub use error::BatchError;
 pub use header::{BatchHeader, HEADER_BYTES, check, place};
+pub use marker::{EndTransactionMarker, TransactionResult};
 pub use reader::{DecodedRecord, RecordHeader, Records, records};
 pub use recompress::recompress;

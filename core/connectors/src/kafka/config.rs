@@ -3,18 +3,9 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use topo_core::log::Isolation;
 
 use crate::brokers::Brokers;
-
-/// Which records of transactions are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
-    /// Those of committed transactions; what comes behind an open one waits for its end.
-    #[default]
-    ReadCommitted,
-    /// All.
-    ReadUncommitted,
-}
 
 /// How a [`KafkaLog`](super::KafkaLog) asks and waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +16,7 @@ pub struct KafkaConfig {
     pub request_timeout: Duration,
     /// How long an append is tried, through lost connections and changes of leader, before it is given up.
     pub append_timeout: Duration,
-    /// Which records are read.
+    /// Which records are read, whatever a single fetch asks for: a client has one isolation for all that it reads.
     pub isolation: Isolation,
 }
 

@@ -33,9 +33,10 @@ use topo_core::log::{
     TopicSpec,
 };
 
-pub use config::{Isolation, KafkaConfig};
+pub use config::KafkaConfig;
 pub use groups::{Group, GroupMember};
 pub use member::Member;
+pub use topo_core::log::Isolation;
 
 use self::appender::Appender;
 use self::client::{Consumer, Told, ask};

@@ -36,6 +36,7 @@ pub const ALL: &[&Request] = &[
     &admin::INCREMENTAL_ALTER_CONFIGS,
     &groups::OFFSET_DELETE,
     &cluster::DESCRIBE_CLUSTER,
+    &records::DESCRIBE_PRODUCERS,
     &cluster::DESCRIBE_TOPIC_PARTITIONS,
 ];
 

@@ -99,3 +99,12 @@ const LEADER_EPOCH_TOPIC: Structure =
     element(80, &[f("topic", Kind::String), f("partitions", structures(&LEADER_EPOCH_PARTITION))]);
 const LEADER_EPOCH_PARTITION: Structure =
     element(40, &[f("partition", INT32), f("current_leader_epoch", INT32), f("leader_epoch", INT32)]);
+
+pub(super) const DESCRIBE_PRODUCERS: Request = Request {
+    key: 61,
+    name: "DescribeProducers",
+    versions: Versions { first: 0, last: 0 },
+    flexible_from: 0,
+    body: message(&[f("topics", structures(&PRODUCERS_TOPIC))]),
+};
+const PRODUCERS_TOPIC: Structure = element(80, &[f("name", Kind::String), f("partition_indexes", INT32S)]);
