@@ -62,7 +62,7 @@ fn messages<T: Message + Default>() -> Messages {
     }
 }
 
-fn all() -> [Messages; 29] {
+fn all() -> [Messages; 35] {
     [
         messages::<ProduceRequest>(),
         messages::<FetchRequest>(),
@@ -93,6 +93,12 @@ fn all() -> [Messages; 29] {
         messages::<DescribeClusterRequest>(),
         messages::<DescribeProducersRequest>(),
         messages::<DescribeTopicPartitionsRequest>(),
+        messages::<AddPartitionsToTxnRequest>(),
+        messages::<AddOffsetsToTxnRequest>(),
+        messages::<EndTxnRequest>(),
+        messages::<TxnOffsetCommitRequest>(),
+        messages::<DescribeTransactionsRequest>(),
+        messages::<ListTransactionsRequest>(),
     ]
 }
 
@@ -146,6 +152,7 @@ impl Writer<'_> {
     fn element(&mut self, element: &Element) {
         match element {
             Element::Int32 => self.value(&Kind::Fixed(4)),
+            Element::Int64 => self.value(&Kind::Fixed(8)),
             Element::String => self.value(&Kind::String),
             Element::Structure(structure) => self.structure(structure),
         }
