@@ -83,6 +83,10 @@ fn all() -> [Messages; 35] {
         messages::<DeleteRecordsRequest>(),
         messages::<InitProducerIdRequest>(),
         messages::<OffsetForLeaderEpochRequest>(),
+        messages::<AddPartitionsToTxnRequest>(),
+        messages::<AddOffsetsToTxnRequest>(),
+        messages::<EndTxnRequest>(),
+        messages::<TxnOffsetCommitRequest>(),
         messages::<DescribeConfigsRequest>(),
         messages::<AlterConfigsRequest>(),
         messages::<DescribeLogDirsRequest>(),
@@ -92,13 +96,9 @@ fn all() -> [Messages; 35] {
         messages::<OffsetDeleteRequest>(),
         messages::<DescribeClusterRequest>(),
         messages::<DescribeProducersRequest>(),
-        messages::<DescribeTopicPartitionsRequest>(),
-        messages::<AddPartitionsToTxnRequest>(),
-        messages::<AddOffsetsToTxnRequest>(),
-        messages::<EndTxnRequest>(),
-        messages::<TxnOffsetCommitRequest>(),
         messages::<DescribeTransactionsRequest>(),
         messages::<ListTransactionsRequest>(),
+        messages::<DescribeTopicPartitionsRequest>(),
     ]
 }
 

@@ -254,6 +254,8 @@ impl Broker {
         if self.shared.retained.swap(true, Ordering::Relaxed) {
             return;
         }
+        // Where the broker was opened outside of a runtime, time passes for transactions from here on.
+        drop(self.transactions());
         let (weak, interval) = (Arc::downgrade(&self.shared), self.shared.config.retention_check_interval);
         tokio::spawn(async move {
             loop {
