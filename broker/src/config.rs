@@ -21,6 +21,8 @@ pub struct BrokerConfig {
     pub retention_check_interval: Duration,
     /// What consumer groups may take.
     pub groups: GroupConfig,
+    /// What transactions may take.
+    pub transactions: TransactionConfig,
 }
 
 /// What consumer groups may take; the defaults are Kafka's where it has them.
@@ -44,6 +46,37 @@ pub struct GroupConfig {
     /// Time that passes by more than this without the process seeing it is time in which it stood still, and could hear no
     /// heartbeats: it does not count, and members get their session timeout anew. 2 s by default.
     pub pause_tolerance: Duration,
+}
+
+/// What transactions may take; the defaults are Kafka's where it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionConfig {
+    /// `transaction.max.timeout.ms`: the longest that a producer may let its transactions last. 15 min by default.
+    pub max_timeout: Duration,
+    /// `transactional.id.expiration.ms`: a transactional id that nobody has used for so long is forgotten. 7 days by default.
+    pub id_expiration: Duration,
+    /// The most partitions of one transaction. 10,000 by default.
+    pub max_partitions: usize,
+    /// The most transactional ids. 100,000 by default.
+    pub max_ids: usize,
+    /// The most bytes that all transactional ids take, with their partitions. 64 MiB by default.
+    pub max_total_bytes: usize,
+    /// Time that passes by more than this without the process seeing it is time in which it stood still, and could hear no
+    /// producer: transactions last that much longer. 2 s by default.
+    pub pause_tolerance: Duration,
+}
+
+impl Default for TransactionConfig {
+    fn default() -> Self {
+        Self {
+            max_timeout: Duration::from_mins(15),
+            id_expiration: Duration::from_hours(7 * 24),
+            max_partitions: 10_000,
+            max_ids: 100_000,
+            max_total_bytes: 64 << 20,
+            pause_tolerance: Duration::from_secs(2),
+        }
+    }
 }
 
 impl Default for GroupConfig {
@@ -70,6 +103,7 @@ impl Default for BrokerConfig {
             preallocate_bytes: 1 << 20,
             retention_check_interval: Duration::from_mins(5),
             groups: GroupConfig::default(),
+            transactions: TransactionConfig::default(),
         }
     }
 }

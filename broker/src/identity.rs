@@ -104,6 +104,10 @@ impl Identity {
     fn write(&self, known: &mut Known, stored: Stored) -> Result<(), BrokerError> {
         let (path, unfinished) = (self.dir.join(FILE), self.dir.join(UNFINISHED));
         let write = || {
+            match self.storage.remove(&unfinished) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let file = self.storage.create(&unfinished)?;
             file.write_all_at(stored.encode().as_bytes(), 0)?;
             file.sync()?;
@@ -221,6 +225,20 @@ mod tests {
                 disk.crash();
             }
             assert!(!given.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_keeps_nobody_from_writing() {
+        for after in 0..6 {
+            let disk = SimulatedDisk::new(after);
+            let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+            let identity = open(&storage);
+            disk.inject(Fault::PowerLoss { after });
+            let before = identity.new_producer_id();
+            disk.crash();
+            let id = open(&storage).new_producer_id().unwrap();
+            assert!(before.is_err() || id == BLOCK, "{id} after {after}");
         }
     }
 

@@ -23,10 +23,12 @@ mod offsets;
 mod partition;
 mod sealed_text;
 mod server;
+mod timer;
 mod topic;
+mod transactions;
 
 pub use broker::{Appending, Broker, ConfigChange, EpochEnd, OffsetSpec};
-pub use config::{BrokerConfig, GroupConfig, Limits, ServerConfig};
+pub use config::{BrokerConfig, GroupConfig, Limits, ServerConfig, TransactionConfig};
 pub use durability::Durability;
 pub use error::BrokerError;
 pub use groups::{
@@ -34,7 +36,7 @@ pub use groups::{
     JoinRequest, Joined, JoinedMember, Leaving, MemberConfig, MemberDescription, Membership, Subscriber,
     Subscription, SyncRequest, Synced,
 };
-pub use offsets::{CommittedOffset, TransactionalProducer};
+pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Isolation, Offsets, Partition};
 pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server, Sockets};
 pub use topic::{
@@ -43,3 +45,7 @@ pub use topic::{
 };
 pub use topo_log::{AbortedTransaction, ProducerError, ProducerState, Retention, TimestampedOffset};
 pub use topo_protocol::{EndTransactionMarker, TimestampType, TransactionResult};
+pub use transactions::{
+    ProducerInstance, TransactionDescription, TransactionError, TransactionListing, TransactionState,
+    TransactionalConfig, TransactionalProducer, Transactions,
+};

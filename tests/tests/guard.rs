@@ -66,7 +66,7 @@ fn messages<T: Message + Default>() -> Messages {
     }
 }
 
-fn all() -> [Messages; 29] {
+fn all() -> [Messages; 35] {
     [
         messages::<ProduceRequest>(),
         messages::<FetchRequest>(),
@@ -87,6 +87,10 @@ fn all() -> [Messages; 29] {
         messages::<DeleteRecordsRequest>(),
         messages::<InitProducerIdRequest>(),
         messages::<OffsetForLeaderEpochRequest>(),
+        messages::<AddPartitionsToTxnRequest>(),
+        messages::<AddOffsetsToTxnRequest>(),
+        messages::<EndTxnRequest>(),
+        messages::<TxnOffsetCommitRequest>(),
         messages::<DescribeConfigsRequest>(),
         messages::<AlterConfigsRequest>(),
         messages::<DescribeLogDirsRequest>(),
@@ -96,6 +100,8 @@ fn all() -> [Messages; 29] {
         messages::<OffsetDeleteRequest>(),
         messages::<DescribeClusterRequest>(),
         messages::<DescribeProducersRequest>(),
+        messages::<DescribeTransactionsRequest>(),
+        messages::<ListTransactionsRequest>(),
         messages::<DescribeTopicPartitionsRequest>(),
     ]
 }
@@ -150,6 +156,7 @@ impl Writer<'_> {
     fn element(&mut self, element: &Element) {
         match element {
             Element::Int32 => self.value(&Kind::Fixed(4)),
+            Element::Int64 => self.value(&Kind::Fixed(8)),
             Element::String => self.value(&Kind::String),
             Element::Structure(structure) => self.structure(structure),
         }

@@ -10,8 +10,8 @@ use topo_protocol::{
 };
 
 use super::*;
-use crate::offsets::TransactionalProducer;
 use crate::partition::Isolation;
+use crate::transactions::ProducerInstance;
 
 /// What a user can see of the topic `a` and of the group `g`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -104,7 +104,7 @@ impl Step {
             Self::EndCommit(result, _) => end(broker, TopicPartition::new(OFFSETS_TOPIC, 0), result).await,
             Self::CommitInTransaction(offset) => {
                 broker.offsets_log().await?;
-                let producer = TransactionalProducer { id: PRODUCER, epoch: 0 };
+                let producer = ProducerInstance { producer_id: PRODUCER, epoch: 0 };
                 let offsets = [(TopicPartition::new("a", 0), to(offset))];
                 let written = broker.write_commit_in_transaction(producer, "g", &offsets)?;
                 written.durable().await.map(drop)

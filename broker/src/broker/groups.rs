@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::{Appending, Broker, offsets_partition};
 use crate::error::BrokerError;
 use crate::groups::Groups;
-use crate::offsets::{CommittedOffset, TransactionalProducer};
+use crate::offsets::CommittedOffset;
 use crate::partition::Partition;
 use crate::topic::TopicPartition;
+use crate::transactions::ProducerInstance;
 
 impl Broker {
     /// Consumer groups, for members in this process as for those outside. Offsets that are committed through it are
@@ -40,7 +41,7 @@ impl Broker {
     /// A commit in a producer's transaction, once there is a topic for it.
     pub(crate) fn write_commit_in_transaction(
         &self,
-        producer: TransactionalProducer,
+        producer: ProducerInstance,
         group: &str,
         offsets: &[(TopicPartition, CommittedOffset)],
     ) -> Result<Appending, BrokerError> {

@@ -13,6 +13,7 @@ mod tests;
 mod topics;
 #[cfg(test)]
 mod transaction_tests;
+mod transactions;
 
 pub use append::Appending;
 pub use queries::{EpochEnd, OffsetSpec};
@@ -23,6 +24,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tokio::runtime::Handle;
 use topo_log::DataDirectory;
 use topo_log::storage::{FileStorage, Storage};
 
@@ -32,7 +34,10 @@ use crate::groups::Coordinator;
 use crate::identity::Identity;
 use crate::offsets::{CommittedOffset, CommittedOffsets};
 use crate::partition::{FetchLimit, Fetched, Offsets, Partition};
-use crate::topic::{OFFSETS_TOPIC, Registry, Topic, TopicId, TopicPartition, is_internal};
+use crate::topic::{
+    OFFSETS_TOPIC, Registry, TRANSACTIONS_TOPIC, Topic, TopicId, TopicPartition, is_internal,
+};
+use crate::transactions::Coordinator as TransactionCoordinator;
 
 /// A log of topics in one data directory, durable before it acknowledges unless a topic's `flush.ms` says otherwise.
 ///
@@ -76,6 +81,9 @@ struct Shared {
     /// Empty until something is committed for the first time.
     offsets_topic: OnceLock<Arc<Topic>>,
     groups: Arc<Coordinator>,
+    /// Empty until a transactional id is initialised for the first time.
+    transactions_topic: OnceLock<Arc<Topic>>,
+    transactions: Arc<TransactionCoordinator>,
     /// Keeps the directory locked; `None` once closed.
     directory: Mutex<Option<DataDirectory>>,
     /// Whether somebody looks for segments to give up.
@@ -115,11 +123,27 @@ impl Broker {
                 (CommittedOffsets::default(), Coordinator::new(config.groups, Vec::new()), OnceLock::new())
             }
         };
+        let (transactions, transactions_topic) = open_transactions(&registry, config)?;
         let directory = Mutex::new(Some(directory));
         let retained = AtomicBool::new(false);
-        let shared =
-            Shared { config, identity, registry, committed, offsets_topic, groups, directory, retained };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            config,
+            identity,
+            registry,
+            committed,
+            offsets_topic,
+            groups,
+            transactions_topic,
+            transactions,
+            directory,
+            retained,
+        };
+        let broker = Self { shared: Arc::new(shared) };
+        if Handle::try_current().is_ok() {
+            // What was decided is done, and time passes for what is open, whether or not anybody asks.
+            drop(broker.transactions());
+        }
+        Ok(broker)
     }
 
     /// Makes everything durable and lets go of the data directory. Appends and fetches under way, and all later calls,
@@ -133,6 +157,7 @@ impl Broker {
             return Ok(());
         };
         self.shared.groups.close();
+        self.shared.transactions.close();
         let mut closed = self
             .blocking(|shared| {
                 shared.registry.close();
@@ -229,6 +254,8 @@ impl Broker {
         if self.shared.retained.swap(true, Ordering::Relaxed) {
             return;
         }
+        // Where the broker was opened outside of a runtime, time passes for transactions from here on.
+        drop(self.transactions());
         let (weak, interval) = (Arc::downgrade(&self.shared), self.shared.config.retention_check_interval);
         tokio::spawn(async move {
             loop {
@@ -360,16 +387,25 @@ impl Broker {
 
     /// The topic of committed offsets, created where it is missing.
     async fn offsets_topic(&self) -> Result<Arc<Topic>, BrokerError> {
-        if let Some(topic) = self.shared.offsets_topic.get() {
+        // One partition: one sync serves the commits of all groups.
+        self.internal_topic(OFFSETS_TOPIC, |shared| &shared.offsets_topic).await
+    }
+
+    /// A topic of the broker's own, of one partition, created where it is missing.
+    async fn internal_topic(
+        &self,
+        name: &'static str,
+        known: fn(&Shared) -> &OnceLock<Arc<Topic>>,
+    ) -> Result<Arc<Topic>, BrokerError> {
+        if let Some(topic) = known(&self.shared).get() {
             return Ok(topic.clone());
         }
-        self.blocking(|shared| {
-            // One partition: one sync serves the commits of all groups.
-            let topic = match shared.registry.create(OFFSETS_TOPIC, 1, BTreeMap::new()) {
-                Err(BrokerError::TopicExists(_)) => shared.registry.get(OFFSETS_TOPIC)?,
+        self.blocking(move |shared| {
+            let topic = match shared.registry.create(name, 1, BTreeMap::new()) {
+                Err(BrokerError::TopicExists(_)) => shared.registry.get(name)?,
                 created => created?,
             };
-            Ok(shared.offsets_topic.get_or_init(|| topic).clone())
+            Ok(known(shared).get_or_init(|| topic).clone())
         })
         .await
     }
@@ -392,7 +428,7 @@ impl Shared {
         let forgotten =
             self.committed.retire(partition, topic).and_then(|next_offset| match (partition, next_offset) {
                 (Some(partition), Some(next_offset)) => {
-                    tokio::runtime::Handle::current().block_on(partition.until_durable(next_offset))
+                    Handle::current().block_on(partition.until_durable(next_offset))
                 }
                 _ => Ok(()),
             });
@@ -400,6 +436,22 @@ impl Shared {
     }
 }
 
+/// The transactional ids that were stored, and the topic that they were in.
+fn open_transactions(
+    registry: &Registry,
+    config: BrokerConfig,
+) -> Result<(Arc<TransactionCoordinator>, OnceLock<Arc<Topic>>), BrokerError> {
+    let Ok(topic) = registry.get(TRANSACTIONS_TOPIC) else {
+        return Ok((TransactionCoordinator::new(config.transactions, Vec::new()), OnceLock::new()));
+    };
+    let partition = offsets_partition(&topic)?;
+    let stored = crate::transactions::records::replay(partition)?;
+    let coordinator = TransactionCoordinator::new(config.transactions, stored);
+    coordinator.store_in(partition);
+    Ok((coordinator, topic.into()))
+}
+
+/// The only partition of a topic of the broker's own.
 fn offsets_partition(topic: &Topic) -> Result<&Arc<Partition>, BrokerError> {
     topic.partition(0)
 }

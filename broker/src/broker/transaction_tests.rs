@@ -6,7 +6,7 @@ use topo_protocol::{EndTransactionMarker, TransactionResult};
 
 use super::*;
 use crate::groups::Claim;
-use crate::offsets::TransactionalProducer;
+use crate::transactions::ProducerInstance;
 
 const PARTITIONS: u32 = 3;
 
@@ -73,7 +73,7 @@ async fn play(steps: Vec<Step>) {
                 model.committed.insert(partition, now);
             }
             Step::CommitInTransaction(id, partition) => {
-                let producer = TransactionalProducer { id, epoch: 0 };
+                let producer = ProducerInstance { producer_id: id, epoch: 0 };
                 let offsets = [(of(partition), to(now))];
                 let groups = broker.groups();
                 let written = groups.start_commit_in_transaction("g", &Claim::nobody(), producer, &offsets);
@@ -125,7 +125,7 @@ async fn whoever_is_no_member_of_the_generation_commits_nothing() {
     let broker = Broker::open_on(storage, Path::new("/data"), BrokerConfig::default()).unwrap();
     broker.create_topic("a", 1, BTreeMap::new()).await.unwrap();
     let groups = broker.groups();
-    let producer = TransactionalProducer { id: 7, epoch: 1 };
+    let producer = ProducerInstance { producer_id: 7, epoch: 1 };
     let early = groups.start_commit_in_transaction("g", &Claim::nobody(), producer, &[(of(0), to(1))]);
     assert!(early.is_err(), "there is no topic for it yet");
     groups.prepare_commits().await.unwrap();
@@ -136,7 +136,7 @@ async fn whoever_is_no_member_of_the_generation_commits_nothing() {
     }
     let fine = groups.start_commit_in_transaction("g", &Claim::nobody(), producer, &[(of(0), to(1))]);
     fine.unwrap().durable().await.unwrap();
-    let old = TransactionalProducer { id: 7, epoch: 0 };
+    let old = ProducerInstance { producer_id: 7, epoch: 0 };
     let fenced = groups.start_commit_in_transaction("g", &Claim::nobody(), old, &[(of(0), to(2))]);
     assert!(fenced.unwrap_err().to_string().contains("is fenced"));
     broker.delete_topic("a").await.unwrap();

@@ -15,11 +15,11 @@ use super::metadata::GroupMetadata;
 use super::records;
 use super::request::GroupState;
 use super::slot::{Counted, Slot, SlotState};
-use super::timer::{Timer, Wake};
 use crate::clock::wall_ms;
 use crate::config::GroupConfig;
 use crate::error::BrokerError;
 use crate::partition::Partition;
+use crate::timer::{Timer, Wake};
 
 /// The groups of a broker.
 #[derive(Debug)]

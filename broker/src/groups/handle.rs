@@ -20,8 +20,9 @@ use super::slot::{Slot, Waiter};
 use super::subscription::Subscription;
 use crate::broker::{Appending, Broker};
 use crate::error::shown;
-use crate::offsets::{CommittedOffset, TransactionalProducer};
+use crate::offsets::CommittedOffset;
 use crate::topic::TopicPartition;
+use crate::transactions::ProducerInstance;
 
 /// The kind of group that reads topics.
 pub(super) const CONSUMER: &str = "consumer";
@@ -164,7 +165,7 @@ impl Groups {
         &self,
         group: &str,
         claim: &Claim,
-        producer: TransactionalProducer,
+        producer: ProducerInstance,
         offsets: &[(TopicPartition, CommittedOffset)],
     ) -> Result<Appending, GroupError> {
         check_name(group)?;
@@ -369,7 +370,7 @@ impl Drop for Parked<'_> {
     }
 }
 
-pub(super) fn check_name(group: &str) -> Result<(), GroupError> {
+pub(crate) fn check_name(group: &str) -> Result<(), GroupError> {
     if !group.is_empty() && fits(group) { Ok(()) } else { Err(GroupError::InvalidGroup(shown(group))) }
 }
 

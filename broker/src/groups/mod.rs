@@ -24,12 +24,12 @@ mod slot;
 mod subscription;
 #[cfg(test)]
 mod tests;
-mod timer;
 
 pub use assignor::{Assignor, Subscriber};
 pub(crate) use coordinator::Coordinator;
 pub use error::GroupError;
 pub use handle::Groups;
+pub(crate) use handle::check_name;
 pub use membership::{Change, MemberConfig, Membership};
 pub use request::{
     Claim, GroupDescription, GroupListing, GroupState, JoinRequest, Joined, JoinedMember, Leaving,

@@ -4,6 +4,8 @@
 //! versions there are is said once, by the shape of its request in `topo_protocol::guard`. What is not in a version must keep
 //! its default there: the encoder refuses the rest, and the connection is closed.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 mod code;
@@ -18,6 +20,8 @@ pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod describe_transactions;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 mod group_code;
@@ -28,6 +32,7 @@ pub(crate) mod join_group;
 pub(crate) mod leave_group;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
+pub(crate) mod list_transactions;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -36,6 +41,8 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod old_produce;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+mod transaction_code;
+pub(crate) mod txn_offset_commit;
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ impl Handler for OffsetCommit {
             .topics
             .iter()
             .map(|topic| {
-                let check = |partition| match offset(broker, topic, partition, now_ms) {
+                let check = |partition| match offset(broker, &asked(topic, partition), now_ms) {
                     Ok(offset) => {
                         offsets.push(offset);
                         None
@@ -62,26 +62,44 @@ impl Handler for OffsetCommit {
     }
 }
 
-fn offset(
+/// What one partition is to be gone on from.
+pub(super) struct Asked<'a> {
+    pub(super) topic: &'a str,
+    pub(super) index: i32,
+    pub(super) offset: i64,
+    pub(super) leader_epoch: i32,
+    pub(super) metadata: Option<&'a str>,
+}
+
+fn asked<'a>(topic: &'a OffsetCommitRequestTopic, partition: &'a OffsetCommitRequestPartition) -> Asked<'a> {
+    Asked {
+        topic: &topic.name,
+        index: partition.partition_index,
+        offset: partition.committed_offset,
+        leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.committed_metadata.as_deref(),
+    }
+}
+
+/// The same, if it can be committed.
+pub(super) fn offset(
     broker: &Broker,
-    topic: &OffsetCommitRequestTopic,
-    partition: &OffsetCommitRequestPartition,
+    asked: &Asked<'_>,
     now_ms: i64,
 ) -> Result<(TopicPartition, CommittedOffset), ResponseError> {
-    let index =
-        u32::try_from(partition.partition_index).map_err(|_| ResponseError::UnknownTopicOrPartition)?;
-    let known = broker.topic(&topic.name).and_then(|known| known.partition(index).map(|_| known.clone()));
+    let index = u32::try_from(asked.index).map_err(|_| ResponseError::UnknownTopicOrPartition)?;
+    let known = broker.topic(asked.topic).and_then(|known| known.partition(index).map(|_| known.clone()));
     let known = known.map_err(|error| code(&error))?;
-    let metadata = partition.committed_metadata.as_ref().map_or("", |metadata| metadata.as_str());
+    let metadata = asked.metadata.unwrap_or("");
     if metadata.len() > MAX_METADATA_BYTES {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
-    if partition.committed_offset < 0 {
+    if asked.offset < 0 {
         return Err(ResponseError::OffsetOutOfRange);
     }
     let committed = CommittedOffset {
-        offset: partition.committed_offset,
-        leader_epoch: partition.committed_leader_epoch,
+        offset: asked.offset,
+        leader_epoch: asked.leader_epoch,
         metadata: metadata.to_owned(),
         commit_timestamp_ms: now_ms,
     };

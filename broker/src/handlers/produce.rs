@@ -16,12 +16,14 @@ use tokio::time::{Instant, timeout_at};
 use topo_protocol::{BatchHeader, Compression};
 
 use super::code::code;
+use super::transaction_code::{instance, transaction_code};
 use super::{Handler, text, topic_partition, wall_ms};
 use crate::broker::Appending;
 use crate::error::BrokerError;
 use crate::partition::Appended;
 use crate::server::{Call, Order, Reply};
 use crate::topic::TopicPartition;
+use crate::transactions::TransactionError;
 
 /// The API.
 pub(crate) struct Produce;
@@ -64,15 +66,22 @@ impl Handler for Produce {
         request: ProduceRequest,
     ) -> impl Future<Output = Reply<ProduceResponse>> + Send + 'static {
         let ProduceRequest { acks, timeout_ms, .. } = request;
-        let is_transactional = request.transactional_id.is_some();
-        let refusal = refusal(acks, is_transactional);
+        let transactional_id = request.transactional_id;
+        let refusal = refusal(acks);
         let now_ms = wall_ms();
         let start = |topic: TopicProduceData| {
             let start = |data: PartitionProduceData| {
                 let PartitionProduceData { index, records, .. } = data;
                 let append = match &refusal {
                     Some((code, reason)) => Err(Failure { code: *code, reason: (*reason).to_owned() }),
-                    None => append(&call, now_ms, &topic.name, index, records),
+                    None => append(
+                        &call,
+                        now_ms,
+                        transactional_id.as_ref().map(|id| id.as_str()),
+                        &topic.name,
+                        index,
+                        records,
+                    ),
                 };
                 Started { index, append }
             };
@@ -85,11 +94,8 @@ impl Handler for Produce {
 }
 
 /// Why nothing of a request is done.
-fn refusal(acks: i16, is_transactional: bool) -> Option<(ResponseError, &'static str)> {
+fn refusal(acks: i16) -> Option<(ResponseError, &'static str)> {
     match acks {
-        _ if is_transactional => {
-            Some((ResponseError::InvalidTxnState, "no transaction is open: transactions are not served"))
-        }
         ACKS_NONE | ACKS_LEADER | ACKS_ALL => None,
         _ => Some((ResponseError::InvalidRequiredAcks, "acks are 0, 1 or -1, which is all")),
     }
@@ -99,6 +105,7 @@ fn refusal(acks: i16, is_transactional: bool) -> Option<(ResponseError, &'static
 fn append(
     call: &Call,
     now_ms: i64,
+    transactional_id: Option<&str>,
     topic: &str,
     index: i32,
     records: Option<Bytes>,
@@ -113,9 +120,6 @@ fn append(
     if header.total_bytes() < records.len() {
         return Err(invalid("there must be exactly one batch for each partition"));
     }
-    if header.attributes.is_transactional() {
-        return Err(invalid("the batch is of a transaction, and the request is not"));
-    }
     if call.version < ZSTD_FROM && header.attributes.compression() == Ok(Compression::Zstd) {
         let code = ResponseError::UnsupportedCompressionType;
         return Err(Failure { code, reason: "zstd takes Produce 7 or later".to_owned() });
@@ -126,7 +130,14 @@ fn append(
     let append = || {
         // The log places the batch in its own copy; the request's bytes are shared.
         let copy = BytesMut::from(&records[..]);
-        broker.start_append(&to, vec![copy], now_ms).map_err(Failure::from)
+        match transactional_id {
+            None => broker.start_append(&to, vec![copy], now_ms).map_err(Failure::from),
+            Some(id) => {
+                let producer = instance(header.producer_id.into(), header.producer_epoch);
+                let started = broker.transactions().start_append(id, producer, &to, vec![copy], now_ms);
+                started.map_err(Failure::from)
+            }
+        }
     };
     if takes_long { aside(append) } else { append() }
 }
@@ -143,6 +154,18 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
         Self { code: code(&error), reason: error.to_string() }
+    }
+}
+
+impl From<TransactionError> for Failure {
+    fn from(error: TransactionError) -> Self {
+        let code = match &error {
+            TransactionError::Broker(error) => code(error),
+            // What a client waits for and then sends the same again, in whichever version.
+            TransactionError::Unavailable => ResponseError::NotEnoughReplicas,
+            error => transaction_code(error, false),
+        };
+        Self { code, reason: error.to_string() }
     }
 }
 

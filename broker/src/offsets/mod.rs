@@ -22,6 +22,7 @@ use topo_protocol::{
 use crate::error::{BrokerError, shown};
 use crate::partition::{Appended, Isolation, Offsets, Partition};
 use crate::topic::{Topic, TopicPartition};
+use crate::transactions::ProducerInstance;
 use history::History;
 use pending::Pending;
 use record::OffsetKey;
@@ -51,15 +52,6 @@ struct Held {
     groups: HashMap<Arc<str>, BTreeMap<TopicPartition, History>>,
     /// What was committed in transactions that are open.
     pending: Pending,
-}
-
-/// A producer that commits offsets in its transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransactionalProducer {
-    /// Its id.
-    pub id: i64,
-    /// Its epoch.
-    pub epoch: i16,
 }
 
 impl CommittedOffsets {
@@ -177,7 +169,7 @@ impl CommittedOffsets {
     pub(crate) fn write_in_transaction(
         &self,
         topic: &Arc<Partition>,
-        producer: TransactionalProducer,
+        producer: ProducerInstance,
         group: &str,
         offsets: &[(TopicPartition, CommittedOffset)],
         check: impl Fn(&TopicPartition) -> Result<(), BrokerError>,
@@ -186,7 +178,7 @@ impl CommittedOffsets {
         let mut held = self.held();
         offsets.iter().try_for_each(|(of, _)| check(of))?;
         let changes: Vec<Change<'_>> = offsets.iter().map(|(of, to)| (group, of, Some(to))).collect();
-        let producer_id = producer.id;
+        let producer_id = producer.producer_id;
         let producer = BatchProducer {
             id: producer_id,
             epoch: producer.epoch,

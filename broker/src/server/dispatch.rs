@@ -46,6 +46,12 @@ pub(crate) static APIS: &[Api] = &[
     api::<handlers::describe_cluster::DescribeCluster>(),
     api::<handlers::describe_producers::DescribeProducers>(),
     api::<handlers::describe_topic_partitions::DescribeTopicPartitions>(),
+    api::<handlers::add_partitions_to_txn::AddPartitionsToTxn>(),
+    api::<handlers::add_offsets_to_txn::AddOffsetsToTxn>(),
+    api::<handlers::end_txn::EndTxn>(),
+    api::<handlers::txn_offset_commit::TxnOffsetCommit>(),
+    api::<handlers::describe_transactions::DescribeTransactions>(),
+    api::<handlers::list_transactions::ListTransactions>(),
 ];
 
 /// One API that is served.

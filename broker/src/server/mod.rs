@@ -116,6 +116,8 @@ impl Server {
     /// # Panics
     /// Outside a tokio runtime with I/O and timers.
     pub fn start(broker: Broker, sockets: Sockets, config: ServerConfig) -> Self {
+        // Where the broker was opened outside of a runtime, time passes for transactions from here on.
+        drop(broker.transactions());
         let local_addrs = sockets.local_addrs();
         let (shared, stop) = Shared::new(broker, config);
         let listen = |(listener, _)| tokio::spawn(listener::accept(listener, shared.clone()));

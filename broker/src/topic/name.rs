@@ -4,8 +4,10 @@ use crate::error::{BrokerError, shown};
 
 /// The topic that holds committed offsets.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic that holds where transactional ids stand.
+pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 /// Names that the broker keeps for itself.
-const INTERNAL: [&str; 2] = [OFFSETS_TOPIC, "__transaction_state"];
+const INTERNAL: [&str; 2] = [OFFSETS_TOPIC, TRANSACTIONS_TOPIC];
 
 /// The longest name, such that `name-partition` is still a file name everywhere.
 const MAX_NAME_BYTES: usize = 249;

@@ -73,6 +73,12 @@ async fn every_api_answers_in_every_version_and_damaged_requests_harm_nobody() {
         DescribeClusterRequest,
         DescribeTopicPartitionsRequest,
         DescribeProducersRequest,
+        AddPartitionsToTxnRequest,
+        AddOffsetsToTxnRequest,
+        EndTxnRequest,
+        TxnOffsetCommitRequest,
+        DescribeTransactionsRequest,
+        ListTransactionsRequest,
     );
     let apis = served.client().await.ask(0, &ApiVersionsRequest::default()).await.api_keys;
     let advertised: BTreeSet<i16> = apis.iter().map(|api| api.api_key).collect();

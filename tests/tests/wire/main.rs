@@ -3,6 +3,7 @@
 mod admin;
 mod changes;
 mod cluster;
+mod coordinator;
 mod every;
 mod groups;
 mod limits;

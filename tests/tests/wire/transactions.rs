@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use topo_broker::{
-    Claim, CommittedOffset, EndTransactionMarker, TopicPartition, TransactionResult, TransactionalProducer,
+    Claim, CommittedOffset, EndTransactionMarker, ProducerInstance, TopicPartition, TransactionResult,
 };
 use topo_protocol::{BatchBuilder, BatchProducer, Compression, NewRecord, Room};
 use topo_tests::wire_client::WireClient;
@@ -175,7 +175,7 @@ async fn offsets_of_an_open_transaction_are_unstable_until_it_ends() {
         vec![(lines(), CommittedOffset { offset, leader_epoch: 0, metadata, commit_timestamp_ms: 1 })]
     };
     groups.commit("readers", &Claim::nobody(), &at(1)).await.unwrap();
-    let producer = TransactionalProducer { id: 7, epoch: 0 };
+    let producer = ProducerInstance { producer_id: 7, epoch: 0 };
     let offsets_topic = TopicPartition::new("__consumer_offsets", 0);
     for (result, offset, expected) in [(COMMIT, 2, 2), (ABORT, 3, 2)] {
         let groups = served.broker.groups();

@@ -22,6 +22,12 @@ const CRC: std::ops::Range<usize> = 17..21;
 pub(super) const ATTRIBUTES: std::ops::Range<usize> = 21..23;
 /// Where the largest timestamp stands.
 pub(super) const MAX_TIMESTAMP: std::ops::Range<usize> = 35..43;
+/// Where the producer's id is.
+pub(super) const PRODUCER_ID: std::ops::Range<usize> = 43..51;
+/// Where its epoch is.
+pub(super) const PRODUCER_EPOCH: std::ops::Range<usize> = 51..53;
+/// Where its sequence number of the first record is.
+pub(super) const BASE_SEQUENCE: std::ops::Range<usize> = 53..57;
 /// The checksum covers everything from here to the batch's end.
 const CRC_FROM: usize = 21;
 

@@ -26,6 +26,7 @@ mod marker;
 mod reader;
 mod recompress;
 mod snappy;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
@@ -37,3 +38,4 @@ pub use header::{BatchHeader, HEADER_BYTES, check, place};
 pub use marker::{EndTransactionMarker, TransactionResult};
 pub use reader::{DecodedRecord, RecordHeader, Records, records};
 pub use recompress::recompress;
+pub use stamp::stamp_producer;

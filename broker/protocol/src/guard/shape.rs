@@ -88,6 +88,8 @@ pub enum Kind {
 pub enum Element {
     /// 32-bit integers.
     Int32,
+    /// 64-bit integers.
+    Int64,
     /// Texts.
     String,
     /// Structures.
@@ -103,6 +105,7 @@ pub(super) const INT32: Kind = Kind::Fixed(4);
 pub(super) const INT64: Kind = Kind::Fixed(8);
 pub(super) const UUID: Kind = Kind::Fixed(16);
 pub(super) const INT32S: Kind = Kind::Array(Element::Int32);
+pub(super) const INT64S: Kind = Kind::Array(Element::Int64);
 pub(super) const STRINGS: Kind = Kind::Array(Element::String);
 
 /// A field of all versions.

@@ -128,12 +128,14 @@ impl Walk<'_> {
         }
         let bytes = match element {
             Element::Int32 => 4,
+            Element::Int64 => 8,
             Element::String => STRING_BYTES,
             Element::Structure(structure) => structure.bytes,
         };
         self.decoded = self.decoded.saturating_add(count.saturating_mul(bytes));
         match element {
             Element::Int32 => self.skip(name, count * 4),
+            Element::Int64 => self.skip(name, count.saturating_mul(8)),
             Element::String => (0..count).try_for_each(|_| self.value(name, &Kind::String)),
             Element::Structure(structure) => (0..count).try_for_each(|_| self.structure(structure)),
         }

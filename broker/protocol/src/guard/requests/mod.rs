@@ -4,6 +4,7 @@ mod admin;
 mod cluster;
 mod groups;
 mod records;
+mod transactions;
 
 use super::shape::Request;
 
@@ -28,6 +29,10 @@ pub const ALL: &[&Request] = &[
     &admin::DELETE_RECORDS,
     &records::INIT_PRODUCER_ID,
     &records::OFFSET_FOR_LEADER_EPOCH,
+    &transactions::ADD_PARTITIONS_TO_TXN,
+    &transactions::ADD_OFFSETS_TO_TXN,
+    &transactions::END_TXN,
+    &transactions::TXN_OFFSET_COMMIT,
     &admin::DESCRIBE_CONFIGS,
     &admin::ALTER_CONFIGS,
     &admin::DESCRIBE_LOG_DIRS,
@@ -37,6 +42,8 @@ pub const ALL: &[&Request] = &[
     &groups::OFFSET_DELETE,
     &cluster::DESCRIBE_CLUSTER,
     &records::DESCRIBE_PRODUCERS,
+    &transactions::DESCRIBE_TRANSACTIONS,
+    &transactions::LIST_TRANSACTIONS,
     &cluster::DESCRIBE_TOPIC_PARTITIONS,
 ];
 

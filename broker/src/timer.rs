@@ -1,7 +1,8 @@
-//! When which group has to be ticked: one task for all of them, which also notices when the process stood still.
+//! When which group, or transactional id, has to be ticked: one task for all of a kind, which also notices when the process
+//! stood still.
 //!
-//! Invariant: the task wakes at or before the earliest entry, and every [`WATCH`] while there is one. A group may have entries that are of no use any more: a
-//! tick that comes early changes nothing.
+//! Invariant: the task wakes at or before the earliest entry, and every [`WATCH`] while there is one. There may be entries that
+//! are of no use any more: a tick that comes early changes nothing.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,16 +17,16 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// What the task wakes for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wake {
-    /// A group is to be ticked, which was scheduled for that time.
+pub(crate) enum Wake {
+    /// Who is to be ticked, having been scheduled for that time.
     Due(Duration, Arc<str>),
     /// The process stood still for that long.
     StoodStill(Duration),
 }
 
-/// The deadlines of all groups.
+/// The deadlines of all groups, or of all transactional ids.
 #[derive(Debug)]
-pub(super) struct Timer {
+pub(crate) struct Timer {
     start: Instant,
     pause_tolerance: Duration,
     deadlines: Mutex<Deadlines>,
@@ -39,20 +40,20 @@ struct Deadlines {
 }
 
 impl Timer {
-    pub(super) fn new(pause_tolerance: Duration) -> Self {
+    pub(crate) fn new(pause_tolerance: Duration) -> Self {
         Self { start: Instant::now(), pause_tolerance, deadlines: Mutex::default(), changed: Notify::new() }
     }
 
-    /// The time that groups are told: since the timer was made, by a clock that never goes back.
-    pub(super) fn now(&self) -> Duration {
+    /// The time that they are told: since the timer was made, by a clock that never goes back.
+    pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// Has a group ticked at some time.
-    pub(super) fn schedule(&self, at: Duration, group: &Arc<str>) {
+    /// Has somebody ticked at some time.
+    pub(crate) fn schedule(&self, at: Duration, name: &Arc<str>) {
         let mut deadlines = self.deadlines();
         let earliest = deadlines.heap.peek().is_none_or(|Reverse((first, _))| at < *first);
-        deadlines.heap.push(Reverse((at, group.clone())));
+        deadlines.heap.push(Reverse((at, name.clone())));
         drop(deadlines);
         if earliest {
             self.changed.notify_one();
@@ -60,13 +61,13 @@ impl Timer {
     }
 
     /// Ends [`Timer::wake`].
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.deadlines().closed = true;
         self.changed.notify_one();
     }
 
     /// Waits for what is to be done next; `None` once closed.
-    pub(super) async fn wake(&self) -> Option<Wake> {
+    pub(crate) async fn wake(&self) -> Option<Wake> {
         loop {
             let now = self.now();
             let next = {
@@ -76,7 +77,7 @@ impl Timer {
                 }
                 match deadlines.heap.peek() {
                     Some(Reverse((at, _))) if *at <= now => {
-                        return deadlines.heap.pop().map(|Reverse((at, group))| Wake::Due(at, group));
+                        return deadlines.heap.pop().map(|Reverse((at, name))| Wake::Due(at, name));
                     }
                     next => next.map(|Reverse((at, _))| *at),
                 }
