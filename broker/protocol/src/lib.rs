@@ -12,7 +12,7 @@ mod varint;
 
 pub use batch::{
     Attributes, BatchBuilder, BatchError, BatchHeader, Compression, DecodedRecord, HEADER_BYTES, NewHeader,
-    NewRecord, RecordHeader, Records, Room, TimestampType, check, place, recompress, records,
-    stamp_append_time,
+    NewRecord, Rebuild, RecordHeader, Records, Room, TimestampType, check, place, placeholder, rebuild,
+    recompress, records, stamp_append_time,
 };
 pub use partitioner::partition_for_key;

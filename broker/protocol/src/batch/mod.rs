@@ -23,6 +23,7 @@ mod codec;
 mod error;
 mod header;
 mod reader;
+mod rebuild;
 mod recompress;
 mod snappy;
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use builder::{BatchBuilder, NewHeader, NewRecord, Room};
 pub use error::BatchError;
 pub use header::{BatchHeader, HEADER_BYTES, check, place};
 pub use reader::{DecodedRecord, RecordHeader, Records, records};
+pub use rebuild::{Rebuild, placeholder, rebuild};
 pub use recompress::recompress;
