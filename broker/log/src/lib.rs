@@ -8,6 +8,8 @@
 //!                  00000000000000000000.timeindex  how late what is in front of those is; derived
 //!                  00000000000000000042.snapshot  what producers sent last, up to there; derived
 //!                  checkpoint                    the recovery point and the log's start
+//!                  compacted                     up to where only the last record of each key is left; derived
+//!                  ….cleaned, ….swap             segments that are about to take the place of others
 //! ```
 //!
 //! A [`Partition`] owns its segments; each is a file of batches and an index of it. All bytes go through
@@ -15,6 +17,7 @@
 //! it, and the checkpoint only says where checking has to start.
 
 mod checkpoint;
+mod compaction;
 mod config;
 mod cursor;
 mod directory;
@@ -29,7 +32,8 @@ pub mod storage;
 mod sync;
 mod time;
 
-pub use config::{PartitionConfig, Retention};
+pub use compaction::{Cleaned, Compacted, Compaction, Pace, Swap};
+pub use config::{CompactionConfig, PartitionConfig, Retention};
 pub use directory::{DataDirectory, DirectoryError};
 pub use error::LogError;
 pub use partition::{Appended, Partition};

@@ -167,6 +167,15 @@ impl Producers {
         }
     }
 
+    /// Where each producer's last batch begins, or the last marker of one that has appended nothing else in its epoch.
+    pub(crate) fn last_batches(&self) -> HashMap<i64, i64> {
+        let last = |producer: &Producer| match producer.recent.back() {
+            Some(batch) => batch.base_offset,
+            None => producer.next_offset - 1,
+        };
+        self.by_id.iter().map(|(id, producer)| (*id, last(producer))).collect()
+    }
+
     /// Forgets who appended nothing for so long.
     pub(crate) fn expire(&mut self, now_ms: i64, age: Duration) {
         // Without timestamps only their number is bounded.
