@@ -20,7 +20,10 @@ impl Compaction {
     pub fn next_segment(&mut self, pace: &Pace<'_>) -> Result<Option<Cleaned>, LogError> {
         let map = match self.map.take() {
             Some(map) => map,
-            None => self.read_new(pace)?,
+            None => {
+                self.find_last_batches()?;
+                self.read_new(pace)?
+            }
         };
         let cleaned = self.next_with(&map, pace);
         self.map = Some(map);
@@ -31,6 +34,22 @@ impl Compaction {
     pub(super) fn is_complete(&self) -> bool {
         let is_done = self.inputs.front().is_none_or(|input| input.base >= self.end);
         !self.is_stopped && self.map.is_some() && is_done
+    }
+
+    /// Looks for the last batches of those producers of whom the partition remembers none that is durable.
+    fn find_last_batches(&mut self) -> Result<(), LogError> {
+        if self.untold.is_empty() {
+            return Ok(());
+        }
+        for input in &self.inputs {
+            let mut cursor = input.cursor(self.config.leader_epoch);
+            while let Some((_, header)) = cursor.next_header().map_err(|stop| input.stopped(stop))? {
+                if self.untold.contains(&header.producer_id) {
+                    self.last_batches.insert(header.producer_id, header.base_offset);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Notes the last offset of each key that has not been seen before, until the map is full or all is read.

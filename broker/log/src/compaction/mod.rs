@@ -26,7 +26,7 @@ pub(crate) use self::progress::Progress;
 pub use self::swap::Swap;
 pub(crate) use self::swap::recover;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,6 +89,8 @@ pub struct Compaction {
     inputs: VecDeque<Input>,
     /// Where each active producer's last batch begins.
     last_batches: HashMap<i64, i64>,
+    /// Those producers of whom it is yet to be looked for.
+    untold: HashSet<i64>,
     /// The last offset of each key from `first_dirty` to `end`; `None` until the first segment is asked for.
     map: Option<OffsetMap>,
     /// The first offset that the map says nothing of.
@@ -167,6 +169,8 @@ impl Partition {
             log: segment.log.clone(),
         };
         let inputs: VecDeque<Input> = self.compactable(&compaction, now_ms).map(input).collect();
+        // What a power loss could take is not the last of anything yet.
+        let (last_batches, untold) = self.producers.last_batches(self.durable_end);
         let running = Arc::new(());
         self.compacted.running = Arc::downgrade(&running);
         Ok(Some(Compaction {
@@ -178,7 +182,8 @@ impl Partition {
             log_start: self.log_start,
             first_dirty: self.compacted.first_dirty.max(self.log_start),
             inputs,
-            last_batches: self.producers.last_batches(),
+            last_batches,
+            untold,
             map: None,
             end: 0,
             is_stopped: false,

@@ -8,7 +8,7 @@ mod snapshot;
 
 pub(crate) use self::replay::{Replay, Replayed};
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use topo_protocol::BatchHeader;
@@ -85,6 +85,10 @@ struct Sequenced {
 }
 
 impl Sequenced {
+    fn last_offset(self) -> i64 {
+        self.base_offset + i64::from(self.last_offset_delta)
+    }
+
     fn next_sequence(self) -> i32 {
         advance(self.base_sequence, i64::from(self.last_offset_delta) + 1)
     }
@@ -125,7 +129,7 @@ impl Producers {
         if epoch == known.epoch
             && let Some(before) = known.recent.iter().find(same)
         {
-            let last_offset = before.base_offset + i64::from(before.last_offset_delta);
+            let last_offset = before.last_offset();
             return Ok(Some(Appended { base_offset: before.base_offset, last_offset, is_duplicate: true }));
         }
         if sequence == expected {
@@ -167,13 +171,20 @@ impl Producers {
         }
     }
 
-    /// Where each producer's last batch begins, or the last marker of one that has appended nothing else in its epoch.
-    pub(crate) fn last_batches(&self) -> HashMap<i64, i64> {
-        let last = |producer: &Producer| match producer.recent.back() {
-            Some(batch) => batch.base_offset,
-            None => producer.next_offset - 1,
-        };
-        self.by_id.iter().map(|(id, producer)| (*id, last(producer))).collect()
+    /// Where each producer's last batch below `end` begins, or the last marker of one that has appended nothing else in its
+    /// epoch; and behind them the producers of whom only the log can say, because all that is remembered lies above.
+    pub(crate) fn last_batches(&self, end: i64) -> (HashMap<i64, i64>, HashSet<i64>) {
+        let (mut last, mut unknown) = (HashMap::new(), HashSet::new());
+        for (&id, producer) in &self.by_id {
+            let recent = producer.recent.iter().rev().map(|batch| (batch.base_offset, batch.last_offset()));
+            let marker = (producer.next_offset - 1, producer.next_offset - 1);
+            let mut known = recent.chain(producer.recent.is_empty().then_some(marker));
+            match known.find(|(_, last_offset)| *last_offset < end) {
+                Some((base_offset, _)) => drop(last.insert(id, base_offset)),
+                None => drop(unknown.insert(id)),
+            }
+        }
+        (last, unknown)
     }
 
     /// Forgets who appended nothing for so long.
