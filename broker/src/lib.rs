@@ -38,8 +38,8 @@ pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
 pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server, Sockets};
 pub use topic::{
-    CompressionType, MAX_PARTITIONS, Setting, SettingKind, Topic, TopicConfig, TopicId, TopicPartition,
-    is_internal,
+    CleanupPolicy, CompressionType, MAX_PARTITIONS, Setting, SettingKind, Topic, TopicConfig, TopicId,
+    TopicPartition, is_internal,
 };
-pub use topo_log::{ProducerError, Retention, TimestampedOffset};
+pub use topo_log::{Compacted, CompactionConfig, ProducerError, Retention, TimestampedOffset};
 pub use topo_protocol::TimestampType;

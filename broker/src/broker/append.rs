@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use topo_protocol::{TimestampType, check, recompress, stamp_append_time};
+use bytes::{Bytes, BytesMut};
+use topo_protocol::{TimestampType, check, recompress, records, stamp_append_time};
 
 use super::{Broker, not_internal};
 use crate::clock::wall_ms;
@@ -108,6 +108,9 @@ impl Broker {
         if header.attributes.is_control() {
             return Err(BrokerError::UnacceptableBatch("only the broker writes control batches"));
         }
+        if topic.config().cleanup.compacts() {
+            self.require_keys(&batch)?;
+        }
         let mut batch = match topic.config().compression_type {
             CompressionType::As(wanted) if wanted != compression => {
                 recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?
@@ -122,5 +125,18 @@ impl Broker {
             }
         }
         Ok(batch)
+    }
+
+    /// Of a compacted topic the last record of each key is kept: one without a key would stay for ever.
+    fn require_keys(&self, batch: &[u8]) -> Result<(), BrokerError> {
+        for record in records(Bytes::copy_from_slice(batch), self.shared.config.max_decompressed_bytes)? {
+            if record?.key.is_none() {
+                return Err(BrokerError::UnacceptableBatch(
+                    "a record has no key, and the topic keeps the last record of each key; give it one, or have the \
+                     topic's cleanup.policy be delete",
+                ));
+            }
+        }
+        Ok(())
     }
 }

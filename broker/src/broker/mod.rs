@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod admin_tests;
 mod append;
+mod compaction;
+#[cfg(test)]
+mod compaction_tests;
 #[cfg(test)]
 mod crash_tests;
 mod groups;
@@ -77,6 +80,8 @@ struct Shared {
     directory: Mutex<Option<DataDirectory>>,
     /// Whether somebody looks for segments to give up.
     retained: AtomicBool,
+    /// Whether somebody looks for partitions to compact.
+    compacted: AtomicBool,
 }
 
 impl Broker {
@@ -113,9 +118,18 @@ impl Broker {
             }
         };
         let directory = Mutex::new(Some(directory));
-        let retained = AtomicBool::new(false);
-        let shared =
-            Shared { config, identity, registry, committed, offsets_topic, groups, directory, retained };
+        let (retained, compacted) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Shared {
+            config,
+            identity,
+            registry,
+            committed,
+            offsets_topic,
+            groups,
+            directory,
+            retained,
+            compacted,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
