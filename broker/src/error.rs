@@ -81,6 +81,9 @@ pub enum BrokerError {
     /// A sound batch that producers do not send.
     #[error("the batch is refused: {0}")]
     UnacceptableBatch(&'static str),
+    /// A batch of a transaction where none is open, or of none where one is.
+    #[error("the batch is refused: {0}")]
+    InvalidTransaction(&'static str),
     /// A producer's batch that is not the one to come; nothing of it was appended.
     #[error("{at}: {source}")]
     Producer {

@@ -34,12 +34,15 @@ pub use groups::{
     JoinRequest, Joined, JoinedMember, Leaving, MemberConfig, MemberDescription, Membership, Subscriber,
     Subscription, SyncRequest, Synced,
 };
-pub use offsets::CommittedOffset;
-pub use partition::{Appended, FetchLimit, Fetched, Offsets, Partition};
+pub use offsets::{CommittedOffset, TransactionalProducer};
+pub use partition::{Appended, FetchLimit, Fetched, Isolation, Offsets, Partition};
 pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server, Sockets};
 pub use topic::{
     CleanupPolicy, CompressionType, MAX_PARTITIONS, Setting, SettingKind, Topic, TopicConfig, TopicId,
     TopicPartition, is_internal,
 };
-pub use topo_log::{Compacted, CompactionConfig, ProducerError, Retention, TimestampedOffset};
-pub use topo_protocol::TimestampType;
+pub use topo_log::{
+    AbortedTransaction, Compacted, CompactionConfig, ProducerError, ProducerState, Retention,
+    TimestampedOffset,
+};
+pub use topo_protocol::{EndTransactionMarker, TimestampType, TransactionResult};

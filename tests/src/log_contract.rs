@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use topo_core::log::{
-    Change, Consumed, FetchLimit, Fetched, Header, Joining, Log, LogError, Membership, Offsets, Record,
-    TopicPartition, TopicSpec,
+    Change, Consumed, FetchLimit, Fetched, Header, Isolation, Joining, Log, LogError, Membership, Offsets,
+    Record, TopicPartition, TopicSpec,
 };
 
 /// Makes a test of every clause that holds for any log. `$open` is an `async fn` that returns a log of its own, and
@@ -55,9 +55,10 @@ macro_rules! log_contract {
 /// A log to be tried.
 pub type Tried = std::sync::Arc<dyn Log>;
 
-const AT_ONCE: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+const AT_ONCE: FetchLimit =
+    FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadCommitted };
 /// Longer than any test may take.
-const FOR_LONG: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::from_secs(600) };
+const FOR_LONG: FetchLimit = FetchLimit { max_wait: Duration::from_secs(600), ..AT_ONCE };
 
 fn at(partition: u32) -> TopicPartition {
     TopicPartition::new("contract", partition)

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use topo_protocol::{check, place};
+use topo_protocol::{BatchError, BatchHeader, EndTransactionMarker, check, place};
 
 use crate::compaction::Progress;
 use crate::config::PartitionConfig;
 use crate::error::{LogError, is_full};
-use crate::producers::Producers;
+use crate::producers::{ProducerState, Producers};
 use crate::segment::Segment;
 use crate::storage::Storage;
 use crate::sync::{Durability, SyncTicket};
@@ -130,7 +130,8 @@ impl Partition {
             return Err(LogError::Poisoned { reason: reason.clone() });
         }
         let mut header = check(batch)?;
-        if let Some(before) = self.producers.check(&header)? {
+        let marker = marker_in(batch, &header)?;
+        if let Some(before) = self.producers.check(&header, marker.as_ref())? {
             return Ok(before);
         }
         let base_offset = self.log_end();
@@ -144,11 +145,31 @@ impl Partition {
         }
         match self.active.append(batch, &header, &self.config) {
             Ok(()) => {
-                self.producers.note(&header);
+                if let Some(aborted) = self.producers.note(&header, marker.as_ref()) {
+                    self.active.note_aborted(&aborted);
+                }
                 Ok(Appended { base_offset, last_offset, is_duplicate: false })
             }
             Err(error) => Err(self.take_back(error)),
         }
+    }
+
+    /// Ends a producer's transaction, if one is open; where none is, the marker only fences the producer's older epochs. It
+    /// carries `timestamp_ms`, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`Partition::append`]: [`ProducerError`](crate::ProducerError) says who is fenced.
+    pub fn append_marker(
+        &mut self,
+        marker: &EndTransactionMarker,
+        timestamp_ms: i64,
+    ) -> Result<Appended, LogError> {
+        self.append(&mut marker.encode(timestamp_ms)?)
+    }
+
+    /// What is known of the producers, by id.
+    pub fn producers(&self) -> Vec<ProducerState> {
+        self.producers.states()
     }
 
     /// Seals the active segment and starts the next one at the log's end.
@@ -246,6 +267,7 @@ impl Partition {
         });
         settled.inspect_err(|error| self.shared.poison(error))?;
         self.durable_end = self.durable_end.max(ticket.end);
+        self.producers.settle(self.durable_end);
         self.durable_segment = self.durable_segment.max(ticket.active);
         Ok(self.durable_end)
     }
@@ -264,7 +286,21 @@ impl Partition {
         self.finish_sync(ticket, result)?;
         self.active.index.save();
         self.active.time_index.save();
+        if let Some(aborted) = &self.active.aborted {
+            aborted.save();
+        }
         self.snapshot_producers();
         Ok(())
     }
+}
+
+/// The marker that a checked batch is; `None` for records.
+pub(crate) fn marker_in(
+    batch: &[u8],
+    header: &BatchHeader,
+) -> Result<Option<EndTransactionMarker>, BatchError> {
+    if !header.attributes.is_control() {
+        return Ok(None);
+    }
+    EndTransactionMarker::decode(Bytes::copy_from_slice(batch))
 }

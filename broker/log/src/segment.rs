@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use topo_protocol::{BatchHeader, HEADER_BYTES, check};
 
+use crate::aborted::{self, AbortedEntry};
 use crate::checkpoint;
 use crate::config::PartitionConfig;
 use crate::cursor::{Cursor, Flaw, Place, Stop, header_at};
@@ -37,6 +38,8 @@ pub(crate) struct Segment {
     pub(crate) log: Arc<dyn StorageFile>,
     pub(crate) index: Index<OffsetEntry>,
     pub(crate) time_index: Index<TimeEntry>,
+    /// The aborted transactions whose markers the segment holds; `None` where only the log can say.
+    pub(crate) aborted: Option<Index<AbortedEntry>>,
     /// The largest timestamp of the batches, in milliseconds since 1970; `i64::MAX` where a damaged one hides it, and
     /// `i64::MIN` where there are none.
     pub(crate) max_timestamp: i64,
@@ -55,9 +58,12 @@ impl Segment {
     pub(crate) fn create(storage: &dyn Storage, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
         // The indexes first: leftover ones are harmless, a leftover log would be in the way of the next attempt.
         let indexes = Indexes::create(storage, dir, base_offset)?;
+        let path = aborted::path(dir, base_offset);
+        let aborted = Index::create(storage, &path, base_offset);
+        let aborted = aborted.map_err(LogError::storage("create", &path))?;
         let path = log_path(dir, base_offset);
         let log = storage.create(&path).map_err(LogError::storage("create", &path))?;
-        Ok(Self::unread(path, log, indexes, base_offset))
+        Ok(Self { aborted: Some(aborted), ..Self::unread(path, log, indexes, base_offset) })
     }
 
     /// A segment of which nothing beyond its base offset is known yet.
@@ -75,6 +81,7 @@ impl Segment {
             log,
             index: indexes.offset,
             time_index: indexes.time,
+            aborted: None,
             max_timestamp: i64::MIN,
             since_entry: 0,
             filled: 0,
@@ -178,11 +185,15 @@ impl Segment {
         }
         self.index.seal();
         self.time_index.seal();
+        if let Some(aborted) = &self.aborted {
+            aborted.seal();
+        }
     }
 
     /// The files derived from the log, to be synced once the segment is sealed.
-    pub(crate) fn derived(&self) -> [Arc<dyn StorageFile>; 2] {
-        [self.index.file(), self.time_index.file()]
+    pub(crate) fn derived(&self) -> impl Iterator<Item = Arc<dyn StorageFile>> {
+        let aborted = self.aborted.as_ref().map(Index::file);
+        [self.index.file(), self.time_index.file()].into_iter().chain(aborted)
     }
 
     /// Where the segment starts.

@@ -11,8 +11,9 @@ mod partitioner;
 mod varint;
 
 pub use batch::{
-    Attributes, BatchBuilder, BatchError, BatchHeader, Compression, DecodedRecord, HEADER_BYTES, NewHeader,
-    NewRecord, Rebuild, RecordHeader, Records, Room, TimestampType, check, place, placeholder, rebuild,
-    recompress, records, stamp_append_time,
+    Attributes, BatchBuilder, BatchError, BatchHeader, BatchProducer, Compression, DecodedRecord,
+    EndTransactionMarker, HEADER_BYTES, NewHeader, NewRecord, Rebuild, RecordHeader, Records, Room,
+    TimestampType, TransactionResult, check, place, placeholder, rebuild, recompress, records,
+    stamp_append_time,
 };
 pub use partitioner::partition_for_key;

@@ -7,9 +7,11 @@ use topo_log::storage::MemoryStorage;
 use topo_protocol::{BatchBuilder, Compression, NewRecord, Room, check, records, stamp_append_time};
 
 use super::*;
+use crate::partition::Isolation;
 use crate::topic::SettingKind;
 
-const SOON: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+const SOON: FetchLimit =
+    FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadUncommitted };
 
 fn open(storage: &MemoryStorage) -> Broker {
     Broker::open_on(Arc::new(storage.clone()), Path::new("/data"), BrokerConfig::default()).unwrap()
@@ -211,10 +213,10 @@ async fn the_broker_gives_records_its_time_where_the_topic_wants_that() {
         for (asked, expected) in
             [(0, Some(0)), (1_000, Some(0)), (1_001, Some(3)), (3_000, Some(6)), (3_001, None)]
         {
-            let found = broker.offset_for_time(&lines(0), asked).await.unwrap();
+            let found = broker.offset_for_time(&lines(0), asked, Isolation::ReadUncommitted).await.unwrap();
             assert_eq!(found.map(|found| found.offset), expected, "{asked}");
         }
-        let latest = broker.max_timestamp(&lines(0)).await.unwrap().unwrap();
+        let latest = broker.max_timestamp(&lines(0), Isolation::ReadUncommitted).await.unwrap().unwrap();
         assert_eq!((latest.offset, latest.timestamp_ms), (6, 3_000));
     }
 
@@ -249,7 +251,12 @@ async fn offsets_are_listed_by_what_they_mean() {
     let (_, broker) = with_lines(1, &[]).await;
     let list = async |timestamp| {
         let spec = OffsetSpec::from_timestamp(timestamp).unwrap();
-        broker.list_offset(&lines(0), spec).await.unwrap().map(|found| (found.offset, found.timestamp_ms))
+        let isolation = Isolation::ReadCommitted;
+        broker
+            .list_offset(&lines(0), spec, isolation)
+            .await
+            .unwrap()
+            .map(|found| (found.offset, found.timestamp_ms))
     };
     assert_eq!((list(-1).await, list(-2).await), (Some((0, -1)), Some((0, -1))));
     assert_eq!((list(-3).await, list(0).await), (None, None));

@@ -5,20 +5,22 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use topo_protocol::{TimestampType, check, recompress, records, stamp_append_time};
+use topo_protocol::{
+    BatchHeader, EndTransactionMarker, TimestampType, check, recompress, records, stamp_append_time,
+};
 
 use super::{Broker, not_internal};
 use crate::clock::wall_ms;
 use crate::error::BrokerError;
 use crate::partition::{Appended, Partition};
-use crate::topic::{CompressionType, Topic, TopicPartition};
+use crate::topic::{CompressionType, OFFSETS_TOPIC, Topic, TopicPartition};
 
 /// An append whose batches have their offsets and are written.
 #[derive(Debug)]
 #[must_use = "an append is acknowledged once it is durable"]
 pub struct Appending {
-    partition: Arc<Partition>,
-    appended: Appended,
+    pub(super) partition: Arc<Partition>,
+    pub(super) appended: Appended,
 }
 
 impl Appending {
@@ -86,16 +88,79 @@ impl Broker {
         batches: Vec<BytesMut>,
         now_ms: i64,
     ) -> Result<Appending, BrokerError> {
+        self.start(to, batches, now_ms, false)
+    }
+
+    /// [`Broker::start_append`] for batches of a transaction, which is open, holds this partition, and stays so until this
+    /// returns: whoever coordinates it calls this under the lock under which it would end it. The first such batch opens
+    /// the transaction in the partition; [`Broker::append_marker`] ends it there.
+    ///
+    /// # Errors
+    /// As [`Broker::append_at`], and [`BrokerError::InvalidTransaction`] for a batch that is part of none.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start_append_in_transaction(
+        &self,
+        to: &TopicPartition,
+        batches: Vec<BytesMut>,
+        now_ms: i64,
+    ) -> Result<Appending, BrokerError> {
+        self.start(to, batches, now_ms, true)
+    }
+
+    /// Ends a producer's transaction in a partition, at once; it has ended for readers once the marker is durable. Written
+    /// again, or for a producer that has no transaction open there, a marker changes nothing but the producer's epoch.
+    /// Markers and appends that are started one after another keep that order.
+    ///
+    /// In the topic of committed offsets, the marker makes what was committed in the transaction count, or drops it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Producer`] where a later epoch of the producer, or of its coordinator, has taken over;
+    /// [`BrokerError::Log`], [`BrokerError::Poisoned`], [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`]
+    /// or [`BrokerError::Closed`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn append_marker(
+        &self,
+        to: &TopicPartition,
+        marker: &EndTransactionMarker,
+        now_ms: i64,
+    ) -> Result<Appending, BrokerError> {
+        let topic = self.topic(&to.topic)?;
+        let partition = topic.partition(to.partition)?;
+        let appended = if *to.topic == *OFFSETS_TOPIC {
+            self.shared.committed.end_transaction(partition, marker, now_ms)?
+        } else {
+            partition.write(vec![marker.encode(now_ms)?])?
+        };
+        Ok(Appending { appended, partition: partition.clone() })
+    }
+
+    fn start(
+        &self,
+        to: &TopicPartition,
+        batches: Vec<BytesMut>,
+        now_ms: i64,
+        in_transaction: bool,
+    ) -> Result<Appending, BrokerError> {
         not_internal(&to.topic)?;
         let topic = self.topic(&to.topic)?;
         let partition = topic.partition(to.partition)?;
-        let accept = |batch| self.accept(&topic, batch, now_ms);
+        let accept = |batch| self.accept(&topic, batch, now_ms, in_transaction);
         let batches = batches.into_iter().map(accept).collect::<Result<Vec<_>, _>>()?;
         Ok(Appending { appended: partition.write(batches)?, partition: partition.clone() })
     }
 
     /// Checks a batch for its topic, and gives it the topic's compression and time where that has its own.
-    fn accept(&self, topic: &Topic, batch: BytesMut, now_ms: i64) -> Result<BytesMut, BrokerError> {
+    fn accept(
+        &self,
+        topic: &Topic,
+        batch: BytesMut,
+        now_ms: i64,
+        in_transaction: bool,
+    ) -> Result<BytesMut, BrokerError> {
         let max = topic.config().max_message_bytes;
         if batch.len() > max as usize {
             return Err(BrokerError::BatchTooLarge { topic: topic.name().clone(), bytes: batch.len(), max });
@@ -108,6 +173,7 @@ impl Broker {
         if header.attributes.is_control() {
             return Err(BrokerError::UnacceptableBatch("only the broker writes control batches"));
         }
+        check_transaction(&header, in_transaction)?;
         if topic.config().cleanup.compacts() {
             self.require_keys(&batch)?;
         }
@@ -138,5 +204,18 @@ impl Broker {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a batch is part of a transaction where it should be, and says whose and which of the producer's it is.
+fn check_transaction(header: &BatchHeader, in_transaction: bool) -> Result<(), BrokerError> {
+    match (header.attributes.is_transactional(), in_transaction) {
+        (false, false) => Ok(()),
+        (true, false) => Err(BrokerError::InvalidTransaction("its transaction is not open here")),
+        (false, true) => Err(BrokerError::InvalidTransaction("it is part of no transaction")),
+        (true, true) if header.producer_id < 0 || header.producer_epoch < 0 || header.base_sequence < 0 => {
+            Err(BrokerError::InvalidTransaction("it does not say which of whose batches it is"))
+        }
+        (true, true) => Ok(()),
     }
 }

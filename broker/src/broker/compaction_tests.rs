@@ -8,9 +8,11 @@ use topo_log::storage::MemoryStorage;
 use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, records};
 
 use super::*;
+use crate::partition::Isolation;
 use crate::topic::SettingKind;
 
-const LIMIT: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+const LIMIT: FetchLimit =
+    FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadUncommitted };
 
 fn open(storage: &MemoryStorage) -> Broker {
     Broker::open_on(Arc::new(storage.clone()), Path::new("/data"), BrokerConfig::default()).unwrap()
@@ -115,7 +117,10 @@ async fn the_policy_may_change_and_both_may_be_wanted() {
     count(&broker, 100, 110).await;
     assert!(broker.retain(100_000).await.unwrap() > 0);
     let all = left(&broker, &counts()).await;
-    assert!(all.len() < 13 && all.iter().all(|(offset, _)| *offset >= 97), "the active segment is left: {all:?}");
+    assert!(
+        all.len() < 13 && all.iter().all(|(offset, _)| *offset >= 97),
+        "the active segment is left: {all:?}"
+    );
 
     let setting = |settings: Vec<crate::topic::Setting>, name| {
         settings.into_iter().find(|setting| setting.name == name).unwrap()

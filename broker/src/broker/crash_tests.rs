@@ -6,6 +6,7 @@ use topo_log::storage::{Fault, SimulatedDisk};
 use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, records};
 
 use super::*;
+use crate::partition::Isolation;
 
 /// What a user can see of the topic `a` and of the group `g`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -117,7 +118,8 @@ async fn see(broker: &Broker) -> Seen {
     let Ok(topic) = broker.topic("a") else { return Seen { committed, ..Seen::default() } };
     let mut partitions = Vec::new();
     for partition in 0..topic.partition_count() {
-        let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+        let isolation = Isolation::ReadCommitted;
+        let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation };
         let start = broker.offsets(&a(partition)).unwrap().log_start;
         let mut batches = broker.fetch(&a(partition), start, limit).await.unwrap().batches;
         let mut values = Vec::new();

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Broker, offsets_partition};
+use super::{Appending, Broker, offsets_partition};
 use crate::error::BrokerError;
 use crate::groups::Groups;
-use crate::offsets::CommittedOffset;
+use crate::offsets::{CommittedOffset, TransactionalProducer};
 use crate::partition::Partition;
 use crate::topic::TopicPartition;
 
@@ -33,14 +33,32 @@ impl Broker {
         offsets: &[(TopicPartition, CommittedOffset)],
     ) -> Result<i64, BrokerError> {
         let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
-        let check = |of: &TopicPartition| {
-            let topic = self.topic(&of.topic)?;
-            if topic.is_retiring() {
-                return Err(BrokerError::UnknownTopic(of.topic.clone()));
-            }
-            topic.partition(of.partition).map(drop)
-        };
+        let check = |of: &TopicPartition| self.check_commit(of);
         self.shared.committed.write(offsets_partition(topic)?, group, offsets, check)
+    }
+
+    /// A commit in a producer's transaction, once there is a topic for it.
+    pub(crate) fn write_commit_in_transaction(
+        &self,
+        producer: TransactionalProducer,
+        group: &str,
+        offsets: &[(TopicPartition, CommittedOffset)],
+    ) -> Result<Appending, BrokerError> {
+        let topic = self.shared.offsets_topic.get().ok_or(BrokerError::Closed)?;
+        let partition = offsets_partition(topic)?;
+        let check = |of: &TopicPartition| self.check_commit(of);
+        let committed = &self.shared.committed;
+        let appended = committed.write_in_transaction(partition, producer, group, offsets, check)?;
+        Ok(Appending { partition: partition.clone(), appended })
+    }
+
+    /// Whether it may be committed for a partition.
+    fn check_commit(&self, of: &TopicPartition) -> Result<(), BrokerError> {
+        let topic = self.topic(&of.topic)?;
+        if topic.is_retiring() {
+            return Err(BrokerError::UnknownTopic(of.topic.clone()));
+        }
+        topic.partition(of.partition).map(drop)
     }
 
     /// The second half.

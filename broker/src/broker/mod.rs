@@ -43,7 +43,7 @@ use crate::topic::{OFFSETS_TOPIC, Registry, Topic, TopicId, TopicPartition, is_i
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::{collections::BTreeMap, time::Duration};
-/// use topo_broker::{Broker, BrokerConfig, FetchLimit, TopicPartition};
+/// use topo_broker::{Broker, BrokerConfig, FetchLimit, Isolation, TopicPartition};
 /// use topo_protocol::{BatchBuilder, Compression, NewRecord, Room};
 ///
 /// let dir = tempfile::tempdir()?;
@@ -56,7 +56,8 @@ use crate::topic::{OFFSETS_TOPIC, Registry, Topic, TopicId, TopicPartition, is_i
 /// let lines = TopicPartition::new("lines", 0);
 /// broker.append(&lines, vec![builder.finish(Compression::None)?]).await?;
 ///
-/// let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+/// let isolation = Isolation::ReadCommitted;
+/// let limit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation };
 /// let fetched = broker.fetch(&lines, 0, limit).await?;
 /// assert_eq!(fetched.offsets.high_watermark, 1);
 /// broker.close().await?;
@@ -282,7 +283,7 @@ impl Broker {
         self.shared.registry.all()
     }
 
-    /// Whole batches, verbatim, from the one that holds `offset` on, up to the high watermark.
+    /// Whole batches, verbatim, from the one that holds `offset` on, up to the high watermark or the last stable offset.
     ///
     /// # Errors
     /// [`BrokerError::OffsetOutOfRange`], [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`],

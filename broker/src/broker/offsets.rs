@@ -18,6 +18,17 @@ impl Broker {
         Ok(self.shared.committed.all(group, high_watermark))
     }
 
+    /// Whether a commit of `group` for a partition is under way, by itself or in a transaction that is open; so what
+    /// [`Broker::committed`] says may be about to change.
+    ///
+    /// # Errors
+    /// [`BrokerError::Closed`].
+    pub fn is_commit_pending(&self, group: &str, of: &TopicPartition) -> Result<bool, BrokerError> {
+        let Some(topic) = self.shared.offsets_topic.get() else { return Ok(false) };
+        let high_watermark = offsets_partition(topic)?.offsets()?.high_watermark;
+        Ok(self.shared.committed.is_unstable(group, of, high_watermark))
+    }
+
     /// The groups that have committed something, durably, by name.
     ///
     /// # Errors

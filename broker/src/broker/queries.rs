@@ -4,6 +4,7 @@ use topo_log::TimestampedOffset;
 
 use super::{Broker, not_internal};
 use crate::error::BrokerError;
+use crate::partition::Isolation;
 use crate::topic::TopicPartition;
 
 /// Which offset of a partition is asked for.
@@ -55,18 +56,18 @@ impl Broker {
         &self,
         of: &TopicPartition,
         spec: OffsetSpec,
+        isolation: Isolation,
     ) -> Result<Option<TimestampedOffset>, BrokerError> {
         let end = |offset| Some(TimestampedOffset { offset, timestamp_ms: -1 });
         match spec {
-            OffsetSpec::Latest => Ok(end(self.offsets(of)?.high_watermark)),
+            OffsetSpec::Latest => Ok(end(self.offsets(of)?.readable_end(isolation))),
             OffsetSpec::Earliest => Ok(end(self.offsets(of)?.log_start)),
-            OffsetSpec::MaxTimestamp => self.max_timestamp(of).await,
-            OffsetSpec::At(timestamp_ms) => self.offset_for_time(of, timestamp_ms).await,
+            OffsetSpec::MaxTimestamp => self.max_timestamp(of, isolation).await,
+            OffsetSpec::At(timestamp_ms) => self.offset_for_time(of, timestamp_ms, isolation).await,
         }
     }
 
-    /// The first record below the high watermark whose timestamp is at or after `timestamp_ms`; `None` where there is
-    /// none.
+    /// The first record that may be read whose timestamp is at or after `timestamp_ms`; `None` where there is none.
     ///
     /// # Errors
     /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], or as
@@ -75,16 +76,21 @@ impl Broker {
         &self,
         of: &TopicPartition,
         timestamp_ms: i64,
+        isolation: Isolation,
     ) -> Result<Option<TimestampedOffset>, BrokerError> {
-        self.topic(&of.topic)?.partition(of.partition)?.offset_for_time(timestamp_ms).await
+        self.topic(&of.topic)?.partition(of.partition)?.offset_for_time(timestamp_ms, isolation).await
     }
 
-    /// The first record below the high watermark of those with the largest timestamp; `None` without records.
+    /// The first record of those that may be read with the largest timestamp; `None` without records.
     ///
     /// # Errors
     /// As [`Broker::offset_for_time`].
-    pub async fn max_timestamp(&self, of: &TopicPartition) -> Result<Option<TimestampedOffset>, BrokerError> {
-        self.topic(&of.topic)?.partition(of.partition)?.max_timestamp().await
+    pub async fn max_timestamp(
+        &self,
+        of: &TopicPartition,
+        isolation: Isolation,
+    ) -> Result<Option<TimestampedOffset>, BrokerError> {
+        self.topic(&of.topic)?.partition(of.partition)?.max_timestamp(isolation).await
     }
 
     /// Where a leader epoch ends; `None` for one that never was.

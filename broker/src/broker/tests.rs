@@ -7,8 +7,10 @@ use topo_log::storage::MemoryStorage;
 use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, check, records};
 
 use super::*;
+use crate::partition::Isolation;
 
-const SOON: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+const SOON: FetchLimit =
+    FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadUncommitted };
 
 fn open(storage: &MemoryStorage) -> Broker {
     Broker::open_on(Arc::new(storage.clone()), Path::new("/data"), BrokerConfig::default()).unwrap()

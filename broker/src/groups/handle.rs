@@ -18,9 +18,9 @@ use super::request::{
 };
 use super::slot::{Slot, Waiter};
 use super::subscription::Subscription;
-use crate::broker::Broker;
+use crate::broker::{Appending, Broker};
 use crate::error::shown;
-use crate::offsets::CommittedOffset;
+use crate::offsets::{CommittedOffset, TransactionalProducer};
 use crate::topic::TopicPartition;
 
 /// The kind of group that reads topics.
@@ -142,6 +142,54 @@ impl Groups {
             written.unwrap_or(Err(unknown))?
         };
         Ok(self.broker.commit_durable(next_offset).await?)
+    }
+
+    /// Sees that there is a topic for what is committed, as [`Groups::start_commit_in_transaction`] needs it.
+    ///
+    /// # Errors
+    /// [`GroupError::Broker`].
+    pub async fn prepare_commits(&self) -> Result<(), GroupError> {
+        self.prepare().await
+    }
+
+    /// Commits what a group goes on from in each partition in a producer's transaction, which is open, holds the group, and
+    /// stays so until this returns: all of it or nothing, and only if the claim holds at the moment of writing. Nobody but a
+    /// member of the group's generation may, or [`Claim::nobody`]: clients before `TxnOffsetCommit` 3 do not say who they
+    /// are. It counts once the transaction is committed; what this returns is awaited before the commit is acknowledged.
+    ///
+    /// # Errors
+    /// As [`Groups::heartbeat`] where the claim does not hold; [`GroupError::Broker`] for what [`Broker::commit`] refuses,
+    /// and for a producer that is fenced, or before [`Groups::prepare_commits`].
+    pub fn start_commit_in_transaction(
+        &self,
+        group: &str,
+        claim: &Claim,
+        producer: TransactionalProducer,
+        offsets: &[(TopicPartition, CommittedOffset)],
+    ) -> Result<Appending, GroupError> {
+        check_name(group)?;
+        let write = || self.broker.write_commit_in_transaction(producer, group, offsets);
+        if claim.generation < 0 {
+            let (written, _) = self.coordinator.with_new(group, |state, now| {
+                state.group.check_commit_in_transaction(claim, now)?;
+                Ok(write()?)
+            })?;
+            return written;
+        }
+        let written = self.coordinator.with(group, |_, state, now| {
+            state.group.check_commit_in_transaction(claim, now)?;
+            Ok(write()?)
+        });
+        written.unwrap_or(Err(GroupError::IllegalGeneration { asked: claim.generation, current: 0 }))
+    }
+
+    /// Whether a commit of a group for a partition is under way, by itself or in a transaction that is open; so what
+    /// [`Groups::fetch`] says may be about to change.
+    ///
+    /// # Errors
+    /// As [`Groups::fetch`].
+    pub fn is_commit_pending(&self, group: &str, of: &TopicPartition) -> Result<bool, GroupError> {
+        Ok(self.broker.is_commit_pending(group, of)?)
     }
 
     /// What a group last committed for a partition, durably; `None` where it never did.

@@ -8,7 +8,7 @@ use topo_protocol::{BatchBuilder, BatchHeader, Compression, DecodedRecord, NewRe
 use super::metadata::{self, GroupMetadata};
 use crate::error::BrokerError;
 use crate::offsets::ends_early;
-use crate::partition::Partition;
+use crate::partition::{Isolation, Partition};
 
 /// Bytes to read at a time while replaying.
 const REPLAY_BYTES: usize = 1 << 20;
@@ -37,13 +37,18 @@ pub(crate) fn replay(partition: &Partition) -> Result<Vec<(Arc<str>, GroupMetada
     let held = partition.offsets()?;
     let mut offset = held.log_start;
     while offset < held.high_watermark {
-        let mut batches = partition.read(offset, REPLAY_BYTES)?.batches;
+        let mut batches = partition.read(offset, REPLAY_BYTES, Isolation::ReadUncommitted)?.batches;
         if batches.is_empty() {
             return Err(ends_early(offset));
         }
         while !batches.is_empty() {
             let header = BatchHeader::parse(&batches)?;
             let batch = batches.split_to(header.total_bytes().min(batches.len()));
+            offset = header.next_offset();
+            // Groups are stored outside of transactions.
+            if header.attributes.is_transactional() {
+                continue;
+            }
             for record in records(batch, MAX_DECOMPRESSED_BYTES)? {
                 let record = record?;
                 let at = record.offset;
@@ -51,7 +56,6 @@ pub(crate) fn replay(partition: &Partition) -> Result<Vec<(Arc<str>, GroupMetada
                     BrokerError::Corrupt(format!("offset {at} of {}: {error}", crate::topic::OFFSETS_TOPIC))
                 })?;
             }
-            offset = header.next_offset();
         }
     }
     Ok(groups.into_iter().collect())

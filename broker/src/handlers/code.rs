@@ -27,6 +27,7 @@ pub(crate) fn code(error: &BrokerError) -> ResponseError {
         BrokerError::BatchTooLarge { .. } => ResponseError::MessageTooLarge,
         BrokerError::InvalidBatch(error) => batch(error),
         BrokerError::UnacceptableBatch(_) => ResponseError::InvalidRecord,
+        BrokerError::InvalidTransaction(_) => ResponseError::InvalidTxnState,
         BrokerError::Producer { source, .. } => producer(source),
         BrokerError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
         BrokerError::Poisoned { .. } | BrokerError::Corrupt(_) | BrokerError::Storage(_) => {
@@ -51,9 +52,10 @@ fn batch(error: &BatchError) -> ResponseError {
         BatchError::DecompressedTooLarge { .. } | BatchError::TooLarge { .. } => {
             ResponseError::MessageTooLarge
         }
-        BatchError::Record { .. } | BatchError::ExtraRecordBytes { .. } | BatchError::Empty => {
-            ResponseError::InvalidRecord
-        }
+        BatchError::Record { .. }
+        | BatchError::ExtraRecordBytes { .. }
+        | BatchError::Marker { .. }
+        | BatchError::Empty => ResponseError::InvalidRecord,
         _ => ResponseError::CorruptMessage,
     }
 }
@@ -62,6 +64,9 @@ fn producer(error: &ProducerError) -> ResponseError {
     match error {
         ProducerError::Fenced { .. } => ResponseError::InvalidProducerEpoch,
         ProducerError::Invalid { .. } => ResponseError::InvalidRequest,
+        ProducerError::CoordinatorFenced { .. } => ResponseError::TransactionCoordinatorFenced,
+        ProducerError::InTransaction { .. } => ResponseError::InvalidTxnState,
+        ProducerError::TooManyTransactions { .. } => ResponseError::ConcurrentTransactions,
         _ => ResponseError::OutOfOrderSequenceNumber,
     }
 }

@@ -14,12 +14,12 @@ use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
 use tokio::time::{Instant, sleep_until};
-use topo_protocol::BatchHeader;
+use topo_log::AbortedTransaction;
 
 use super::code::code;
-use super::{Handler, partition};
+use super::{Handler, isolation, partition};
 use crate::broker::Broker;
-use crate::partition::{Offsets, Partition};
+use crate::partition::{Fetched, Isolation, Offsets, Partition, end};
 use crate::server::{Call, Charge, Order, Reply};
 
 /// The API.
@@ -29,8 +29,6 @@ pub(crate) struct Fetch;
 const NO_SESSION: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
 const INITIAL_EPOCH: i32 = 0;
-/// A client that wants to see nothing of transactions that were aborted.
-const READ_COMMITTED: i8 = 1;
 /// Of no replica.
 const NO_REPLICA: BrokerId = BrokerId(-1);
 
@@ -55,12 +53,13 @@ impl Handler for Fetch {
         let deadline = Instant::now() + wait.min(limits.fetch_wait);
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limits.fetch_bytes);
-        let is_committed = request.isolation_level == READ_COMMITTED;
+        let isolation = isolation(request.isolation_level);
 
         let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>();
         let mut charge = call.server.responses.charge();
         charge.grow(asked * size_of::<Slot>()).await;
-        let mut reading = Reading { slots: slots(&call.server.broker, &request), bytes: 0, max_bytes };
+        let mut reading =
+            Reading { slots: slots(&call.server.broker, &request, isolation), bytes: 0, max_bytes };
         loop {
             reading.read(&mut charge).await;
             if reading.bytes >= min_bytes || !reading.can_grow() || Instant::now() >= deadline {
@@ -74,7 +73,7 @@ impl Handler for Fetch {
                 never = charge.settle() => match never {},
             }
         }
-        Reply::charged(reading.response(request, is_committed), charge)
+        Reply::charged(reading.response(request), charge)
     }
 }
 
@@ -85,9 +84,12 @@ struct Slot {
     partition: Result<Arc<Partition>, ResponseError>,
     /// From where to read on.
     offset: i64,
+    isolation: Isolation,
     /// How many bytes more may be read of it.
     room: usize,
     chunks: Vec<Bytes>,
+    /// The aborted transactions that the chunks hold records of.
+    aborted: Vec<AbortedTransaction>,
     /// What it held when it was looked at last.
     held: Option<Offsets>,
 }
@@ -106,10 +108,11 @@ struct Part {
     slot: usize,
     partition: Arc<Partition>,
     offset: i64,
+    isolation: Isolation,
     room: usize,
 }
 
-fn slots(broker: &Broker, request: &FetchRequest) -> Vec<Slot> {
+fn slots(broker: &Broker, request: &FetchRequest, isolation: Isolation) -> Vec<Slot> {
     let slot = |topic: &TopicName, asked: &FetchPartition| {
         let FetchPartition { partition: index, fetch_offset: offset, .. } = *asked;
         let found = partition(broker, topic, index, asked.current_leader_epoch).and_then(|partition| {
@@ -118,7 +121,8 @@ fn slots(broker: &Broker, request: &FetchRequest) -> Vec<Slot> {
             Ok(partition)
         });
         let room = usize::try_from(asked.partition_max_bytes).unwrap_or(0);
-        Slot { index, partition: found, offset, room, chunks: Vec::new(), held: None }
+        let (chunks, aborted) = (Vec::new(), Vec::new());
+        Slot { index, partition: found, offset, isolation, room, chunks, aborted, held: None }
     };
     let topics = request.topics.iter();
     topics.flat_map(|topic| topic.partitions.iter().map(|asked| slot(&topic.topic, asked))).collect()
@@ -140,9 +144,8 @@ impl Reading {
         // A task that was ended early has read nothing.
         let read = read.unwrap_or_default();
         let before = self.bytes;
-        for (slot, outcome) in read {
-            self.take(slot, outcome);
-        }
+        let aborted: usize = read.into_iter().map(|(slot, outcome)| self.take(slot, outcome)).sum();
+        charge.grow(aborted * size_of::<AbortedTransaction>()).await;
         match (self.bytes - before).checked_sub(bound) {
             Some(more) => charge.grow(more).await,
             None => charge.shrink(bound - (self.bytes - before)),
@@ -153,26 +156,34 @@ impl Reading {
     fn parts(&self) -> Vec<Part> {
         let part = |(slot, asked): (usize, &Slot)| {
             let partition = asked.partition.as_ref().ok()?;
-            let is_there = asked.room > 0 && partition.high_watermark() > asked.offset;
-            let Slot { offset, room, .. } = *asked;
-            is_there.then(|| Part { slot, partition: partition.clone(), offset, room })
+            let is_there = asked.room > 0 && partition.readable_end(asked.isolation) > asked.offset;
+            let Slot { offset, isolation, room, .. } = *asked;
+            is_there.then(|| Part { slot, partition: partition.clone(), offset, isolation, room })
         };
         self.slots.iter().enumerate().filter_map(part).collect()
     }
 
-    fn take(&mut self, slot: usize, outcome: Outcome) {
+    /// Takes what became of one part; how many aborted transactions came with it.
+    fn take(&mut self, slot: usize, outcome: Outcome) -> usize {
         let slot = &mut self.slots[slot];
         match outcome {
-            Outcome::Read { batches, next_offset, held } => {
+            Outcome::Read { batches, aborted, next_offset, held } => {
                 self.bytes += batches.len();
+                // Those that began before were told with what was read before.
+                let is_first = slot.chunks.is_empty();
+                let known = slot.aborted.len();
+                let is_new = |aborted: &AbortedTransaction| is_first || aborted.first_offset >= slot.offset;
+                slot.aborted.extend(aborted.into_iter().filter(is_new));
                 slot.room = slot.room.saturating_sub(batches.len());
                 slot.offset = next_offset;
                 slot.held = Some(held);
                 slot.chunks.push(batches);
+                return slot.aborted.len() - known;
             }
             Outcome::Full => slot.room = 0,
             Outcome::Failed(code) => slot.partition = Err(code),
         }
+        0
     }
 
     /// Whether waiting could bring more: nothing failed, which is told at once, and there is room somewhere.
@@ -184,15 +195,16 @@ impl Reading {
     /// Waits until one of the partitions has more.
     async fn news(&self) {
         let open = self.slots.iter().filter(|slot| slot.room > 0);
-        let news = open.filter_map(|slot| Some(slot.partition.as_ref().ok()?.news(slot.offset)));
+        let news =
+            open.filter_map(|slot| Some(slot.partition.as_ref().ok()?.news(slot.offset, slot.isolation)));
         news.collect::<FuturesUnordered<_>>().next().await;
     }
 
-    fn response(self, request: FetchRequest, is_committed: bool) -> FetchResponse {
+    fn response(self, request: FetchRequest) -> FetchResponse {
         let mut slots = self.slots.into_iter();
         let topics = request.topics.into_iter().map(|topic| {
             let answered = slots.by_ref().take(topic.partitions.len());
-            let partitions = answered.map(|slot| slot.response(is_committed)).collect();
+            let partitions = answered.map(Slot::response).collect();
             FetchableTopicResponse::default().with_topic(topic.topic).with_partitions(partitions)
         });
         FetchResponse::default().with_responses(topics.collect())
@@ -209,27 +221,33 @@ impl Slot {
         }
     }
 
-    fn response(self, is_committed: bool) -> PartitionData {
+    fn response(self) -> PartitionData {
+        let aborted = self.aborted.into_iter().map(aborted).collect();
         let data = PartitionData::default()
             .with_partition_index(self.index)
             .with_high_watermark(-1)
             .with_last_stable_offset(-1)
             .with_log_start_offset(-1)
             .with_preferred_read_replica(NO_REPLICA)
-            .with_aborted_transactions(is_committed.then(Vec::new))
+            .with_aborted_transactions((self.isolation == Isolation::ReadCommitted).then_some(aborted))
             // Null would be no empty set of records to some clients.
             .with_records(Some(joined(self.chunks)));
         match (self.partition, self.held) {
             (Err(code), _) => data.with_error_code(code.code()),
             (Ok(_), held) => {
-                let (high_watermark, log_start) =
-                    held.map_or((-1, -1), |held| (held.high_watermark, held.log_start));
-                data.with_high_watermark(high_watermark)
-                    .with_last_stable_offset(high_watermark)
-                    .with_log_start_offset(log_start)
+                let Some(held) = held else { return data };
+                data.with_high_watermark(held.high_watermark)
+                    .with_last_stable_offset(held.last_stable_offset)
+                    .with_log_start_offset(held.log_start)
             }
         }
     }
+}
+
+fn aborted(transaction: AbortedTransaction) -> kafka_protocol::messages::fetch_response::AbortedTransaction {
+    kafka_protocol::messages::fetch_response::AbortedTransaction::default()
+        .with_producer_id(transaction.producer_id.into())
+        .with_first_offset(transaction.first_offset)
 }
 
 /// Chunks behind each other.
@@ -246,6 +264,7 @@ fn joined(mut chunks: Vec<Bytes>) -> Bytes {
 enum Outcome {
     Read {
         batches: Bytes,
+        aborted: Vec<AbortedTransaction>,
         next_offset: i64,
         held: Offsets,
     },
@@ -262,28 +281,19 @@ fn read_parts(parts: Vec<Part>, mut left: usize, mut is_first: bool) -> Vec<(usi
         if room == 0 && !is_first {
             break;
         }
-        let outcome = match part.partition.read(part.offset, room) {
+        let outcome = match part.partition.read(part.offset, room, part.isolation) {
             Ok(fetched) if fetched.batches.is_empty() => Outcome::Full,
             Ok(fetched) if fetched.batches.len() > room && !is_first => Outcome::Full,
             Ok(fetched) => {
                 is_first = false;
                 left = left.saturating_sub(fetched.batches.len());
                 let next_offset = end(&fetched.batches).unwrap_or(part.offset);
-                Outcome::Read { next_offset, batches: fetched.batches, held: fetched.offsets }
+                let Fetched { batches, aborted, offsets: held } = fetched;
+                Outcome::Read { batches, aborted, next_offset, held }
             }
             Err(error) => Outcome::Failed(code(&error)),
         };
         outcomes.push((part.slot, outcome));
     }
     outcomes
-}
-
-/// One past the last offset of batches that lie behind each other.
-fn end(mut batches: &[u8]) -> Option<i64> {
-    let mut end = None;
-    while let Ok(header) = BatchHeader::parse(batches) {
-        end = Some(header.next_offset());
-        batches = batches.get(header.total_bytes()..)?;
-    }
-    end
 }

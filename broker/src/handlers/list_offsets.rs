@@ -10,8 +10,9 @@ use kafka_protocol::messages::{ApiKey, ListOffsetsRequest, ListOffsetsResponse};
 use topo_log::TimestampedOffset;
 
 use super::code::code;
-use super::{Handler, LEADER_EPOCH, partition};
+use super::{Handler, LEADER_EPOCH, isolation, partition};
 use crate::broker::OffsetSpec;
+use crate::partition::Isolation;
 use crate::server::{Call, Reply};
 
 /// The API.
@@ -28,13 +29,14 @@ impl Handler for ListOffsets {
     const KEY: ApiKey = ApiKey::ListOffsets;
 
     async fn handle(call: Call, request: ListOffsetsRequest) -> Reply<ListOffsetsResponse> {
+        let isolation = isolation(request.isolation_level);
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in topic.partitions {
                 let response =
                     ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
-                partitions.push(match look_up(&call, &topic.name, &asked).await {
+                partitions.push(match look_up(&call, isolation, &topic.name, &asked).await {
                     Ok(found) => answer(response, found, call.version),
                     Err(code) => response.with_error_code(code.code()),
                 });
@@ -48,6 +50,7 @@ impl Handler for ListOffsets {
 
 async fn look_up(
     call: &Call,
+    isolation: Isolation,
     topic: &str,
     asked: &ListOffsetsPartition,
 ) -> Result<Option<TimestampedOffset>, ResponseError> {
@@ -56,7 +59,7 @@ async fn look_up(
     let spec = OffsetSpec::from_timestamp(asked.timestamp)
         .filter(|spec| *spec != OffsetSpec::MaxTimestamp || call.version >= MAX_TIMESTAMP_FROM);
     let spec = spec.ok_or(ResponseError::UnsupportedVersion)?;
-    broker.list_offset(partition.at(), spec).await.map_err(|error| code(&error))
+    broker.list_offset(partition.at(), spec, isolation).await.map_err(|error| code(&error))
 }
 
 fn answer(

@@ -46,7 +46,7 @@ use self::code::code;
 use crate::broker::Broker;
 use crate::clock::wall_ms;
 use crate::error::BrokerError;
-use crate::partition::Partition;
+use crate::partition::{Isolation, Partition};
 use crate::server::{Call, Order, Reply};
 use crate::topic::TopicPartition;
 
@@ -91,6 +91,12 @@ fn partition(
         ..=LEADER_EPOCH => Ok(partition),
         _ => Err(ResponseError::UnknownLeaderEpoch),
     }
+}
+
+/// What a client wants to see of transactions.
+fn isolation(level: i8) -> Isolation {
+    const READ_COMMITTED: i8 = 1;
+    if level == READ_COMMITTED { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
 
 /// A partition's name; `None` for a number that none has.

@@ -1,8 +1,11 @@
 //! OffsetFetch: what groups have committed, for the partitions asked for, or all.
+//!
+//! Who wants only what is stable is told to ask again of a partition for which a commit is under way.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
@@ -38,18 +41,28 @@ impl Handler for OffsetFetch {
     }
 }
 
-/// A partition, and what was committed for it.
-type Committed = (TopicPartition, Option<CommittedOffset>);
+/// A partition, and what was committed for it; [`Unstable`] where that may be about to change.
+type Committed = (TopicPartition, Result<Option<CommittedOffset>, Unstable>);
+
+/// A commit is under way.
+struct Unstable;
 
 /// Each partition once, however often it is asked for: an answer is bounded by what was committed and what was sent.
 fn committed(
     groups: &Groups,
     group: &str,
     topics: Option<Vec<(Arc<str>, Vec<i32>)>>,
+    require_stable: bool,
 ) -> Result<Vec<Committed>, GroupError> {
+    // Asked first: what is committed is then no older than the answer.
+    let is_unstable =
+        |of: &TopicPartition| Ok::<_, GroupError>(require_stable && groups.is_commit_pending(group, of)?);
+    let one = |of: TopicPartition| {
+        let committed = if is_unstable(&of)? { Err(Unstable) } else { Ok(groups.fetch(group, &of)?) };
+        Ok((of, committed))
+    };
     let Some(topics) = topics else {
-        let all = groups.fetch_all(group)?;
-        return Ok(all.into_iter().map(|(of, committed)| (of, Some(committed))).collect());
+        return groups.fetch_all(group)?.into_iter().map(|(of, _)| one(of)).collect();
     };
     let partitions: BTreeSet<TopicPartition> = topics
         .into_iter()
@@ -58,14 +71,13 @@ fn committed(
             indexes.map(move |index| TopicPartition::new(topic.clone(), index))
         })
         .collect();
-    let one = |of: TopicPartition| groups.fetch(group, &of).map(|committed| (of, committed));
     partitions.into_iter().map(one).collect()
 }
 
 /// Neighbours of one topic under its name.
 fn by_topic<P>(
     committed: Vec<Committed>,
-    partition: impl Fn(u32, Option<CommittedOffset>) -> P,
+    partition: impl Fn(u32, Result<Option<CommittedOffset>, Unstable>) -> P,
 ) -> Vec<(TopicName, Vec<P>)> {
     let mut topics: Vec<(Arc<str>, Vec<P>)> = Vec::new();
     for (of, committed) in committed {
@@ -79,13 +91,15 @@ fn by_topic<P>(
     topics.into_iter().map(|(topic, partitions)| (name(&topic), partitions)).collect()
 }
 
-/// Where nothing was committed, offset -1 and no metadata, as Kafka says it.
-fn fields(committed: Option<CommittedOffset>) -> (i64, i32, Option<StrBytes>) {
+/// Offset, epoch, metadata and error. Where nothing was committed, offset -1 and no metadata, as Kafka says it.
+fn fields(committed: Result<Option<CommittedOffset>, Unstable>) -> (i64, i32, Option<StrBytes>, i16) {
+    let unstable = ResponseError::UnstableOffsetCommit.code();
+    let code = committed.as_ref().map_or(unstable, |_| 0);
     match committed {
-        Some(committed) => {
-            (committed.offset, committed.leader_epoch, Some(StrBytes::from_string(committed.metadata)))
+        Ok(Some(CommittedOffset { offset, leader_epoch, metadata, .. })) => {
+            (offset, leader_epoch, Some(StrBytes::from_string(metadata)), code)
         }
-        None => (-1, -1, Some(StrBytes::default())),
+        Ok(None) | Err(Unstable) => (-1, -1, Some(StrBytes::default()), code),
     }
 }
 
@@ -100,13 +114,15 @@ fn of_one(call: &Call, groups: &Groups, request: OffsetFetchRequest) -> OffsetFe
     };
     // Before version 2 there is no null, and an error is said of each partition, of which there are none to be said of.
     let response = OffsetFetchResponse::default();
-    let topics = match committed(groups, &request.group_id, request.topics.map(named)) {
+    let topics = match committed(groups, &request.group_id, request.topics.map(named), request.require_stable)
+    {
         Ok(committed) => by_topic(committed, |index, committed| {
-            let (offset, epoch, metadata) = fields(committed);
+            let (offset, epoch, metadata, code) = fields(committed);
             let partition = OffsetFetchResponsePartition::default()
                 .with_partition_index(index as i32)
                 .with_committed_offset(offset)
-                .with_metadata(metadata);
+                .with_metadata(metadata)
+                .with_error_code(code);
             if call.version >= 5 { partition.with_committed_leader_epoch(epoch) } else { partition }
         }),
         Err(error) if call.version >= 2 => return response.with_error_code(group_code(&error).code()),
@@ -119,24 +135,30 @@ fn of_one(call: &Call, groups: &Groups, request: OffsetFetchRequest) -> OffsetFe
 
 fn of_many(groups: &Groups, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let mut seen = BTreeSet::new();
+    let stable = request.require_stable;
     let asked = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
-    OffsetFetchResponse::default().with_groups(asked.map(|group| of_group(groups, group)).collect())
+    OffsetFetchResponse::default().with_groups(asked.map(|group| of_group(groups, group, stable)).collect())
 }
 
-fn of_group(groups: &Groups, group: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+fn of_group(
+    groups: &Groups,
+    group: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
     let named = |topics: Vec<OffsetFetchRequestTopics>| {
         topics.into_iter().map(|topic| (arc(&topic.name), topic.partition_indexes)).collect()
     };
-    let committed = committed(groups, &group.group_id, group.topics.map(named));
+    let committed = committed(groups, &group.group_id, group.topics.map(named), require_stable);
     let response = OffsetFetchResponseGroup::default().with_group_id(group.group_id);
     let topics = match committed {
         Ok(committed) => by_topic(committed, |index, committed| {
-            let (offset, epoch, metadata) = fields(committed);
+            let (offset, epoch, metadata, code) = fields(committed);
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(index as i32)
                 .with_committed_offset(offset)
                 .with_committed_leader_epoch(epoch)
                 .with_metadata(metadata)
+                .with_error_code(code)
         }),
         Err(error) => return response.with_error_code(group_code(&error).code()),
     };

@@ -5,27 +5,61 @@
 
 use super::CommittedOffset;
 
-/// Commits, oldest first, each with the offset of its record; `None` deletes.
+/// Commits, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct History(Vec<(i64, Option<CommittedOffset>)>);
+pub(super) struct History(Vec<Commit>);
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Commit {
+    /// The offset behind which it is durable: of its record, or of the marker of its transaction.
+    at: i64,
+    /// The offset of its record.
+    record: i64,
+    /// `None` deletes.
+    to: Option<CommittedOffset>,
+}
 
 impl History {
     /// Adds a commit whose record is behind all others; the high watermark may not have passed it.
     pub(super) fn push(&mut self, at: i64, to: Option<CommittedOffset>, high_watermark: i64) {
+        self.add(Commit { at, record: at, to }, high_watermark);
+    }
+
+    /// Adds a commit of a transaction whose marker is behind all others, unless another commit was made since it was
+    /// written.
+    pub(super) fn push_in_transaction(
+        &mut self,
+        marker: i64,
+        record: i64,
+        to: CommittedOffset,
+        high_watermark: i64,
+    ) {
+        if self.0.last().is_none_or(|last| last.record < record) {
+            self.add(Commit { at: marker, record, to: Some(to) }, high_watermark);
+        }
+    }
+
+    fn add(&mut self, commit: Commit, high_watermark: i64) {
         self.prune(high_watermark);
-        self.0.push((at, to));
+        self.0.push(commit);
     }
 
     /// What counts where records below the high watermark are durable.
     pub(super) fn at(&self, high_watermark: i64) -> Option<&CommittedOffset> {
-        self.0[..self.durable(high_watermark)].last()?.1.as_ref()
+        self.0[..self.durable(high_watermark)].last()?.to.as_ref()
+    }
+
+    /// Whether a commit is not yet durable.
+    pub(super) fn is_unsettled(&self, high_watermark: i64) -> bool {
+        self.durable(high_watermark) < self.0.len()
     }
 
     /// Drops what is superseded or deleted for good; whether anything is left.
     pub(super) fn prune(&mut self, high_watermark: i64) -> bool {
         let durable = self.durable(high_watermark);
         let superseded = match durable.checked_sub(1) {
-            Some(last) if self.0[last].1.is_none() => durable,
+            Some(last) if self.0[last].to.is_none() => durable,
             last => last.unwrap_or(0),
         };
         self.0.drain(..superseded);
@@ -33,7 +67,7 @@ impl History {
     }
 
     fn durable(&self, high_watermark: i64) -> usize {
-        self.0.partition_point(|(at, _)| *at < high_watermark)
+        self.0.partition_point(|commit| commit.at < high_watermark)
     }
 }
 

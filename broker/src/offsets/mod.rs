@@ -3,20 +3,27 @@
 //! Invariant: what [`CommittedOffsets::get`] returns is durable, and is what a replay of the topic would find. Every
 //! value is kept with the offset of the record that holds it and is seen once the high watermark has passed that record;
 //! so neither the order in which commits are woken nor a commit that stopped waiting can make memory and topic differ.
+//! What is committed in a transaction is kept aside, and counts once the high watermark has passed the marker that commits
+//! the transaction.
 
 mod history;
+mod pending;
 mod record;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::BytesMut;
-use topo_protocol::{BatchBuilder, Compression, DecodedRecord, NewRecord, Records, Room, records};
+use bytes::{Bytes, BytesMut};
+use topo_protocol::{
+    BatchBuilder, BatchHeader, BatchProducer, Compression, DecodedRecord, EndTransactionMarker, NewRecord,
+    Room, TransactionResult, records,
+};
 
 use crate::error::{BrokerError, shown};
-use crate::partition::Partition;
+use crate::partition::{Appended, Isolation, Offsets, Partition};
 use crate::topic::{Topic, TopicPartition};
 use history::History;
+use pending::Pending;
 use record::OffsetKey;
 
 /// What a group committed for a partition.
@@ -35,33 +42,47 @@ pub struct CommittedOffset {
 /// All committed offsets.
 #[derive(Debug, Default)]
 pub(crate) struct CommittedOffsets {
-    groups: Mutex<Groups>,
+    held: Mutex<Held>,
 }
 
-type Groups = HashMap<Arc<str>, BTreeMap<TopicPartition, History>>;
+/// What is kept in memory.
+#[derive(Debug, Default)]
+struct Held {
+    groups: HashMap<Arc<str>, BTreeMap<TopicPartition, History>>,
+    /// What was committed in transactions that are open.
+    pending: Pending,
+}
+
+/// A producer that commits offsets in its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionalProducer {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+}
 
 impl CommittedOffsets {
     /// Reads everything that the topic's partition holds. Blocks.
     pub(crate) fn replay(partition: &Partition) -> Result<Self, BrokerError> {
-        let mut groups = Groups::new();
-        let held = partition.offsets()?;
-        let mut offset = held.log_start;
-        while offset < held.high_watermark {
-            let mut batches = partition.read(offset, REPLAY_BYTES)?.batches;
+        let mut held = Held::default();
+        let Offsets { log_start: mut offset, high_watermark, .. } = partition.offsets()?;
+        while offset < high_watermark {
+            let mut batches = partition.read(offset, REPLAY_BYTES, Isolation::ReadUncommitted)?.batches;
             if batches.is_empty() {
                 return Err(ends_early(offset));
             }
             while !batches.is_empty() {
-                let header = topo_protocol::BatchHeader::parse(&batches)?;
+                let header = BatchHeader::parse(&batches)?;
                 let batch = batches.split_to(header.total_bytes().min(batches.len()));
-                replay_batch(&mut groups, records(batch, MAX_COMMIT_BYTES)?)?;
+                replay_batch(&mut held, &header, batch)?;
                 offset = header.next_offset();
             }
         }
-        for partitions in groups.values_mut() {
-            partitions.retain(|_, history| history.prune(held.high_watermark));
+        for partitions in held.groups.values_mut() {
+            partitions.retain(|_, history| history.prune(high_watermark));
         }
-        Ok(Self { groups: Mutex::new(groups) })
+        Ok(Self { held: Mutex::new(held) })
     }
 
     /// What `group` last committed for a partition, given how far the topic is durable.
@@ -71,24 +92,32 @@ impl CommittedOffsets {
         of: &TopicPartition,
         high_watermark: i64,
     ) -> Option<CommittedOffset> {
-        let groups = self.groups();
-        groups.get(group)?.get(of)?.at(high_watermark).cloned()
+        self.held().groups.get(group)?.get(of)?.at(high_watermark).cloned()
+    }
+
+    /// Whether a commit of `group` for a partition is under way, by itself or in a transaction: what was committed before
+    /// may be about to change.
+    pub(crate) fn is_unstable(&self, group: &str, of: &TopicPartition, high_watermark: i64) -> bool {
+        let held = self.held();
+        let history = held.groups.get(group).and_then(|partitions| partitions.get(of));
+        history.is_some_and(|history| history.is_unsettled(high_watermark)) || held.pending.holds(group, of)
     }
 
     /// All that `group` last committed, given how far the topic is durable.
     pub(crate) fn all(&self, group: &str, high_watermark: i64) -> Vec<(TopicPartition, CommittedOffset)> {
-        let groups = self.groups();
-        let all = groups.get(group).into_iter().flatten();
+        let held = self.held();
+        let all = held.groups.get(group).into_iter().flatten();
         all.filter_map(|(of, history)| Some((of.clone(), history.at(high_watermark)?.clone()))).collect()
     }
 
     /// The groups that have committed something, by name, given how far the topic is durable.
     pub(crate) fn groups_at(&self, high_watermark: i64) -> Vec<Arc<str>> {
-        let groups = self.groups();
+        let held = self.held();
         let holds = |partitions: &BTreeMap<_, History>| {
             partitions.values().any(|history| history.at(high_watermark).is_some())
         };
-        let names = groups.iter().filter(|(_, partitions)| holds(partitions)).map(|(name, _)| name.clone());
+        let names =
+            held.groups.iter().filter(|(_, partitions)| holds(partitions)).map(|(name, _)| name.clone());
         let mut names: Vec<_> = names.collect();
         names.sort_unstable();
         names
@@ -102,27 +131,28 @@ impl CommittedOffsets {
         group: &str,
         of: Option<&[TopicPartition]>,
     ) -> Result<Option<i64>, BrokerError> {
-        let mut groups = self.groups();
-        let Some(partitions) = groups.get(group) else { return Ok(None) };
+        let mut held = self.held();
         // Also what is not durable yet: it is written before this is.
-        let committed = partitions.iter().filter(|(_, history)| history.at(i64::MAX).is_some());
-        let asked = committed.filter(|(held, _)| of.is_none_or(|of| of.contains(held)));
-        let asked: Vec<TopicPartition> = asked.map(|(held, _)| held.clone()).collect();
+        let committed = held.groups.get(group).into_iter().flatten();
+        let committed = committed.filter(|(_, history)| history.at(i64::MAX).is_some()).map(|(held, _)| held);
+        let all: BTreeSet<&TopicPartition> = committed.chain(held.pending.of_group(group)).collect();
+        let asked = all.into_iter().filter(|held| of.is_none_or(|of| of.contains(held)));
+        let asked: Vec<TopicPartition> = asked.cloned().collect();
         let mut next_offset = None;
         for asked in asked.chunks(DELETIONS) {
             let changes: Vec<Change<'_>> = asked.iter().map(|of| (group, of, None)).collect();
-            next_offset = Some(apply(&mut groups, topic, &changes)?);
+            next_offset = Some(held.apply(topic, &changes)?);
         }
         Ok(next_offset)
     }
 
     /// Lets go of what a group has deleted, given how far the topic is durable.
     pub(crate) fn prune(&self, group: &str, high_watermark: i64) {
-        let mut groups = self.groups();
-        let Some(partitions) = groups.get_mut(group) else { return };
+        let mut held = self.held();
+        let Some(partitions) = held.groups.get_mut(group) else { return };
         partitions.retain(|_, history| history.prune(high_watermark));
         if partitions.is_empty() {
-            groups.remove(group);
+            held.groups.remove(group);
         }
     }
 
@@ -137,10 +167,52 @@ impl CommittedOffsets {
         check: impl Fn(&TopicPartition) -> Result<(), BrokerError>,
     ) -> Result<i64, BrokerError> {
         validate(group, offsets)?;
-        let mut groups = self.groups();
+        let mut held = self.held();
         offsets.iter().try_for_each(|(of, _)| check(of))?;
         let changes: Vec<Change<'_>> = offsets.iter().map(|(of, to)| (group, of, Some(to))).collect();
-        apply(&mut groups, topic, &changes)
+        held.apply(topic, &changes)
+    }
+
+    /// [`CommittedOffsets::write`] in a producer's transaction: it counts once the transaction is committed.
+    pub(crate) fn write_in_transaction(
+        &self,
+        topic: &Arc<Partition>,
+        producer: TransactionalProducer,
+        group: &str,
+        offsets: &[(TopicPartition, CommittedOffset)],
+        check: impl Fn(&TopicPartition) -> Result<(), BrokerError>,
+    ) -> Result<Appended, BrokerError> {
+        validate(group, offsets)?;
+        let mut held = self.held();
+        offsets.iter().try_for_each(|(of, _)| check(of))?;
+        let changes: Vec<Change<'_>> = offsets.iter().map(|(of, to)| (group, of, Some(to))).collect();
+        let producer_id = producer.id;
+        let producer = BatchProducer {
+            id: producer_id,
+            epoch: producer.epoch,
+            base_sequence: -1,
+            is_transactional: true,
+        };
+        let appended = topic.write(vec![batch(&changes, &producer)?])?;
+        for (of, to) in offsets {
+            held.pending.put(producer_id, group, of.clone(), appended.next_offset - 1, to.clone());
+        }
+        Ok(appended)
+    }
+
+    /// Writes the marker that ends a producer's transaction: what was committed in it counts once the marker is durable, or
+    /// is dropped.
+    pub(crate) fn end_transaction(
+        &self,
+        topic: &Arc<Partition>,
+        marker: &EndTransactionMarker,
+        now_ms: i64,
+    ) -> Result<Appended, BrokerError> {
+        let mut held = self.held();
+        let high_watermark = topic.offsets()?.high_watermark;
+        let appended = topic.write(vec![marker.encode(now_ms)?])?;
+        held.end(marker, appended.next_offset - 1, high_watermark);
+        Ok(appended)
     }
 
     /// Marks a topic as being deleted and forgets what was committed for it, once everything below the returned offset
@@ -150,25 +222,27 @@ impl CommittedOffsets {
         topic: Option<&Arc<Partition>>,
         retired: &Topic,
     ) -> Result<Option<i64>, BrokerError> {
-        let mut groups = self.groups();
+        let mut held = self.held();
         retired.set_retiring(true);
-        let committed: Vec<(Arc<str>, TopicPartition)> = groups
-            .iter()
+        let committed = held.groups.iter();
+        let committed = committed
             .flat_map(|(group, partitions)| partitions.keys().map(|of| (group.clone(), of.clone())))
-            .filter(|(_, of)| of.topic == *retired.name())
-            .collect();
+            .chain(held.pending.all())
+            .filter(|(_, of)| of.topic == *retired.name());
+        let committed: BTreeSet<(Arc<str>, TopicPartition)> = committed.collect();
+        let committed: Vec<(Arc<str>, TopicPartition)> = committed.into_iter().collect();
         let Some(topic) = topic else { return Ok(None) };
         let mut next_offset = None;
         for committed in committed.chunks(DELETIONS) {
             let changes: Vec<Change<'_>> = committed.iter().map(|(group, of)| (&**group, of, None)).collect();
-            next_offset = Some(apply(&mut groups, topic, &changes)?);
+            next_offset = Some(held.apply(topic, &changes)?);
         }
         Ok(next_offset)
     }
 
     // Histories are changed only after their records were written, one push each: a panic leaves them whole.
-    fn groups(&self) -> MutexGuard<'_, Groups> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,24 +256,38 @@ const REPLAY_BYTES: usize = 1 << 20;
 /// A group, a partition, and what it commits for it; `None` deletes.
 type Change<'a> = (&'a str, &'a TopicPartition, Option<&'a CommittedOffset>);
 
-/// Writes `changes` as one batch, so that all of them survive or none, and notes them in memory.
-fn apply(groups: &mut Groups, topic: &Arc<Partition>, changes: &[Change<'_>]) -> Result<i64, BrokerError> {
-    let high_watermark = topic.offsets()?.high_watermark;
-    let appended = topic.write(vec![batch(changes)?])?;
-    // All become visible at once: when the last record is durable.
-    let at = appended.next_offset - 1;
-    for (group, of, to) in changes {
-        let partitions = match groups.get_mut(*group) {
-            Some(partitions) => partitions,
-            None => groups.entry((*group).into()).or_default(),
-        };
-        let history = partitions.entry((*of).clone()).or_default();
-        history.push(at, to.cloned(), high_watermark);
+impl Held {
+    /// Writes `changes` as one batch, so that all of them survive or none, and notes them in memory.
+    fn apply(&mut self, topic: &Arc<Partition>, changes: &[Change<'_>]) -> Result<i64, BrokerError> {
+        let high_watermark = topic.offsets()?.high_watermark;
+        let appended = topic.write(vec![batch(changes, &BatchProducer::NONE)?])?;
+        // All become visible at once: when the last record is durable.
+        let at = appended.next_offset - 1;
+        for (group, of, to) in changes {
+            if to.is_none() {
+                self.pending.delete(group, of);
+            }
+            self.history(group, of).push(at, to.cloned(), high_watermark);
+        }
+        Ok(appended.next_offset)
     }
-    Ok(appended.next_offset)
+
+    /// Ends a producer's transaction with the marker at an offset.
+    fn end(&mut self, marker: &EndTransactionMarker, at: i64, high_watermark: i64) {
+        let ended = self.pending.take(marker.producer_id);
+        if marker.result == TransactionResult::Commit {
+            for ((group, of), (record, to)) in ended {
+                self.history(&group, &of).push_in_transaction(at, record, to, high_watermark);
+            }
+        }
+    }
+
+    fn history(&mut self, group: &str, of: &TopicPartition) -> &mut History {
+        self.groups.entry(group.into()).or_default().entry(of.clone()).or_default()
+    }
 }
 
-fn batch(changes: &[Change<'_>]) -> Result<BytesMut, BrokerError> {
+fn batch(changes: &[Change<'_>], producer: &BatchProducer) -> Result<BytesMut, BrokerError> {
     let mut builder = BatchBuilder::new(MAX_COMMIT_BYTES);
     for (group, of, to) in changes {
         let key = record::encode_key(group, of);
@@ -212,7 +300,7 @@ fn batch(changes: &[Change<'_>]) -> Result<BytesMut, BrokerError> {
             ));
         }
     }
-    Ok(builder.finish(Compression::None)?)
+    Ok(builder.finish_as(Compression::None, producer)?)
 }
 
 fn validate(group: &str, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<(), BrokerError> {
@@ -239,19 +327,33 @@ pub(crate) fn ends_early(offset: i64) -> BrokerError {
     ))
 }
 
-fn replay_batch(groups: &mut Groups, records: Records) -> Result<(), BrokerError> {
+fn replay_batch(held: &mut Held, header: &BatchHeader, batch: Bytes) -> Result<(), BrokerError> {
     // As when it was written: visible once the batch's last record is.
-    let at = records.header().last_offset();
-    for record in records {
+    let at = header.last_offset();
+    if header.attributes.is_control() {
+        // All that is replayed is durable, and only the last counts.
+        if let Some(marker) = EndTransactionMarker::decode(batch)? {
+            held.end(&marker, at, at);
+        }
+        return Ok(());
+    }
+    for record in records(batch, MAX_COMMIT_BYTES)? {
         let DecodedRecord { offset, key, value, .. } = record?;
         let corrupt = |error| {
             BrokerError::Corrupt(format!("offset {offset} of {}: {error}", crate::topic::OFFSETS_TOPIC))
         };
         let Some(OffsetKey { group, of }) = record::decode_key(key).map_err(corrupt)? else { continue };
-        let committed = value.map(record::decode_value).transpose().map_err(corrupt)?;
-        let history = groups.entry(group.into()).or_default().entry(of).or_default();
-        // All that is replayed is durable, and only the last counts.
-        history.push(at, committed, at);
+        match value.map(record::decode_value).transpose().map_err(corrupt)? {
+            Some(to) if header.attributes.is_transactional() => {
+                held.pending.put(header.producer_id, &group, of, at, to);
+            }
+            committed => {
+                if committed.is_none() {
+                    held.pending.delete(&group, &of);
+                }
+                held.history(&group, &of).push(at, committed, at);
+            }
+        }
     }
     Ok(())
 }

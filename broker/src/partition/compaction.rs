@@ -16,6 +16,9 @@ use crate::error::BrokerError;
 pub(super) struct Compacting {
     /// Held by who compacts.
     pass: Mutex<()>,
+    /// Whether somebody does.
+    #[cfg(test)]
+    is_under_way: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -59,6 +62,8 @@ impl Partition {
             None => None,
         };
         let Some(mut pass) = begun else { return Ok(None) };
+        #[cfg(test)]
+        self.compacting.is_under_way.store(true, Ordering::Release);
         let result = self.run_compaction(&mut pass, pace);
         match self.write_state().log.as_mut() {
             Some(log) => log.finish_compaction(pass, result).map(Some).map_err(|error| self.log_error(error)),
@@ -69,7 +74,7 @@ impl Partition {
     /// Whether somebody compacts it now.
     #[cfg(test)]
     pub(crate) fn is_compacting(&self) -> bool {
-        self.compacting.pass.try_lock().is_err()
+        self.compacting.is_under_way.load(Ordering::Acquire)
     }
 
     fn run_compaction(&self, pass: &mut Compaction, pace: &Pace<'_>) -> Result<(), LogError> {

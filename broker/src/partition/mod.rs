@@ -2,7 +2,8 @@
 //!
 //! Invariants: under [`Durability::Fsync`] the high watermark is the log's durable end, so nothing is read, or
 //! acknowledged, that a power loss could take back; under the others it is the log's end. It never goes back, also where
-//! one takes the other's place. At most one thread syncs what is appended; it syncs outside the lock, and all that was
+//! one takes the other's place; nor does the last stable offset, up to which committed records are read: a transaction
+//! is open until the high watermark has passed its marker. At most one thread syncs what is appended; it syncs outside the lock, and all that was
 //! appended meanwhile shares its next sync.
 
 mod compaction;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
-use topo_log::{LogError, Partition as Log};
+use topo_log::{AbortedTransaction, LogError, Partition as Log, ProducerState};
 use topo_protocol::{BatchHeader, TimestampType};
 
 use crate::durability::Durability;
@@ -43,8 +44,30 @@ pub struct Offsets {
     pub log_start: i64,
     /// One past the last record that may be read: the durable end, or the log's where the topic does not wait for syncs.
     pub high_watermark: i64,
+    /// Where the first transaction begins that is open for those who read up to the high watermark; the high watermark
+    /// where none is.
+    pub last_stable_offset: i64,
     /// One past the last record appended.
     pub log_end: i64,
+}
+
+impl Offsets {
+    /// One past the last record that may be read.
+    pub fn readable_end(&self, isolation: Isolation) -> i64 {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable_offset,
+        }
+    }
+}
+
+/// What a reader is shown of transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Everything, also what is or will be aborted.
+    ReadUncommitted,
+    /// Nothing behind the beginning of an open transaction; what was aborted is named, for the reader to leave out.
+    ReadCommitted,
 }
 
 /// How much a fetch may return, and how long it may wait.
@@ -54,6 +77,8 @@ pub struct FetchLimit {
     pub max_bytes: usize,
     /// Wait at most so long for a first record.
     pub max_wait: Duration,
+    /// What is shown of transactions.
+    pub isolation: Isolation,
 }
 
 /// What a fetch found.
@@ -61,6 +86,9 @@ pub struct FetchLimit {
 pub struct Fetched {
     /// Whole batches, verbatim; the first may begin below the offset asked for. Empty where there is none yet.
     pub batches: Bytes,
+    /// The aborted transactions that the batches may hold records of, in the order of their markers; none where
+    /// everything was asked for.
+    pub aborted: Vec<AbortedTransaction>,
     /// The offsets held when it was read.
     pub offsets: Offsets,
 }
@@ -88,7 +116,24 @@ struct State {
 #[derive(Debug, Clone)]
 struct Progress {
     high_watermark: i64,
+    last_stable_offset: i64,
     standing: Standing,
+}
+
+impl Progress {
+    fn readable_end(&self, isolation: Isolation) -> i64 {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable_offset,
+        }
+    }
+
+    /// Moves the high watermark, and the last stable offset with it.
+    fn advance(&mut self, log: &mut Log, high_watermark: i64) {
+        self.high_watermark = self.high_watermark.max(high_watermark);
+        log.settle(self.high_watermark);
+        self.last_stable_offset = log.last_stable_offset(self.high_watermark);
+    }
 }
 
 /// What may be asked of a partition.
@@ -106,7 +151,9 @@ enum Standing {
 impl Partition {
     /// Shares an open log, all of which is durable.
     pub(crate) fn new(at: TopicPartition, log: Log, durability: Durability) -> Self {
-        let progress = Progress { high_watermark: log.durable_end(), standing: Standing::Open };
+        let high_watermark = log.durable_end();
+        let last_stable_offset = log.last_stable_offset(high_watermark);
+        let progress = Progress { high_watermark, last_stable_offset, standing: Standing::Open };
         Self {
             at,
             state: RwLock::new(State { log: Some(log), durability, syncing: false, turn: 0 }),
@@ -156,7 +203,7 @@ impl Partition {
         let next_offset = log.log_end();
         let rolled = log.segments() > segments;
         if durability != Durability::Fsync {
-            self.progress.send_modify(|progress| progress.high_watermark = next_offset);
+            self.progress.send_modify(|progress| progress.advance(log, next_offset));
         }
         let due = match durability {
             Durability::Os => rolled,
@@ -186,8 +233,8 @@ impl Partition {
         self.read_state().log.as_ref().map(Log::bytes).ok_or_else(|| self.gone())
     }
 
-    /// Whole batches from the one that holds `offset` on, up to the high watermark; waits for a first one as long as
-    /// `limit` allows.
+    /// Whole batches from the one that holds `offset` on, up to the high watermark or, where the limit says so, the last
+    /// stable offset; waits for a first one as long as `limit` allows.
     ///
     /// # Errors
     /// [`BrokerError::OffsetOutOfRange`], [`BrokerError::Log`], [`BrokerError::Closed`], or
@@ -195,41 +242,61 @@ impl Partition {
     pub async fn fetch(self: &Arc<Self>, offset: i64, limit: FetchLimit) -> Result<Fetched, BrokerError> {
         let held = self.offsets()?;
         self.check_range(offset, held)?;
-        if offset >= held.high_watermark && !limit.max_wait.is_zero() {
+        let FetchLimit { max_bytes, max_wait, isolation } = limit;
+        if offset >= held.readable_end(isolation) && !max_wait.is_zero() {
             // Running out of time is no error: there is nothing to return, then.
-            let _ = tokio::time::timeout(limit.max_wait, self.news(offset)).await;
+            let _ = tokio::time::timeout(max_wait, self.news(offset, isolation)).await;
         }
-        if offset >= self.progress.borrow().high_watermark {
-            return Ok(Fetched { batches: Bytes::new(), offsets: self.offsets()? });
+        if offset >= self.readable_end(isolation) {
+            return Ok(Fetched { batches: Bytes::new(), aborted: Vec::new(), offsets: self.offsets()? });
         }
         let this = self.clone();
-        let read = tokio::task::spawn_blocking(move || this.read(offset, limit.max_bytes));
+        let read = tokio::task::spawn_blocking(move || this.read(offset, max_bytes, isolation));
         read.await.unwrap_or(Err(BrokerError::Closed))
     }
 
     /// One past the last record that may be read.
-    pub(crate) fn high_watermark(&self) -> i64 {
-        self.progress.borrow().high_watermark
+    pub(crate) fn readable_end(&self, isolation: Isolation) -> i64 {
+        self.progress.borrow().readable_end(isolation)
     }
 
     /// Waits until there is something to read from `offset` on, or never will be.
-    pub(crate) async fn news(&self, offset: i64) {
+    pub(crate) async fn news(&self, offset: i64, isolation: Isolation) {
         let mut progress = self.progress.subscribe();
         let is_news = |p: &Progress| {
-            p.high_watermark > offset || matches!(p.standing, Standing::Closed | Standing::Deleted)
+            p.readable_end(isolation) > offset || matches!(p.standing, Standing::Closed | Standing::Deleted)
         };
         // The sender is a field of `self`: it cannot be gone.
         let _ = progress.wait_for(is_news).await;
     }
 
     /// Reads without waiting.
-    pub(crate) fn read(&self, offset: i64, max_bytes: usize) -> Result<Fetched, BrokerError> {
+    pub(crate) fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        isolation: Isolation,
+    ) -> Result<Fetched, BrokerError> {
         let state = self.read_state();
         let log = state.log.as_ref().ok_or_else(|| self.gone())?;
         let offsets = self.held(log);
-        let batches =
-            log.read(offset, max_bytes, offsets.high_watermark).map_err(|error| self.log_error(error))?;
-        Ok(Fetched { batches, offsets })
+        let read = || {
+            let batches = log.read(offset, max_bytes, offsets.readable_end(isolation))?;
+            let aborted = match (isolation, end(&batches)) {
+                (Isolation::ReadCommitted, Some(end)) => log.aborted(offset, end)?,
+                _ => Vec::new(),
+            };
+            Ok(Fetched { batches, aborted, offsets })
+        };
+        read().map_err(|error| self.log_error(error))
+    }
+
+    /// What is known of the partition's producers, by id.
+    ///
+    /// # Errors
+    /// As [`Partition::offsets`].
+    pub fn producers(&self) -> Result<Vec<ProducerState>, BrokerError> {
+        self.read_state().log.as_ref().map(Log::producers).ok_or_else(|| self.gone())
     }
 
     /// Refuses appends for good, as if the storage had failed; reads go on.
@@ -282,7 +349,8 @@ impl Partition {
 
     fn held(&self, log: &Log) -> Offsets {
         let high_watermark = self.progress.borrow().high_watermark;
-        Offsets { log_start: log.log_start(), high_watermark, log_end: log.log_end() }
+        let last_stable_offset = log.last_stable_offset(high_watermark);
+        Offsets { log_start: log.log_start(), high_watermark, last_stable_offset, log_end: log.log_end() }
     }
 
     pub(crate) fn check_range(&self, asked: i64, held: Offsets) -> Result<(), BrokerError> {
@@ -316,12 +384,9 @@ impl Partition {
         let at = self.at.clone();
         match error {
             LogError::OffsetOutOfRange { asked, log_start, log_end } => {
-                let high_watermark = self.progress.borrow().high_watermark;
-                BrokerError::OffsetOutOfRange {
-                    at,
-                    asked,
-                    held: Offsets { log_start, high_watermark, log_end },
-                }
+                let Progress { high_watermark, last_stable_offset, .. } = *self.progress.borrow();
+                let held = Offsets { log_start, high_watermark, last_stable_offset, log_end };
+                BrokerError::OffsetOutOfRange { at, asked, held }
             }
             LogError::Poisoned { reason } => BrokerError::Poisoned { at, reason },
             LogError::Batch(error) => BrokerError::InvalidBatch(error),
@@ -339,6 +404,16 @@ impl Partition {
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// One past the last offset of batches that lie behind each other.
+pub(crate) fn end(mut batches: &[u8]) -> Option<i64> {
+    let mut end = None;
+    while let Ok(header) = BatchHeader::parse(batches) {
+        end = Some(header.next_offset());
+        batches = batches.get(header.total_bytes()..)?;
+    }
+    end
 }
 
 /// The time that the records of an append got, where their timestamps are the log's.

@@ -80,7 +80,7 @@ impl Partition {
         let Some(log) = state.log.as_mut() else { return };
         let outcome = log.finish_sync(ticket, result);
         self.progress.send_modify(|progress| match outcome {
-            Ok(durable_end) => progress.high_watermark = progress.high_watermark.max(durable_end),
+            Ok(durable_end) => progress.advance(log, durable_end),
             Err(error) => {
                 let reason = log.poisoned().map_or_else(|| error.to_string(), str::to_owned);
                 progress.standing = Standing::Poisoned(reason.into());
@@ -101,7 +101,7 @@ impl Partition {
         (state.durability, state.turn) = (durability, state.turn + 1);
         let log_end = log.log_end();
         if durability != Durability::Fsync {
-            self.progress.send_modify(|progress| progress.high_watermark = log_end);
+            self.progress.send_modify(|progress| progress.advance(log, log_end));
         }
         state.syncing = log_end > log.durable_end();
         if state.syncing {

@@ -13,9 +13,14 @@ use topo_protocol::{BatchBuilder, Compression, NewRecord, Room, records};
 
 use super::*;
 
-const SOON: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+const SOON: FetchLimit =
+    FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadUncommitted };
 /// Longer than any test: who waits so long is woken by what happens.
-const LONG: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::from_secs(3600) };
+const LONG: FetchLimit = FetchLimit {
+    max_bytes: 1 << 20,
+    max_wait: Duration::from_secs(3600),
+    isolation: Isolation::ReadUncommitted,
+};
 
 impl Partition {
     /// Appends as the broker does.

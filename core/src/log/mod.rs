@@ -78,24 +78,36 @@ pub struct Consumed {
 pub struct Fetched {
     /// The records from the asked-for offset on, in order; empty where there are none yet.
     pub records: Vec<Consumed>,
-    /// Where the next fetch goes on.
+    /// Where the next fetch goes on: behind what was left out for the reader's isolation, as well.
     pub next_offset: i64,
-    /// One past the last record that may be read.
+    /// One past the last record that may be read: by whoever reads what is committed, none of a transaction that is open.
     pub high_watermark: i64,
 }
 
-/// How much a fetch may return and how long it may wait for the first record.
+/// What a reader is shown of transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Isolation {
+    /// What was committed, and what belongs to no transaction; nothing behind the beginning of a transaction that is open.
+    #[default]
+    ReadCommitted,
+    /// Everything, also what is or will be aborted.
+    ReadUncommitted,
+}
+
+/// How much a fetch may return, what of it, and how long it may wait for the first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimit {
     /// Stop after about this many bytes; the first batch is returned whole even where it is larger.
     pub max_bytes: usize,
     /// Wait at most so long for a first record; zero returns at once.
     pub max_wait: Duration,
+    /// What is shown of transactions.
+    pub isolation: Isolation,
 }
 
 impl Default for FetchLimit {
     fn default() -> Self {
-        Self { max_bytes: 1 << 20, max_wait: Duration::ZERO }
+        Self { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadCommitted }
     }
 }
 

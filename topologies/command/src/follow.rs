@@ -12,14 +12,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use topo::launcher::Signals;
 use topo_connectors::kafka::KafkaLog;
-use topo_core::log::{Consumed, FetchLimit, Log, LogError, TopicPartition};
+use topo_core::log::{Consumed, FetchLimit, Isolation, Log, LogError, TopicPartition};
 
 use crate::consume::Consume;
 use crate::failure::Failure;
 use crate::format::Printing;
 
 /// How much is fetched of a partition at once, and how long one fetch waits.
-const FETCH: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::from_millis(500) };
+const FETCH: FetchLimit = FetchLimit {
+    max_bytes: 1 << 20,
+    max_wait: Duration::from_millis(500),
+    isolation: Isolation::ReadCommitted,
+};
 /// How long a member waits for records before it looks whether the end is reached by the others.
 const LOOK: Duration = Duration::from_millis(500);
 

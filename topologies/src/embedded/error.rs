@@ -1,7 +1,7 @@
 //! The broker's errors and offsets in the words of [`Log`](topo_core::log::Log).
 
 use topo_broker::BrokerError;
-use topo_core::log::{LogError, Offsets, TopicPartition};
+use topo_core::log::{Isolation, LogError, Offsets, TopicPartition};
 
 /// What a call that reads failed with: a batch that is none was damaged in the log.
 pub(super) fn unread(error: BrokerError) -> LogError {
@@ -32,6 +32,7 @@ pub(super) fn unwritten(error: BrokerError) -> LogError {
         | BrokerError::BatchTooLarge { .. }
         | BrokerError::InvalidBatch(_)
         | BrokerError::UnacceptableBatch(_)
+        | BrokerError::InvalidTransaction(_)
         | BrokerError::Producer { .. } => LogError::Invalid(error.to_string()),
         BrokerError::Corrupt(sentence) => LogError::Corrupt(sentence),
         error => LogError::Storage(error.to_string()),
@@ -49,6 +50,14 @@ pub(super) fn here(of: topo_broker::TopicPartition) -> TopicPartition {
 }
 
 pub(super) fn offsets(held: topo_broker::Offsets) -> Offsets {
-    let topo_broker::Offsets { log_start, high_watermark, log_end } = held;
+    let topo_broker::Offsets { log_start, high_watermark, log_end, .. } = held;
     Offsets { log_start, high_watermark, log_end }
+}
+
+/// An isolation in the broker's words.
+pub(super) fn isolation_there(isolation: Isolation) -> topo_broker::Isolation {
+    match isolation {
+        Isolation::ReadCommitted => topo_broker::Isolation::ReadCommitted,
+        Isolation::ReadUncommitted => topo_broker::Isolation::ReadUncommitted,
+    }
 }

@@ -158,7 +158,8 @@ impl Log for EmbeddedLog {
     }
 
     async fn offset_for_time(&self, of: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
-        let found = self.broker.offset_for_time(&there(of), timestamp_ms).await.map_err(unread)?;
+        let isolation = topo_broker::Isolation::ReadCommitted;
+        let found = self.broker.offset_for_time(&there(of), timestamp_ms, isolation).await.map_err(unread)?;
         Ok(found.map(|found| found.offset))
     }
 

@@ -1,12 +1,14 @@
 //! Batches into records.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use topo_broker::BrokerError;
+use topo_broker::{AbortedTransaction, BrokerError};
 use topo_core::log::{Consumed, FetchLimit, Fetched, Header, TopicPartition};
 use topo_protocol::{BatchError, BatchHeader, DecodedRecord, records};
 
 use super::EmbeddedLog;
-use super::error::there;
+use super::error::{isolation_there, there};
 
 impl EmbeddedLog {
     /// Reads the records from `offset` on.
@@ -16,9 +18,12 @@ impl EmbeddedLog {
         offset: i64,
         limit: FetchLimit,
     ) -> Result<Fetched, BrokerError> {
-        let limit = topo_broker::FetchLimit { max_bytes: limit.max_bytes, max_wait: limit.max_wait };
+        let FetchLimit { max_bytes, max_wait, isolation } = limit;
+        let isolation = isolation_there(isolation);
+        let limit = topo_broker::FetchLimit { max_bytes, max_wait, isolation };
         let fetched = self.broker.fetch(&there(from), offset, limit).await?;
-        let mut decoded = Decoded { records: Vec::new(), next_offset: offset };
+        let aborted = Aborted::new(fetched.aborted);
+        let mut decoded = Decoded { records: Vec::new(), next_offset: offset, aborted };
         let mut batches = fetched.batches;
         while !batches.is_empty() {
             if let Err(error) = decoded.next_batch(&mut batches, self.config.max_decompressed_bytes) {
@@ -29,15 +34,39 @@ impl EmbeddedLog {
                 break;
             }
         }
-        let Decoded { records, next_offset } = decoded;
-        Ok(Fetched { records, next_offset, high_watermark: fetched.offsets.high_watermark })
+        let Decoded { records, next_offset, .. } = decoded;
+        Ok(Fetched { records, next_offset, high_watermark: fetched.offsets.readable_end(isolation) })
     }
 }
 
-/// Invariant: holds every record from the offset asked for up to `next_offset`, and none behind it.
+/// Invariant: holds every record from the offset asked for up to `next_offset` but for those of aborted transactions, and
+/// none behind it.
 struct Decoded {
     records: Vec<Consumed>,
     next_offset: i64,
+    aborted: Aborted,
+}
+
+/// The aborted transactions that a fetch came upon.
+struct Aborted(HashMap<i64, Vec<AbortedTransaction>>);
+
+impl Aborted {
+    fn new(aborted: Vec<AbortedTransaction>) -> Self {
+        let mut by_producer: HashMap<_, Vec<_>> = HashMap::new();
+        for aborted in aborted {
+            by_producer.entry(aborted.producer_id).or_default().push(aborted);
+        }
+        Self(by_producer)
+    }
+
+    /// Whether a batch is part of one.
+    fn holds(&self, header: &BatchHeader) -> bool {
+        let is_in = |aborted: &AbortedTransaction| {
+            (aborted.first_offset..aborted.last_offset).contains(&header.base_offset)
+        };
+        let aborted = self.0.get(&header.producer_id).filter(|_| header.attributes.is_transactional());
+        aborted.is_some_and(|aborted| aborted.iter().any(is_in))
+    }
 }
 
 impl Decoded {
@@ -45,7 +74,7 @@ impl Decoded {
         let header = BatchHeader::parse(batches)?;
         let batch = batches.split_to(header.total_bytes().min(batches.len()));
         // Markers of transactions are for the log itself.
-        if !header.attributes.is_control() {
+        if !header.attributes.is_control() && !self.aborted.holds(&header) {
             let records = records(batch, max_decompressed)?;
             let before = self.records.len();
             self.records.reserve(records.size_hint().1.unwrap_or(0));

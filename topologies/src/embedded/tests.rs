@@ -47,7 +47,7 @@ fn numbered(numbers: std::ops::Range<u32>) -> Vec<Record> {
 async fn read_on(log: &EmbeddedLog, mut offset: i64, max_bytes: usize) -> Vec<Consumed> {
     let mut all: Vec<Consumed> = Vec::new();
     loop {
-        let limit = FetchLimit { max_bytes, max_wait: Duration::ZERO };
+        let limit = FetchLimit { max_bytes, ..FetchLimit::default() };
         let fetched = log.fetch(&lines(0), offset, limit).await.unwrap();
         assert!(fetched.next_offset > offset || offset == fetched.high_watermark);
         if fetched.next_offset == offset {
@@ -155,7 +155,8 @@ async fn batches_are_compressed_as_the_topic_or_the_setting_says() {
     {
         let (log, _dir) = log(config, &[("compression.type", kind)]).await;
         log.append(&lines(0), numbered(0..1_000)).await.unwrap();
-        let limit = topo_broker::FetchLimit { max_bytes: 1, max_wait: Duration::ZERO };
+        let isolation = topo_broker::Isolation::ReadUncommitted;
+        let limit = topo_broker::FetchLimit { max_bytes: 1, max_wait: Duration::ZERO, isolation };
         let batches = log.broker().fetch(&there(&lines(0)), 0, limit).await.unwrap().batches;
         assert_eq!(topo_protocol::check(&batches).unwrap().attributes.compression(), Ok(stored));
         assert_eq!(read_on(&log, 0, 1 << 20).await.len(), 1_000);
@@ -245,7 +246,12 @@ async fn records_are_found_by_their_timestamps() {
     {
         assert_eq!(log.offset_for_time(&lines(0), timestamp_ms).await.unwrap(), offset, "{timestamp_ms}");
     }
-    let latest = log.broker().max_timestamp(&there(&lines(0))).await.unwrap().unwrap();
+    let latest = log
+        .broker()
+        .max_timestamp(&there(&lines(0)), topo_broker::Isolation::ReadCommitted)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((latest.offset, latest.timestamp_ms), (104, 199));
     let none = TopicPartition::new("none", 0);
     assert!(matches!(log.offset_for_time(&none, 0).await, Err(LogError::UnknownTopic(_))));

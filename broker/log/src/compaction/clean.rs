@@ -1,7 +1,7 @@
 //! A pass's work: the map of what is new, then one segment after another.
 
-use bytes::Bytes;
-use topo_protocol::{BatchError, BatchHeader, DecodedRecord, Rebuild, check, rebuild, records};
+use bytes::{Bytes, BytesMut};
+use topo_protocol::{BatchError, BatchHeader, DecodedRecord, Rebuild, rebuild, records};
 
 use super::offset_map::OffsetMap;
 use super::output::Output;
@@ -78,7 +78,9 @@ impl Compaction {
                     // A pass that does not get anywhere would be no use.
                     map.reserve(count);
                 }
-                note(&mut map, &batch, self.config.max_decompressed_bytes);
+                if !self.transactions.is_aborted(&batch.header) {
+                    note(&mut map, &batch, self.config.max_decompressed_bytes);
+                }
                 self.end = batch.header.next_offset();
             }
         }
@@ -136,18 +138,25 @@ impl Compaction {
                 self.is_stopped = true;
                 return Ok(());
             }
-            match self.judge(&batch, map) {
+            let verdict = self.judge(&batch, map);
+            self.transactions.note(&batch.header, &verdict);
+            match verdict {
                 Verdict::Stays => group.output.put(&batch.header, batch.bytes)?,
-                Verdict::Becomes(bytes, removed) => {
-                    group.output.put(&check(&bytes)?, &bytes)?;
+                Verdict::Becomes(header, bytes) => {
+                    group.output.put(&header, &bytes)?;
                     group.is_changed = true;
-                    group.removed_records += removed;
+                    let removed = batch.header.record_count - header.record_count;
+                    group.removed_records += u64::from(removed.unsigned_abs());
                 }
                 Verdict::Goes => {
                     // A placeholder is written again where it is needed.
                     group.is_changed |= !batch.header.is_placeholder();
-                    group.removed_records += batch.header.record_count as u64;
+                    group.removed_records += u64::from(batch.header.record_count.unsigned_abs());
+                    continue;
                 }
+            }
+            if let Some(aborted) = self.transactions.aborted_by(batch.header.base_offset) {
+                group.output.note_aborted(aborted);
             }
         }
         // Merging changes, too.
@@ -160,11 +169,14 @@ impl Compaction {
     /// What is to become of a batch.
     fn judge(&mut self, batch: &Checked<'_>, map: &OffsetMap) -> Verdict {
         let header = &batch.header;
-        // The map does not speak of it; markers are not records.
-        if header.base_offset >= self.end || header.attributes.is_control() {
+        // The map does not speak of it.
+        if header.base_offset >= self.end {
             return Verdict::Stays;
         }
         let is_last = self.last_batches.get(&header.producer_id) == Some(&header.base_offset);
+        if header.attributes.is_control() {
+            return if is_last { Verdict::Stays } else { self.judge_marker(batch) };
+        }
         if header.record_count == 0 {
             return if is_last { Verdict::Stays } else { Verdict::Goes };
         }
@@ -175,6 +187,24 @@ impl Compaction {
             self.report.opaque_batches += 1;
             Verdict::Stays
         })
+    }
+
+    /// What is to become of a marker: it goes once nothing is left of its transaction, and whoever read some of that
+    /// before has had the time to come by.
+    fn judge_marker(&self, batch: &Checked<'_>) -> Verdict {
+        if self.transactions.is_left_of(batch.header.producer_id) {
+            return Verdict::Stays;
+        }
+        match batch.header.delete_horizon_ms() {
+            Some(horizon) if horizon <= self.now_ms => Verdict::Goes,
+            Some(_) => Verdict::Stays,
+            None => {
+                let change = Rebuild { delete_horizon_ms: Some(self.new_horizon()), ..Rebuild::default() };
+                let bytes = Bytes::copy_from_slice(batch.bytes);
+                let rebuilt = rebuild(&bytes, self.config.max_decompressed_bytes, &change, |_| true);
+                rebuilt.map_or(Verdict::Stays, Verdict::becomes)
+            }
+        }
     }
 
     fn judge_records(
@@ -189,6 +219,12 @@ impl Compaction {
         let is_past =
             horizon.is_some_and(|horizon| horizon <= self.now_ms) && self.report.opaque_batches == 0;
         let (mut kept, mut has_deletions) = (Vec::new(), false);
+        if self.transactions.is_aborted(header) {
+            return match is_last {
+                true => Ok(Verdict::becomes(rebuild(bytes, max_bytes, &EMPTIED, |_| false)?)),
+                false => Ok(Verdict::Goes),
+            };
+        }
         for record in records(bytes.clone(), max_bytes)? {
             let DecodedRecord { offset, key, value, .. } = record?;
             let is_newest = key.as_ref().is_none_or(|key| map.last(key).is_none_or(|last| offset >= last));
@@ -198,7 +234,6 @@ impl Compaction {
                 has_deletions |= is_deletion;
             }
         }
-        let removed = header.record_count as u64 - kept.len() as u64;
         if kept.is_empty() && !is_last {
             return Ok(Verdict::Goes);
         }
@@ -206,11 +241,11 @@ impl Compaction {
             delete_horizon_ms: (has_deletions && horizon.is_none()).then(|| self.new_horizon()),
             without_transaction: kept.is_empty(),
         };
-        if removed == 0 && change.delete_horizon_ms.is_none() {
+        if kept.len() == header.record_count as usize && change.delete_horizon_ms.is_none() {
             return Ok(Verdict::Stays);
         }
         let keep = |offset| kept.binary_search(&offset).is_ok();
-        Ok(Verdict::Becomes(rebuild(bytes, max_bytes, &change, keep)?.freeze(), removed))
+        rebuild(bytes, max_bytes, &change, keep).map(Verdict::becomes)
     }
 
     /// From when on what deletes may go that is seen for the first time now.
@@ -221,12 +256,22 @@ impl Compaction {
 }
 
 /// What becomes of a batch.
-enum Verdict {
+pub(super) enum Verdict {
     Stays,
-    /// Another one, which has so many records fewer.
-    Becomes(Bytes, u64),
+    /// Another one.
+    Becomes(BatchHeader, Bytes),
     Goes,
 }
+
+impl Verdict {
+    fn becomes(rebuilt: BytesMut) -> Self {
+        // What was just made parses; if it did not, the batch as it was is no loss.
+        BatchHeader::parse(&rebuilt).map_or(Self::Stays, |header| Self::Becomes(header, rebuilt.freeze()))
+    }
+}
+
+/// Without records, a batch is in no transaction either.
+const EMPTIED: Rebuild = Rebuild { delete_horizon_ms: None, without_transaction: true };
 
 /// The segments that are written into one.
 struct Group {

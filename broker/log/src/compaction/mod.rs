@@ -7,7 +7,8 @@
 //! are written into one segment. Where nothing is left of a batch, a placeholder covers its offsets, so that batches
 //! follow each other without a gap here as in every other log, and damage is found as easily; a reader that asks for an
 //! offset without a record is given what follows. A producer's last batch stays, be it without its records, so that what
-//! it sends again is known.
+//! it sends again is known. Of a transaction that was aborted nothing stays but its marker, and a marker of which no record
+//! is left stays as long as a deletion does; nothing is looked at of a transaction that is open.
 //!
 //! The work is done with the partition's lock released: [`Partition::begin_compaction`] takes down what there is,
 //! [`Compaction::next_segment`] writes one segment beside those that it is to replace, [`Partition::replace`] shows it to
@@ -21,6 +22,7 @@ mod offset_map;
 mod output;
 mod progress;
 mod swap;
+mod transactions;
 
 pub(crate) use self::progress::Progress;
 pub use self::swap::Swap;
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::offset_map::OffsetMap;
+use self::transactions::Transactions;
 use crate::config::{CompactionConfig, PartitionConfig};
 use crate::cursor::Cursor;
 use crate::error::LogError;
@@ -91,6 +94,8 @@ pub struct Compaction {
     last_batches: HashMap<i64, i64>,
     /// Those producers of whom it is yet to be looked for.
     untold: HashSet<i64>,
+    /// Those of which something may be among what there is to do: all of them have ended.
+    transactions: Transactions,
     /// The last offset of each key from `first_dirty` to `end`; `None` until the first segment is asked for.
     map: Option<OffsetMap>,
     /// The first offset that the map says nothing of.
@@ -171,6 +176,8 @@ impl Partition {
         let inputs: VecDeque<Input> = self.compactable(&compaction, now_ms).map(input).collect();
         // What a power loss could take is not the last of anything yet.
         let (last_batches, untold) = self.producers.last_batches(self.durable_end);
+        let end = inputs.back().map_or(self.log_start, |input| input.next);
+        let transactions = Transactions::new(self.aborted(self.log_start, end)?);
         let running = Arc::new(());
         self.compacted.running = Arc::downgrade(&running);
         Ok(Some(Compaction {
@@ -184,6 +191,7 @@ impl Partition {
             inputs,
             last_batches,
             untold,
+            transactions,
             map: None,
             end: 0,
             is_stopped: false,
@@ -289,11 +297,13 @@ impl Partition {
         config: &'a CompactionConfig,
         now_ms: i64,
     ) -> impl Iterator<Item = &'a Segment> + 'a {
+        // What belongs to a transaction that is open may yet count or not.
+        let end = self.last_stable_offset(self.durable_end);
         self.sealed.iter().take_while(move |segment| {
             let is_young = segment.max_timestamp >= 0
                 && !config.min_lag.is_zero()
                 && !is_older(segment.max_timestamp, now_ms, config.min_lag);
-            segment.next_offset <= self.durable_end && !is_young
+            segment.next_offset <= end && !is_young
         })
     }
 

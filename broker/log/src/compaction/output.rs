@@ -6,11 +6,13 @@ use std::path::Path;
 
 use topo_protocol::{BatchHeader, check, placeholder};
 
-use super::swap::cleaned;
+use super::swap::{cleaned, derived_paths};
+use crate::aborted::AbortedTransaction;
 use crate::config::PartitionConfig;
 use crate::error::{LogError, is_full};
+use crate::index::Index;
 use crate::recovery::remove_if_there;
-use crate::segment::{Indexes, SCAN_CHUNK, Segment, index_path, log_path, time_index_path};
+use crate::segment::{Indexes, SCAN_CHUNK, Segment, log_path};
 use crate::storage::Storage;
 
 #[derive(Debug)]
@@ -31,13 +33,16 @@ impl Output {
         base: i64,
     ) -> Result<Self, LogError> {
         let path = cleaned(&log_path(dir, base));
-        let indexes = [index_path(dir, base), time_index_path(dir, base)].map(|path| cleaned(&path));
+        let derived = derived_paths(dir, base).map(|path| cleaned(&path));
         remove_if_there(storage, &path)?;
         let log = storage.create(&path).map_err(failed("create", &path))?;
-        let [offset, time] = &indexes;
+        let [offset, time, aborted] = &derived;
         let indexes = Indexes::create_at(storage, offset, time, base)?;
+        let aborted = Index::create(storage, aborted, base).map_err(failed("create", aborted))?;
+        let mut segment = Segment::unread(path, log, indexes, base);
+        segment.aborted = Some(aborted);
         Ok(Self {
-            segment: Segment::unread(path, log, indexes, base),
+            segment,
             buffer: Vec::new(),
             leader_epoch: config.leader_epoch,
             interval: config.index_interval_bytes,
@@ -53,6 +58,11 @@ impl Output {
     pub(super) fn put(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), LogError> {
         self.cover(header.base_offset)?;
         self.push(header, batch)
+    }
+
+    /// Notes a transaction whose marker was just added.
+    pub(super) fn note_aborted(&mut self, aborted: &AbortedTransaction) {
+        self.segment.note_aborted(aborted);
     }
 
     /// Covers what is missing below `end`.
@@ -96,10 +106,10 @@ impl Output {
     /// Removes what was written.
     pub(super) fn discard(self, storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
         let base = self.segment.base_offset;
-        let paths = [log_path(dir, base), index_path(dir, base), time_index_path(dir, base)];
+        let paths = [log_path(dir, base)].into_iter().chain(derived_paths(dir, base));
         // Every one is tried, whatever becomes of those before it.
         let removed = paths.map(|path| remove_if_there(storage, &cleaned(&path)));
-        removed.into_iter().fold(Ok(()), Result::and)
+        removed.fold(Ok(()), Result::and)
     }
 }
 

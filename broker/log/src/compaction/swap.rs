@@ -14,6 +14,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::aborted;
 use crate::error::LogError;
 use crate::recovery::remove_if_there;
 use crate::segment::{base_offset_in, index_path, log_path, time_index_path};
@@ -64,7 +65,7 @@ impl Swap {
         rename(storage, &cleaned(&log), &swap_path(dir, self.base, self.next))?;
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
         finish(storage, dir, (self.base, self.next), &self.replaced)?;
-        for path in [index_path(dir, self.base), time_index_path(dir, self.base)] {
+        for path in derived_paths(dir, self.base) {
             rename(storage, &cleaned(&path), &path)?;
         }
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))
@@ -82,11 +83,17 @@ fn finish(
         if old != base {
             remove_if_there(storage, &log_path(dir, old))?;
         }
-        remove_if_there(storage, &index_path(dir, old))?;
-        remove_if_there(storage, &time_index_path(dir, old))?;
+        for path in derived_paths(dir, old) {
+            remove_if_there(storage, &path)?;
+        }
     }
     storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
     rename(storage, &swap_path(dir, base, next), &log_path(dir, base))
+}
+
+/// The files derived from a segment's log.
+pub(super) fn derived_paths(dir: &Path, base: i64) -> [PathBuf; 3] {
+    [index_path(dir, base), time_index_path(dir, base), aborted::path(dir, base)]
 }
 
 fn rename(storage: &dyn Storage, from: &Path, to: &Path) -> Result<(), LogError> {

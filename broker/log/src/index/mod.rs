@@ -11,6 +11,7 @@
 mod entry;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,6 +109,21 @@ impl<E: IndexEntry> Index<E> {
         Ok(Some((index, damaged)))
     }
 
+    /// Opens an index as it is on the disk, to look at it; `None` where it is missing or not whole.
+    pub(crate) fn open_to_look(storage: &dyn Storage, path: &Path, base_offset: i64) -> Option<Self> {
+        let file = storage.open(path).ok()?;
+        let length = file.length().ok()?;
+        if length % PAGE_BYTES as u64 != 0 {
+            return None;
+        }
+        let mut index = Self { file, base_offset, pages: length / PAGE_BYTES as u64, tail: Vec::new() };
+        // Only the last page may be partly filled.
+        if let Some(last) = index.pages.checked_sub(1) {
+            (index.pages, index.tail) = (last, index.page(last)?.entries);
+        }
+        Some(index)
+    }
+
     /// Forgets all entries.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.pages = 0;
@@ -140,6 +156,42 @@ impl<E: IndexEntry> Index<E> {
             }
         }
         found
+    }
+
+    /// Shows `visit` the entries in order, from the first one on that is not `before`, as all behind it must be, until it
+    /// breaks; `None` where a page cannot be read.
+    pub(crate) fn visit(
+        &self,
+        before: impl Fn(&E) -> bool,
+        mut visit: impl FnMut(&E) -> ControlFlow<()>,
+    ) -> Option<ControlFlow<()>> {
+        let (mut low, mut high) = (0, self.pages);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.page(middle)?.entries.last().is_some_and(&before) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        for number in low..self.pages {
+            for entry in self.page(number)?.entries.iter().filter(|entry| !before(entry)) {
+                if visit(entry).is_break() {
+                    return Some(ControlFlow::Break(()));
+                }
+            }
+        }
+        for entry in self.tail.iter().filter(|entry| !before(entry)) {
+            if visit(entry).is_break() {
+                return Some(ControlFlow::Break(()));
+            }
+        }
+        Some(ControlFlow::Continue(()))
+    }
+
+    /// Whether every page can be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        (0..self.pages).all(|number| self.page(number).is_some())
     }
 
     /// Adds an entry above all others, and writes the page that it fills.

@@ -15,6 +15,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::aborted;
 use crate::checkpoint::{self, Checkpoint, RecoveryPoint};
 use crate::compaction::{self, Progress};
 use crate::config::PartitionConfig;
@@ -82,20 +83,21 @@ impl Partition {
         };
         opening.remove_expired(&mut bases)?;
         let mut segments = opening.segments(&bases)?;
-        let active = match segments.pop() {
+        let mut active = match segments.pop() {
             Some(active) => active,
             None => Segment::create(&*opening.storage, dir, 0)?,
         };
-        let all: Vec<&Segment> = segments.iter().chain([&active]).collect();
         let replay = Replay {
             storage: &*opening.storage,
             dir,
-            segments: &all,
+            sealed: &mut segments,
+            active: &mut active,
             leader_epoch: opening.config.leader_epoch,
             durable: point.offset(),
         };
-        let Replayed { producers, snapshots, began_with } = replay.run(&names)?;
+        let Replayed { producers, snapshots, began_with, rebuilt_indexes } = replay.run(&names)?;
         opening.report.producer_snapshot = began_with;
+        opening.report.rebuilt_indexes += rebuilt_indexes;
         let Opening { storage, config, report, .. } = opening;
         let compacted = Progress::open(&*storage, dir, point.offset().map(|_| active.next_offset))?;
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
@@ -355,7 +357,8 @@ fn gap(segment: &Segment, next: Option<i64>) -> Option<Flaw> {
 
 /// Removes a segment's files, the log first: without it the others mean nothing.
 pub(crate) fn remove_segment(storage: &dyn Storage, dir: &Path, base: i64) -> Result<(), LogError> {
-    for path in [log_path(dir, base), index_path(dir, base), time_index_path(dir, base)] {
+    let derived = [index_path(dir, base), time_index_path(dir, base), aborted::path(dir, base)];
+    for path in [log_path(dir, base)].into_iter().chain(derived) {
         remove_if_there(storage, &path)?;
     }
     Ok(())

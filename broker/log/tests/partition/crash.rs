@@ -8,6 +8,8 @@ use rand::{RngExt, SeedableRng};
 use topo_log::storage::{Fault, SimulatedDisk};
 use topo_log::{LogError, Partition, PartitionConfig, Retention};
 
+use topo_protocol::TransactionResult;
+
 use crate::history::{History, open, small_by, sync};
 
 /// Segments of a few batches, of which retention leaves some; filled ahead where the seed is odd.
@@ -64,12 +66,21 @@ impl Life {
         Ok(())
     }
 
-    /// Appends a batch, half of the time a producer's; sometimes what producers sent last is sent again instead.
+    /// Appends a batch, half of the time a producer's, in a transaction or not, or a marker that ends one; sometimes what
+    /// producers sent last is sent again instead.
     fn append(&mut self, partition: &mut Partition, rng: &mut StdRng) -> Result<(), LogError> {
-        match rng.random_range(0..8) {
+        let transactional = rng.random_range(10..13);
+        match rng.random_range(0..12) {
             0..4 => self.history.append(partition),
-            7 => {
+            4..6 => self.history.append_in_transaction(transactional, partition),
+            6..8 => {
+                let result = if rng.random() { TransactionResult::Abort } else { TransactionResult::Commit };
+                let next_epoch = rng.random_ratio(1, 4);
+                self.history.end_transaction(transactional, result, next_epoch, partition)
+            }
+            8 => {
                 self.history.assert_known(partition, "alive");
+                self.history.assert_transactions(partition, "alive");
                 Ok(())
             }
             _ => self.history.append_from(rng.random_range(0..3), rng.random_ratio(1, 12), partition),
@@ -88,6 +99,7 @@ impl Life {
         (self.durable, self.start) = (end, start);
         self.history.truncate(end);
         self.history.assert_known(&mut partition, what);
+        self.history.assert_transactions(&partition, what);
         // Decoding everything each time would take longer than all the rest.
         if end % 23 == 0 {
             self.history.assert_times(&partition, i64::MAX, what);

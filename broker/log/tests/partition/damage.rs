@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use topo_log::storage::{MemoryStorage, Storage};
 use topo_log::{LogError, Partition, PartitionConfig};
-use topo_protocol::{BatchHeader, check};
+use topo_protocol::{BatchHeader, TransactionResult, check};
 
 use crate::history::{DIR, History, open, small, sync};
 
@@ -42,15 +42,21 @@ impl Image {
     }
 }
 
-/// A partition of three segments, half of its batches idempotent producers': the last has two durable batches and some
-/// that are not.
+/// A partition of three segments, half of its batches idempotent producers', some in transactions that are aborted, open at
+/// the end or not: the last has two durable batches and some that are not.
 fn partition() -> (Image, History, i64) {
     let storage = MemoryStorage::new();
     let (mut partition, _) = open(&storage, &small()).unwrap();
     let mut history = History::default();
-    let append = |history: &mut History, partition: &mut Partition| match history.serial % 4 {
-        0 | 1 => history.append(partition).unwrap(),
-        odd => history.append_from(odd as i64 - 2, false, partition).unwrap(),
+    let append = |history: &mut History, partition: &mut Partition| {
+        let appended = match history.serial % 7 {
+            0 | 1 => history.append(partition),
+            2 | 3 => history.append_from(history.serial as i64 % 7 - 2, false, partition),
+            4 => history.append_in_transaction(10, partition),
+            5 => history.append_in_transaction(11, partition),
+            _ => history.end_transaction(10, TransactionResult::Abort, false, partition),
+        };
+        appended.unwrap();
     };
     while partition.segments() < 3 {
         append(&mut history, &mut partition);
@@ -96,6 +102,7 @@ fn the_last_segment_may_end_at_any_byte() {
                     assert_eq!(history.assert_holds(&partition), kept, "{what}");
                     assert_eq!(partition.bytes(), bytes_below(&history, kept), "{what}");
                     assert_eq!(recovery.truncated_bytes, torn as u64, "{what}");
+                    history.assert_transactions(&partition, &what);
                 }
                 Err(LogError::Corrupt { file, position, offset, .. }) => {
                     assert!(kept < durable, "{what}: nothing durable is missing");
@@ -204,7 +211,10 @@ fn every_flipped_bit_is_reported_or_harmless() {
     let times = history.times();
     let kind = |path: &Path| path.extension().unwrap_or_default().to_str().unwrap().to_owned();
     let kinds: BTreeSet<String> = image.0.iter().map(|(path, _)| kind(path)).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["", "index", "log", "snapshot", "timeindex"]);
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["", "index", "log", "snapshot", "timeindex", "txnindex"]
+    );
     for (path, bytes) in &image.0 {
         for (at, mask) in flips(path, bytes) {
             let what = format!("{} byte {at} mask {mask:#x}", path.display());
@@ -243,6 +253,44 @@ fn every_flipped_bit_is_reported_or_harmless() {
                 _ => assert_eq!(history.assert_holds(&partition), history.end(), "{what}"),
             }
             history.assert_known(&mut partition, &what);
+            history.assert_transactions(&partition, &what);
+        }
+    }
+}
+
+#[test]
+fn an_index_of_aborted_transactions_that_is_missing_short_or_foreign_is_built_again() {
+    let (image, history, _) = partition();
+    let kind = |path: &Path, kind: &str| path.extension().is_some_and(|extension| extension == kind);
+    let indexes: Vec<&PathBuf> =
+        image.0.iter().map(|(path, _)| path).filter(|p| kind(p, "txnindex")).collect();
+    assert_eq!(indexes.len(), 3, "one in each segment");
+    assert!(history.transactions(i64::MAX).iter().filter(|t| t.end.is_some()).count() > 1);
+    for (number, &index) in indexes.iter().enumerate() {
+        let foreign = image.0.iter().find(|(path, _)| path == indexes[(number + 1) % 2]).unwrap().1.clone();
+        for damage in ["missing", "short", "empty", "long", "foreign"] {
+            for snapshots in [true, false] {
+                let what = format!("{damage} {}, snapshots: {snapshots}", index.display());
+                let storage = image.lay_out(|file, bytes| {
+                    match damage {
+                        _ if file != index => {}
+                        "missing" => return false,
+                        "short" => bytes.truncate(bytes.len().saturating_sub(1)),
+                        "empty" => bytes.clear(),
+                        "long" => bytes.push(0),
+                        _ => bytes.clone_from(&foreign),
+                    }
+                    snapshots || !kind(file, "snapshot")
+                });
+                for again in [false, true] {
+                    let (mut partition, recovery) = open(&storage, &small()).unwrap();
+                    history.assert_transactions(&partition, &what);
+                    history.assert_known(&mut partition, &what);
+                    // That of the segment appended to may have no page yet.
+                    let damaged = !again && (number < 2 || damage != "empty");
+                    assert_eq!(recovery.rebuilt_indexes, usize::from(damaged), "{what}, again: {again}");
+                }
+            }
         }
     }
 }
@@ -254,7 +302,7 @@ fn an_index_that_is_missing_short_or_foreign_is_built_again() {
         .0
         .iter()
         .map(|(path, _)| path)
-        .filter(|path| path.to_string_lossy().ends_with("index"))
+        .filter(|path| path.extension().is_some_and(|kind| kind == "index" || kind == "timeindex"))
         .collect();
     assert_eq!(indexes.len(), 6, "one by offset and one by time in each segment");
     for (number, &index) in indexes.iter().enumerate() {

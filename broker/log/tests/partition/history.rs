@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use topo_log::storage::Storage;
-use topo_log::{LogError, Partition, PartitionConfig, Recovery, TimestampedOffset};
-use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, records};
+use topo_log::{AbortedTransaction, LogError, Partition, PartitionConfig, Recovery, TimestampedOffset};
+use topo_protocol::{
+    BatchBuilder, BatchHeader, Compression, EndTransactionMarker, NewRecord, Room, TransactionResult, records,
+};
 
 pub(crate) const DIR: &str = "/lines-0";
 
@@ -37,6 +39,12 @@ pub(crate) fn stamp(batch: &mut [u8], producer_id: i64, epoch: i16, sequence: i3
     batch[53..57].copy_from_slice(&sequence.to_be_bytes());
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Makes a batch part of a producer's transaction.
+pub(crate) fn stamp_transactional(batch: &mut [u8], producer_id: i64, epoch: i16, sequence: i32) {
+    batch[22] |= 1 << 4;
+    stamp(batch, producer_id, epoch, sequence);
 }
 
 /// A batch unlike that of any other serial number: 1 to 3 records of up to 70 bytes, their timestamps out of order.
@@ -104,6 +112,126 @@ impl History {
             Err(_) => assert_eq!(partition.log_end(), end, "a refused batch must leave nothing"),
         }
         result.map(drop)
+    }
+
+    /// Appends the next batch of a producer's transaction, which begins with it if none is open.
+    pub(crate) fn append_in_transaction(
+        &mut self,
+        producer_id: i64,
+        partition: &mut Partition,
+    ) -> Result<(), LogError> {
+        let sent = self.of_producer(producer_id);
+        let epoch = sent.last().map_or(0, |last| last.producer_epoch);
+        let of_epoch =
+            |header: &&BatchHeader| header.producer_epoch == epoch && !header.attributes.is_control();
+        let last = sent.iter().rfind(of_epoch);
+        let sequence = last.map_or(0, |last| last.base_sequence + last.record_count);
+        let mut bytes = self.next_batch();
+        stamp_transactional(&mut bytes, producer_id, epoch, sequence);
+        self.append_batch(partition, bytes)
+    }
+
+    /// Ends a producer's transaction, if one is open, perhaps under its next epoch.
+    pub(crate) fn end_transaction(
+        &mut self,
+        producer_id: i64,
+        result: TransactionResult,
+        next_epoch: bool,
+        partition: &mut Partition,
+    ) -> Result<(), LogError> {
+        let epoch = self.of_producer(producer_id).last().map_or(0, |last| last.producer_epoch);
+        let producer_epoch = epoch + i16::from(next_epoch);
+        let marker = EndTransactionMarker { producer_id, producer_epoch, coordinator_epoch: 0, result };
+        self.serial += 1;
+        let bytes = marker.encode(self.serial as i64).unwrap().to_vec();
+        self.append_batch(partition, bytes)
+    }
+
+    /// The transactions below `end`, each with its batches, in the order in which they began.
+    pub(crate) fn transactions(&self, end: i64) -> Vec<Transaction> {
+        let mut all: Vec<Transaction> = Vec::new();
+        for batch in &self.batches {
+            let header = BatchHeader::parse(batch).unwrap();
+            if header.base_offset >= end || !header.attributes.is_transactional() {
+                continue;
+            }
+            let producer_id = header.producer_id;
+            let open = all.iter_mut().find(|t| t.producer_id == producer_id && t.end.is_none());
+            let is_control = header.attributes.is_control();
+            let decode = || EndTransactionMarker::decode(batch.clone().into()).unwrap();
+            let marker = is_control.then(decode).flatten();
+            match (open, marker) {
+                (Some(open), Some(marker)) => open.end = Some((header.base_offset, marker.result)),
+                (Some(open), None) => open.batches.push((header.base_offset, header.next_offset())),
+                (None, Some(_)) => {}
+                (None, None) => {
+                    let batches = vec![(header.base_offset, header.next_offset())];
+                    all.push(Transaction { producer_id, batches, end: None });
+                }
+            }
+        }
+        all
+    }
+
+    /// Requires that the partition knows where the first open transaction begins, and names to each reader the aborted ones
+    /// of which it reads records. What retention has given up of a transaction may be forgotten or not.
+    pub(crate) fn assert_transactions(&self, partition: &Partition, what: &str) {
+        let (start, end) = (partition.log_start(), partition.log_end());
+        let all = self.transactions(end);
+        for readable in [partition.durable_end(), end] {
+            let stable = partition.last_stable_offset(readable);
+            let late = |t: &&Transaction| t.end.is_none_or(|(marker, _)| marker >= readable);
+            let first = all.iter().filter(late).map(Transaction::first).min().unwrap_or(readable);
+            let held = all.iter().filter(late).filter_map(|t| t.first_held(start)).min().unwrap_or(readable);
+            let first = first.max(start).min(readable);
+            let held = held.max(start).min(readable);
+            assert!((first..=held).contains(&stable), "{what}: {stable}, not {first} to {held}");
+            assert!(start > 0 || stable == first, "{what}: {stable}, not {first}");
+        }
+        let step = ((end - start) / 3).max(1) as usize;
+        for from in (start..end).step_by(step) {
+            for to in (from + 1..=end).step_by(step).chain([end]) {
+                let aborted = partition.aborted(from, to).unwrap();
+                self.assert_aborted(&aborted, start, from..to, &all, what);
+            }
+        }
+    }
+
+    fn assert_aborted(
+        &self,
+        aborted: &[AbortedTransaction],
+        start: i64,
+        read: std::ops::Range<i64>,
+        all: &[Transaction],
+        what: &str,
+    ) {
+        let what = format!("{what}: reading {read:?}");
+        let found = |t: &Transaction, marker| {
+            aborted.iter().find(|found| (found.producer_id, found.last_offset) == (t.producer_id, marker))
+        };
+        let mut expected = 0;
+        for t in all {
+            let Some((marker, TransactionResult::Abort)) = t.end else {
+                let named = t.end.is_some_and(|(marker, _)| found(t, marker).is_some());
+                assert!(!named, "{what}: {t:?} was not aborted");
+                continue;
+            };
+            let (first, held) = (t.first(), t.first_held(start));
+            let concerned = marker >= read.start && held.is_some_and(|held| held < read.end);
+            let found = found(t, marker);
+            assert!(!concerned || found.is_some(), "{what}: {t:?} is not named");
+            assert!(
+                found.is_none() || marker >= read.start && first < read.end,
+                "{what}: {t:?} is none of the reader's"
+            );
+            if let Some(found) = found {
+                expected += 1;
+                let firsts = first..=held.unwrap_or(marker);
+                assert!(firsts.contains(&found.first_offset), "{what}: {found:?}, not {t:?}");
+            }
+        }
+        assert_eq!(aborted.len(), expected, "{what}: transactions from nowhere");
+        assert!(aborted.is_sorted_by_key(|aborted| aborted.last_offset), "{what}");
     }
 
     /// The headers of a producer's batches, oldest first.
@@ -217,4 +345,25 @@ pub(crate) fn sync(partition: &mut Partition) -> Result<i64, LogError> {
     let ticket = partition.begin_sync();
     let result = ticket.run();
     partition.finish_sync(ticket, result)
+}
+
+/// A transaction as it should be.
+#[derive(Debug, Clone)]
+pub(crate) struct Transaction {
+    pub(crate) producer_id: i64,
+    /// First offset and the one behind the last of each batch.
+    pub(crate) batches: Vec<(i64, i64)>,
+    /// The marker's offset, and what it says.
+    pub(crate) end: Option<(i64, TransactionResult)>,
+}
+
+impl Transaction {
+    fn first(&self) -> i64 {
+        self.batches[0].0
+    }
+
+    /// The first offset of what is left of it, where the log starts at `start`.
+    fn first_held(&self, start: i64) -> Option<i64> {
+        self.batches.iter().find(|(_, next)| *next > start).map(|(first, _)| *first)
+    }
 }

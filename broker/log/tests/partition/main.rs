@@ -11,3 +11,4 @@ mod history;
 mod model;
 mod producers;
 mod retention;
+mod transactions;

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use proptest::prelude::*;
 use topo_log::storage::{FileStorage, MemoryStorage, Storage};
 use topo_log::{LogError, Partition, PartitionConfig};
-use topo_protocol::{BatchError, BatchHeader, Compression};
+use topo_protocol::{BatchError, BatchHeader, Compression, TransactionResult};
 
 use crate::history::{DIR, History, batch, open, small, sync};
 
@@ -14,6 +14,10 @@ enum Step {
     Append(u8),
     /// A producer's next batch, and all that it sent last once more.
     Idempotent(u8),
+    /// The next batch of a producer's transaction.
+    InTransaction(u8),
+    /// The end of a producer's transaction: whether it is committed, and whether under the next epoch.
+    End(u8, bool, bool),
     Sync,
     Close,
     Drop,
@@ -27,6 +31,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (1..6_u8).prop_map(Step::Append),
         4 => (0..3_u8).prop_map(Step::Idempotent),
+        4 => (10..13_u8).prop_map(Step::InTransaction),
+        4 => (10..13_u8, any::<bool>(), any::<bool>()).prop_map(|(id, commits, next)| {
+            Step::End(id, commits, next)
+        }),
         3 => Just(Step::Sync),
         1 => Just(Step::Close),
         1 => Just(Step::Drop),
@@ -75,6 +83,14 @@ proptest! {
                     history.append_from(producer.into(), false, &mut partition).unwrap();
                     history.assert_known(&mut partition, "model");
                 }
+                Step::InTransaction(producer) => {
+                    history.append_in_transaction(producer.into(), &mut partition).unwrap();
+                }
+                Step::End(producer, commits, next) => {
+                    let result =
+                        if commits { TransactionResult::Commit } else { TransactionResult::Abort };
+                    history.end_transaction(producer.into(), result, next, &mut partition).unwrap();
+                }
                 Step::Sync => durable = sync(&mut partition).unwrap(),
                 Step::Read(from, bytes, to) => read(&partition, &history, from, bytes.into(), to),
                 Step::Times(to) => {
@@ -95,6 +111,7 @@ proptest! {
                 }
             }
             prop_assert_eq!((partition.log_end(), partition.durable_end()), (history.end(), durable));
+            history.assert_transactions(&partition, "model");
         }
         prop_assert_eq!(history.assert_holds(&partition), history.end());
         history.assert_times(&partition, i64::MAX, "at the end");

@@ -63,6 +63,20 @@ impl Attributes {
         }
     }
 
+    /// The same flags, of a batch in a transaction or not.
+    pub const fn with_transactional(self, is_transactional: bool) -> Self {
+        self.with(Self::TRANSACTIONAL, is_transactional)
+    }
+
+    /// The same flags, of a control batch or not.
+    pub const fn with_control(self, is_control: bool) -> Self {
+        self.with(Self::CONTROL, is_control)
+    }
+
+    const fn with(self, flag: i16, is_set: bool) -> Self {
+        if is_set { Self(self.0 | flag) } else { Self(self.0 & !flag) }
+    }
+
     /// Whether the batch belongs to a transaction.
     pub const fn is_transactional(self) -> bool {
         self.0 & Self::TRANSACTIONAL != 0
@@ -190,5 +204,8 @@ mod tests {
         assert!(!Attributes::from_bits(0b10_1111).is_transactional());
         assert!(Attributes::from_bits(0b10_0000).is_control());
         assert!(!Attributes::from_bits(0b01_1111).is_control());
+        let flagged = Attributes::from(Compression::Zstd).with_transactional(true).with_control(true);
+        assert_eq!(flagged.bits(), 0b11_0100);
+        assert_eq!(flagged.with_transactional(false).with_control(false).bits(), 0b100);
     }
 }

@@ -32,6 +32,24 @@ pub struct NewHeader<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// Whose batch it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchProducer {
+    /// The producer's id; -1 for none.
+    pub id: i64,
+    /// Its epoch; -1 for none.
+    pub epoch: i16,
+    /// Its sequence number of the first record; -1 for none.
+    pub base_sequence: i32,
+    /// Whether the batch is part of its transaction.
+    pub is_transactional: bool,
+}
+
+impl BatchProducer {
+    /// Of nobody in particular.
+    pub const NONE: Self = Self { id: -1, epoch: -1, base_sequence: -1, is_transactional: false };
+}
+
 /// Whether a batch had room for a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -101,6 +119,32 @@ impl BatchBuilder {
     /// [`BatchError::Empty`] without records; [`BatchError::Compress`] where the codec fails, and the records are dropped
     /// with the error.
     pub fn finish(&mut self, compression: Compression) -> Result<BytesMut, BatchError> {
+        self.finish_as(compression, &BatchProducer::NONE)
+    }
+
+    /// [`BatchBuilder::finish`], as a producer's batch.
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::finish`].
+    pub fn finish_as(
+        &mut self,
+        compression: Compression,
+        producer: &BatchProducer,
+    ) -> Result<BytesMut, BatchError> {
+        self.finish_with(Attributes::from(compression), compression, producer)
+    }
+
+    /// The batch as a control batch, of one record.
+    pub(super) fn finish_control(&mut self, producer: &BatchProducer) -> Result<BytesMut, BatchError> {
+        self.finish_with(Attributes::default().with_control(true), Compression::None, producer)
+    }
+
+    fn finish_with(
+        &mut self,
+        attributes: Attributes,
+        compression: Compression,
+        producer: &BatchProducer,
+    ) -> Result<BytesMut, BatchError> {
         if self.is_empty() {
             return Err(BatchError::Empty);
         }
@@ -114,7 +158,8 @@ impl BatchBuilder {
             outcome.inspect_err(|_| self.record_count = 0)?;
             compressed
         };
-        let header = self.header(compression, batch.len());
+        let attributes = attributes.with_transactional(producer.is_transactional);
+        let header = self.header(attributes, producer, batch.len());
         self.record_count = 0;
         batch[..HEADER_BYTES].copy_from_slice(&header?);
         seal(&mut batch);
@@ -131,7 +176,12 @@ impl BatchBuilder {
     }
 
     /// The header of a batch of `bytes` bytes, its checksum still 0.
-    fn header(&self, compression: Compression, bytes: usize) -> Result<[u8; HEADER_BYTES], BatchError> {
+    fn header(
+        &self,
+        attributes: Attributes,
+        producer: &BatchProducer,
+        bytes: usize,
+    ) -> Result<[u8; HEADER_BYTES], BatchError> {
         let batch_length = i32::try_from(bytes - LENGTH_END).map_err(|_| BatchError::TooLarge { bytes })?;
         let mut header = [0; HEADER_BYTES];
         let mut out = &mut header[..];
@@ -140,13 +190,13 @@ impl BatchBuilder {
         out.put_i32(-1); // leader epoch: set where the batch is placed
         out.put_i8(MAGIC);
         out.put_u32(0); // checksum
-        out.put_i16(Attributes::from(compression).bits());
+        out.put_i16(attributes.bits());
         out.put_i32(self.record_count - 1);
         out.put_i64(self.base_timestamp);
         out.put_i64(self.max_timestamp);
-        out.put_i64(-1); // producer id
-        out.put_i16(-1); // producer epoch
-        out.put_i32(-1); // base sequence
+        out.put_i64(producer.id);
+        out.put_i16(producer.epoch);
+        out.put_i32(producer.base_sequence);
         out.put_i32(self.record_count);
         Ok(header)
     }

@@ -95,6 +95,12 @@ pub enum BatchError {
         /// Bytes behind the last record.
         extra: usize,
     },
+    /// A control batch that is no marker.
+    #[error("a control batch is no marker: {reason}")]
+    Marker {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A batch of no records was to be built.
     #[error("a record batch needs at least one record")]
     Empty,

@@ -143,15 +143,33 @@ impl Group {
         if nobody {
             return Err(GroupError::UnknownMember);
         }
-        self.check_claim(claim)?;
-        if let Some(member) = self.members.get_mut(&claim.member_id) {
-            member.heard(now);
-        }
+        self.check_commit_in_transaction(claim, now)?;
         match self.state {
             // The member knows of the new generation: its position belongs to the one before.
             GroupState::CompletingRebalance => Err(GroupError::RebalanceInProgress),
             _ => Ok(()),
         }
+    }
+
+    /// Whether who claims this may commit now in a transaction, as somebody who does not say who it is may: the transaction
+    /// itself fences who is none any more.
+    pub(crate) fn check_commit_in_transaction(
+        &mut self,
+        claim: &Claim,
+        now: Duration,
+    ) -> Result<(), GroupError> {
+        if self.state == GroupState::Dead {
+            return Err(GroupError::Unavailable);
+        }
+        let nobody = claim.member_id.is_empty() && claim.instance_id.is_none();
+        if claim.generation < 0 && (nobody || self.state == GroupState::Empty) {
+            return Ok(());
+        }
+        self.check_claim(claim)?;
+        if let Some(member) = self.members.get_mut(&claim.member_id) {
+            member.heard(now);
+        }
+        Ok(())
     }
 
     /// Removes members, each or not.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use topo_core::log::{Consumed, Header};
+use topo_core::log::{Consumed, Header, Isolation};
 
 use super::*;
 
@@ -45,7 +45,8 @@ fn numbered(numbers: std::ops::Range<u32>) -> Vec<Record> {
     numbers.map(|n| Record { value: Some(format!("{n}").into()), ..Record::default() }).collect()
 }
 
-const AT_ONCE: FetchLimit = FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO };
+const AT_ONCE: FetchLimit =
+    FetchLimit { max_bytes: 1 << 20, max_wait: Duration::ZERO, isolation: Isolation::ReadCommitted };
 
 /// Everything from `offset` on, fetch by fetch.
 async fn read_on(log: &KafkaLog, at: &TopicPartition, mut offset: i64, max_bytes: usize) -> Vec<Consumed> {

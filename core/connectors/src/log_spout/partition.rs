@@ -112,7 +112,9 @@ impl Partition {
     ) -> impl Future<Output = Result<Fetched, LogError>> + Send + use<> {
         self.fetching = true;
         let (at, offset) = (self.at.clone(), self.fetch_offset);
-        async move { log.fetch(&at, offset, FetchLimit { max_bytes, max_wait: POLL }).await }
+        async move {
+            log.fetch(&at, offset, FetchLimit { max_bytes, max_wait: POLL, ..FetchLimit::default() }).await
+        }
     }
 
     /// Takes what a fetch gave. Where retention has deleted what was to be read next, reading goes on at the log's start.

@@ -7,9 +7,9 @@ use topo_log::storage::{Fault, SimulatedDisk};
 use super::keyed::{DELETE_RETENTION_MS, Keyed, config};
 use crate::history::{open, sync};
 
-/// How many seeds to play: 300, or what `TOPO_DISK_SEEDS` says.
+/// How many seeds to play: 150, or what `TOPO_DISK_SEEDS` says.
 fn seeds() -> u64 {
-    std::env::var("TOPO_DISK_SEEDS").map_or(300, |seeds| seeds.parse().unwrap())
+    std::env::var("TOPO_DISK_SEEDS").map_or(150, |seeds| seeds.parse().unwrap())
 }
 
 #[test]

@@ -7,13 +7,17 @@ use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use topo_log::storage::SimulatedDisk;
-use topo_log::{CompactionConfig, LogError, Partition, PartitionConfig, Retention};
-use topo_protocol::{BatchBuilder, BatchHeader, NewRecord, Room, records};
+use topo_log::{AbortedTransaction, CompactionConfig, LogError, Partition, PartitionConfig, Retention};
+use topo_protocol::{
+    BatchBuilder, BatchHeader, DecodedRecord, EndTransactionMarker, NewRecord, Room, TransactionResult,
+    records,
+};
 
 use crate::history::{CODECS, open, small_by, stamp, sync};
 
 /// How long deletions stay, in milliseconds.
 pub(super) const DELETE_RETENTION_MS: i64 = 30;
+/// Idempotent producers; as many more have transactions.
 const PRODUCERS: i64 = 3;
 
 /// Small segments and every pass due at once; some with a map of very few keys.
@@ -35,6 +39,17 @@ pub(super) struct Kept {
     pub(super) key: Option<Bytes>,
     pub(super) value: Option<Bytes>,
     pub(super) timestamp_ms: i64,
+    /// The marker of a transaction, and no record.
+    pub(super) is_marker: bool,
+}
+
+/// A transaction, by the offsets of its records.
+#[derive(Debug, Clone)]
+struct Transaction {
+    producer_id: i64,
+    records: Vec<i64>,
+    /// Where its marker is if it came that far, and whether that commits it.
+    end: Option<(i64, bool)>,
 }
 
 /// What a partition was given and told.
@@ -44,17 +59,20 @@ pub(super) struct Keyed {
     pub(super) records: Vec<Kept>,
     /// The batches of each producer, as they lie in the log if they came that far.
     batches: BTreeMap<i64, Vec<Vec<u8>>>,
+    transactions: Vec<Transaction>,
     /// Offsets below were acknowledged as durable.
     pub(super) durable: i64,
     /// Offsets below were given up.
     start: i64,
+    /// One past the last offset, be it a marker's.
+    log_end: i64,
     pub(super) now_ms: i64,
     serial: u64,
 }
 
 impl Keyed {
     pub(super) fn end(&self) -> i64 {
-        self.records.last().map_or(0, |record| record.offset + 1)
+        self.log_end
     }
 
     /// Appends a batch of one to four records of a few keys, some of them deletions, some without a key, a third of the
@@ -74,11 +92,13 @@ impl Keyed {
             let record = NewRecord { timestamp_ms, key: key.as_deref(), value, headers: &[] };
             assert_eq!(builder.append(&record), Ok(Room::Taken));
             let (key, value) = (key.map(Bytes::from), value.map(Bytes::copy_from_slice));
-            new.push(Kept { offset: base_offset + at, key, value, timestamp_ms });
+            new.push(Kept { offset: base_offset + at, key, value, timestamp_ms, is_marker: false });
         }
         let mut bytes = builder.finish(CODECS[rng.random_range(0..5)]).unwrap().to_vec();
         let producer_id = rng.random_range(0..PRODUCERS * 3);
-        if producer_id < PRODUCERS {
+        let is_transactional = (PRODUCERS..PRODUCERS * 2).contains(&producer_id);
+        if producer_id < PRODUCERS * 2 {
+            bytes[22] |= if is_transactional { 1 << 4 } else { 0 };
             let before = self.batches.get(&producer_id).and_then(|batches| batches.last());
             let before = before.map(|batch| BatchHeader::parse(batch).unwrap());
             let next = before.map_or(0, |last| last.base_sequence + last.last_offset_delta + 1);
@@ -86,19 +106,57 @@ impl Keyed {
         }
         let appended = partition.append(&mut bytes);
         if appended.is_ok() || matches!(appended, Err(LogError::Storage { .. })) {
+            if is_transactional {
+                self.open(producer_id).records.extend(new.iter().map(|record| record.offset));
+            }
+            self.log_end = base_offset + new.len() as i64;
             self.records.extend(new);
-            if producer_id < PRODUCERS {
+            if producer_id < PRODUCERS * 2 {
                 self.batches.entry(producer_id).or_default().push(bytes);
             }
         }
         appended.map(|appended| assert_eq!(appended.base_offset, base_offset))
     }
 
+    /// The transaction that a producer has open, or begins now.
+    fn open(&mut self, producer_id: i64) -> &mut Transaction {
+        let is_open = |held: &Transaction| held.producer_id == producer_id && held.end.is_none();
+        let at = self.transactions.iter().position(is_open).unwrap_or_else(|| {
+            self.transactions.push(Transaction { producer_id, records: Vec::new(), end: None });
+            self.transactions.len() - 1
+        });
+        &mut self.transactions[at]
+    }
+
+    /// Ends one of the transactions that are open.
+    fn end_one(&mut self, partition: &mut Partition, rng: &mut StdRng) -> Result<(), LogError> {
+        self.now_ms += 1;
+        let (offset, now_ms) = (partition.log_end(), self.now_ms);
+        let mut open: Vec<_> = self.transactions.iter_mut().filter(|held| held.end.is_none()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let at = rng.random_range(0..open.len());
+        let commits = rng.random();
+        let result = if commits { TransactionResult::Commit } else { TransactionResult::Abort };
+        let producer_id = open[at].producer_id;
+        let marker = EndTransactionMarker { producer_id, producer_epoch: 0, coordinator_epoch: 0, result };
+        let appended = partition.append_marker(&marker, now_ms);
+        if appended.is_ok() || matches!(appended, Err(LogError::Storage { .. })) {
+            open[at].end = Some((offset, commits));
+            self.log_end = offset + 1;
+        }
+        appended.map(drop)
+    }
+
     /// Appends, syncs, compacts, retains and deletes at random until an error, or for a while; sometimes closes then.
     pub(super) fn live(&mut self, mut partition: Partition, rng: &mut StdRng) -> Result<(), LogError> {
         for _ in 0..rng.random_range(5..25) {
             for _ in 0..rng.random_range(1..5) {
-                self.append(&mut partition, rng)?;
+                match rng.random_range(0..4) {
+                    0 => self.end_one(&mut partition, rng)?,
+                    _ => self.append(&mut partition, rng)?,
+                }
             }
             self.now_ms += rng.random_range(0..10);
             match rng.random_range(0..8) {
@@ -139,7 +197,12 @@ impl Keyed {
         assert!(partition.log_start() >= self.start, "{what}");
         (self.durable, self.start) = (end, partition.log_start());
         self.records.retain(|record| record.offset < end);
-        assert_eq!(self.end().max(self.start), end, "{what}");
+        for transaction in &mut self.transactions {
+            transaction.records.retain(|offset| *offset < end);
+            transaction.end = transaction.end.filter(|(marker, _)| *marker < end);
+        }
+        self.transactions.retain(|transaction| !transaction.records.is_empty());
+        self.log_end = end;
         for batches in self.batches.values_mut() {
             batches.retain(|batch| BatchHeader::parse(batch).unwrap().next_offset() <= end);
         }
@@ -166,24 +229,75 @@ impl Keyed {
     pub(super) fn assert_kept(&self, partition: &Partition, what: &str) -> Vec<Kept> {
         let start = partition.log_start();
         let kept = read_all(partition, what);
-        let mut rest = kept.iter().peekable();
+        let fates = self.fates();
+        // Whether a record counts, also for who reads what is committed alone.
+        let counts =
+            |offset: i64| fates.get(&offset) != Some(&None) && fates.get(&offset) != Some(&Some(false));
+        let mut rest = kept.iter().filter(|record| !record.is_marker).peekable();
         for (at, record) in self.records.iter().enumerate().filter(|(_, record)| record.offset >= start) {
             if rest.next_if(|next| *next == record).is_some() {
                 continue;
             }
+            match fates.get(&record.offset) {
+                Some(Some(false)) => continue,
+                fate => {
+                    assert_ne!(fate, Some(&None), "{what}: {record:?} is gone, whose transaction is open")
+                }
+            }
             let key = record.key.as_ref();
             assert!(key.is_some(), "{what}: {record:?} is gone, which has no key");
-            let later = self.records[at + 1..].iter().any(|later| later.key.as_ref() == key);
+            let mut later = self.records[at + 1..].iter().filter(|later| counts(later.offset));
+            let later = later.any(|later| later.key.as_ref() == key);
             let is_due = record.value.is_none() && record.timestamp_ms + DELETE_RETENTION_MS <= self.now_ms;
             assert!(later || is_due, "{what}: {record:?} is gone, the last of its key");
             if !later {
-                let deleted = kept.iter().find(|kept| kept.key.as_ref() == key);
+                let mut counting = kept.iter().filter(|kept| !kept.is_marker && counts(kept.offset));
+                let deleted = counting.find(|kept| kept.key.as_ref() == key && kept.offset < record.offset);
                 assert_eq!(deleted, None, "{what}: back after its deletion {record:?} has gone");
             }
         }
         assert_eq!(rest.next(), None, "{what}: never appended, or out of order");
         self.assert_reads(partition, &kept, what);
+        for from in [start, (start + partition.log_end()) / 2] {
+            self.assert_committed(partition, from, &kept, what);
+        }
         kept
+    }
+
+    /// Of every record of a transaction, whether that was committed; `None` while it is open.
+    fn fates(&self) -> BTreeMap<i64, Option<bool>> {
+        let fates = self.transactions.iter().flat_map(|transaction| {
+            let fate = transaction.end.map(|(_, commits)| commits);
+            transaction.records.iter().map(move |offset| (*offset, fate))
+        });
+        fates.collect()
+    }
+
+    /// Requires that who reads what is committed alone from somewhere on finds that, and nothing else.
+    fn assert_committed(&self, partition: &Partition, from: i64, kept: &[Kept], what: &str) {
+        let (start, end) = (partition.log_start(), partition.log_end());
+        let open = self.transactions.iter().filter(|transaction| transaction.end.is_none());
+        // Where its front was given up, a transaction begins with what is left of it, or where that would be.
+        let left = open.clone().filter_map(|open| open.records.iter().find(|offset| **offset >= start)).min();
+        let whole = open.filter_map(|open| open.records.first()).min();
+        let range = whole.map_or(end, |first| (*first).max(start))..=left.copied().unwrap_or(end);
+        let stable = partition.last_stable_offset(end);
+        assert!(range.contains(&stable), "{what}: stable up to {stable}, not {range:?}");
+        let aborted = partition.aborted(from, stable).unwrap();
+        let (fates, of) = (self.fates(), |offset: i64| {
+            self.transactions.iter().find(|transaction| transaction.records.contains(&offset))
+        });
+        for record in kept.iter().filter(|kept| !kept.is_marker && (from..stable).contains(&kept.offset)) {
+            let is_hidden = of(record.offset).is_some_and(|transaction| {
+                let is_its = |aborted: &AbortedTransaction| {
+                    let range = aborted.first_offset..=aborted.last_offset;
+                    aborted.producer_id == transaction.producer_id && range.contains(&record.offset)
+                };
+                aborted.iter().any(is_its)
+            });
+            let is_aborted = fates.get(&record.offset) == Some(&Some(false));
+            assert_eq!(is_hidden, is_aborted, "{what}: {record:?} from {from}, {aborted:?}");
+        }
     }
 
     /// Requires that a read from anywhere comes to the next record that is left, and that records are found by their times.
@@ -231,6 +345,11 @@ pub(super) fn read_all(partition: &Partition, what: &str) -> Vec<Kept> {
 
 /// The records of one batch.
 fn decode(batch: Bytes) -> Vec<Kept> {
+    let is_marker = BatchHeader::parse(&batch).unwrap().attributes.is_control();
     let all = records(batch, 1 << 20).unwrap().map(Result::unwrap);
-    all.map(|r| Kept { offset: r.offset, key: r.key, value: r.value, timestamp_ms: r.timestamp_ms }).collect()
+    let kept = |r: DecodedRecord| {
+        let DecodedRecord { offset, key, value, timestamp_ms, .. } = r;
+        Kept { offset, key, value, timestamp_ms, is_marker }
+    };
+    all.map(kept).collect()
 }
