@@ -1,6 +1,7 @@
 //! A segment: the batches from one base offset on, verbatim in a file, and the indexes by offset and time beside it.
 //!
-//! Invariant: the file holds whole batches up to `bytes`, each following the one before without a gap. What the file
+//! Invariant: the file holds whole batches up to `bytes`, each following the one before without a gap, though not every
+//! offset of a batch need have a record once it was compacted. What the file
 //! has beyond is no part of the log: zeros that were filled in ahead, while the segment is the active one, or what a crash
 //! left.
 

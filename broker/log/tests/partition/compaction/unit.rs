@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use topo_log::storage::{MemoryStorage, SimulatedDisk, Storage};
 use topo_log::{CompactionConfig, LogError, Partition, PartitionConfig, Retention};
-use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, Room, TimestampType};
+use topo_protocol::{
+    BatchBuilder, BatchHeader, Compression, EndTransactionMarker, NewRecord, Room, TimestampType,
+    TransactionResult,
+};
 
 use super::keyed::read_all;
 use crate::history::{DIR, open, stamp, sync};
@@ -303,4 +306,65 @@ fn the_logs_own_time_stays_that_of_what_is_left() {
     let header = BatchHeader::parse(&partition.read(0, 1, i64::MAX).unwrap()).unwrap();
     assert_eq!((header.attributes.timestamp_type(), header.max_timestamp), (TimestampType::LogAppendTime, 9));
     assert!(read_all(&partition, "").iter().take(2).all(|record| record.timestamp_ms == 9));
+}
+
+#[test]
+fn of_transactions_what_was_aborted_goes_and_markers_stay_as_long_as_they_are_needed() {
+    let storage = MemoryStorage::new();
+    let (mut partition, _) = open(&storage, &with(|c| c.min_dirty_ppm = 0)).unwrap();
+    let begin = |partition: &mut Partition, producer_id, key: &str, value| {
+        let mut batch = batch(0, &[(key, value)]);
+        batch[22] |= 1 << 4;
+        stamp(&mut batch, producer_id, 0, 0);
+        partition.append(&mut batch).unwrap().base_offset
+    };
+    let end = |partition: &mut Partition, producer_id, result| {
+        let marker = EndTransactionMarker { producer_id, producer_epoch: 0, coordinator_epoch: 0, result };
+        partition.append_marker(&marker, 0).unwrap().base_offset
+    };
+    put(&mut partition, 0, "a", Some("before"));
+    begin(&mut partition, 1, "a", None);
+    begin(&mut partition, 2, "b", Some("committed"));
+    let aborts = end(&mut partition, 1, TransactionResult::Abort);
+    let commits = end(&mut partition, 2, TransactionResult::Commit);
+    begin(&mut partition, 3, "a", Some("open"));
+    fill(&mut partition, 0);
+    assert_eq!(partition.compact(0).unwrap(), None, "a transaction is open");
+    end(&mut partition, 3, TransactionResult::Abort);
+    fill(&mut partition, 0);
+    let markers = |partition: &Partition| {
+        let all = read_all(partition, "markers").into_iter().filter(|kept| kept.is_marker);
+        all.map(|kept| kept.offset).collect::<Vec<_>>()
+    };
+    let records = |partition: &Partition| {
+        let all = read_all(partition, "records").into_iter();
+        let all = all.filter(|kept| !kept.is_marker && kept.key.as_deref() != Some(b"filler"));
+        all.map(|kept| kept.offset).collect::<Vec<_>>()
+    };
+    partition.compact(HOUR_MS).unwrap().unwrap();
+    assert_eq!((records(&partition), markers(&partition).len()), (vec![0, 2], 3), "what was aborted is gone");
+    fill(&mut partition, 0);
+    partition.compact(26 * HOUR_MS).unwrap().unwrap();
+    assert_eq!((records(&partition), markers(&partition)), (vec![0, 2], vec![commits]), "{aborts}");
+
+    // Once nothing is left of what was committed, its marker goes as well, after the same time.
+    put(&mut partition, 0, "b", Some("later"));
+    fill(&mut partition, 0);
+    partition.compact(27 * HOUR_MS).unwrap().unwrap();
+    assert_eq!(markers(&partition), [commits]);
+    fill(&mut partition, 0);
+    partition.compact(52 * HOUR_MS).unwrap().unwrap();
+    assert_eq!(markers(&partition), []);
+    let known =
+        |partition: &Partition| partition.producers().iter().map(|p| p.last_sequence).collect::<Vec<_>>();
+    assert_eq!(known(&partition), [0, 0, 0]);
+    let end = partition.log_end();
+    sync(&mut partition).unwrap();
+    drop(partition);
+    // Without its snapshots, the log alone says who has appended what, and that nothing is open.
+    for name in storage.list(Path::new(DIR)).unwrap().iter().filter(|name| name.ends_with(".snapshot")) {
+        storage.remove(&Path::new(DIR).join(name)).unwrap();
+    }
+    let (partition, _) = open(&storage, &config()).unwrap();
+    assert_eq!((known(&partition), partition.last_stable_offset(end)), (vec![0, 0, 0], end));
 }
