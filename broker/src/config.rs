@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::server::{ListenAddress, NodeAddress};
-use crate::topic::TopicConfig;
+use crate::topic::{CleanupPolicy, TopicConfig, is_internal};
 
 /// How a broker stores; the defaults are Kafka's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub struct BrokerConfig {
     pub preallocate_bytes: u32,
     /// How often [`Broker::keep_retention`](crate::Broker::keep_retention) looks for segments to give up.
     pub retention_check_interval: Duration,
+    /// How often [`Broker::keep_compaction`](crate::Broker::keep_compaction) looks for partitions to compact. 15 s by
+    /// default.
+    pub compaction_check_interval: Duration,
+    /// Bytes that compaction may take for the keys that it has seen; where they are more, it takes several passes. 128 MiB
+    /// by default.
+    pub compaction_map_bytes: usize,
+    /// How many bytes of batches compaction reads in a second at most, so that it leaves room for everybody else. 64 MiB by
+    /// default.
+    pub compaction_bytes_per_second: u64,
     /// What consumer groups may take.
     pub groups: GroupConfig,
     /// What transactions may take.
@@ -94,6 +103,20 @@ impl Default for GroupConfig {
     }
 }
 
+impl BrokerConfig {
+    /// What a topic of that name has that sets nothing. Of the broker's own, the last record of each key says all there
+    /// is, so that they are compacted, in segments that are soon read when the broker starts.
+    pub(crate) fn defaults_of(&self, topic: &str) -> TopicConfig {
+        const SEGMENT_BYTES: u32 = 8 << 20;
+        let defaults = self.topic_defaults;
+        if !is_internal(topic) {
+            return defaults;
+        }
+        let segment_bytes = defaults.segment_bytes.min(SEGMENT_BYTES);
+        TopicConfig { segment_bytes, cleanup: CleanupPolicy::Compact, ..defaults }
+    }
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
@@ -102,6 +125,9 @@ impl Default for BrokerConfig {
             max_decompressed_bytes: 64 << 20,
             preallocate_bytes: 1 << 20,
             retention_check_interval: Duration::from_mins(5),
+            compaction_check_interval: Duration::from_secs(15),
+            compaction_map_bytes: 128 << 20,
+            compaction_bytes_per_second: 64 << 20,
             groups: GroupConfig::default(),
             transactions: TransactionConfig::default(),
         }

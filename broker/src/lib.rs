@@ -40,10 +40,13 @@ pub use offsets::CommittedOffset;
 pub use partition::{Appended, FetchLimit, Fetched, Isolation, Offsets, Partition};
 pub use server::{BindError, ListenAddress, NodeAddress, NotAnAddress, Server, Sockets};
 pub use topic::{
-    CompressionType, MAX_PARTITIONS, Setting, SettingKind, Topic, TopicConfig, TopicId, TopicPartition,
-    is_internal,
+    CleanupPolicy, CompressionType, MAX_PARTITIONS, Setting, SettingKind, Topic, TopicConfig, TopicId,
+    TopicPartition, is_internal,
 };
-pub use topo_log::{AbortedTransaction, ProducerError, ProducerState, Retention, TimestampedOffset};
+pub use topo_log::{
+    AbortedTransaction, Compacted, CompactionConfig, ProducerError, ProducerState, Retention,
+    TimestampedOffset,
+};
 pub use topo_protocol::{EndTransactionMarker, TimestampType, TransactionResult};
 pub use transactions::{
     ProducerInstance, TransactionDescription, TransactionError, TransactionListing, TransactionState,

@@ -21,6 +21,8 @@ pub struct PartitionConfig {
     pub preallocate_bytes: u32,
     /// What is given up, and when.
     pub retention: Retention,
+    /// Whether, and how, only the last record of each key is kept; `None`, the default, keeps them all.
+    pub compaction: Option<CompactionConfig>,
     /// How long a producer that appends nothing is remembered, so that what it sends again is known.
     pub producer_expiration: Duration,
 }
@@ -49,6 +51,37 @@ impl Retention {
     pub const FOREVER: Self = Self { max_age: None, max_bytes: None, roll_after: Duration::MAX };
 }
 
+/// How a partition is compacted, so that of each key the last record stays. Only segments other than the active one are,
+/// and of those only what a power loss cannot take back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// Begins once so many millionths of the bytes that could be compacted have not been yet. Half by default.
+    pub min_dirty_ppm: u32,
+    /// How long a deletion, a record with a key and no value, stays after the records it deletes have gone, so that who
+    /// reads from the start to the end within that time sees it. 24 hours by default.
+    pub delete_retention: Duration,
+    /// Segments with a younger record are left alone. 0 by default.
+    pub min_lag: Duration,
+    /// Begins, whatever the ratio, once a record that has not been through it is older; the active segment is rolled by
+    /// then. `None`, the default, for no such limit.
+    pub max_lag: Option<Duration>,
+    /// Bytes that the map from keys to their last offsets may take; one that is full ends the pass early, and another
+    /// follows. 24 bytes a key and a quarter more; 128 MiB by default.
+    pub map_bytes: usize,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self {
+            min_dirty_ppm: 500_000,
+            delete_retention: Duration::from_hours(24),
+            min_lag: Duration::ZERO,
+            max_lag: None,
+            map_bytes: 128 << 20,
+        }
+    }
+}
+
 impl Default for PartitionConfig {
     fn default() -> Self {
         Self {
@@ -58,6 +91,7 @@ impl Default for PartitionConfig {
             max_decompressed_bytes: 64 << 20,
             preallocate_bytes: 1 << 20,
             retention: Retention::default(),
+            compaction: None,
             producer_expiration: Duration::from_hours(24),
         }
     }

@@ -9,6 +9,8 @@
 //!                  00000000000000000000.txnindex   which transactions were aborted; derived
 //!                  00000000000000000042.snapshot  what producers sent last, and their open transactions, up to there; derived
 //!                  checkpoint                    the recovery point and the log's start
+//!                  compacted                     up to where only the last record of each key is left; derived
+//!                  ….cleaned, ….swap             segments that are about to take the place of others
 //! ```
 //!
 //! A [`Partition`] owns its segments; each is a file of batches and an index of it. All bytes go through
@@ -17,6 +19,7 @@
 
 mod aborted;
 mod checkpoint;
+mod compaction;
 mod config;
 mod cursor;
 mod directory;
@@ -32,7 +35,8 @@ mod sync;
 mod time;
 
 pub use aborted::AbortedTransaction;
-pub use config::{PartitionConfig, Retention};
+pub use compaction::{Cleaned, Compacted, Compaction, Pace, Swap};
+pub use config::{CompactionConfig, PartitionConfig, Retention};
 pub use directory::{DataDirectory, DirectoryError};
 pub use error::LogError;
 pub use partition::{Appended, Partition};

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use topo_protocol::{BatchError, BatchHeader, EndTransactionMarker, check, place};
 
+use crate::compaction::Progress;
 use crate::config::PartitionConfig;
 use crate::error::{LogError, is_full};
 use crate::producers::{ProducerState, Producers};
@@ -71,6 +72,8 @@ pub struct Partition {
     pub(crate) producers: Producers,
     /// The offsets of the snapshots of producers, lowest first.
     pub(crate) snapshots: Vec<i64>,
+    /// How far compaction has come.
+    pub(crate) compacted: Progress,
 }
 
 impl Partition {
@@ -197,8 +200,9 @@ impl Partition {
     }
 
     /// Whole batches, verbatim, from the one that holds `offset` on: up to about `max_bytes` bytes, only such that end
-    /// below `up_to`, and at least one if that one does. Empty at the log's end and from `up_to` on. The checksum of
-    /// every batch returned was verified.
+    /// below `up_to`, and at least one if that one does. Where compaction has removed what was there, from the next one
+    /// on that has records; where there is none, the batches without. Empty at the log's end and from `up_to` on. The
+    /// checksum of every batch returned was verified.
     ///
     /// # Errors
     /// [`LogError::OffsetOutOfRange`], [`LogError::Corrupt`] where the batch that holds `offset` is damaged, or
@@ -211,11 +215,20 @@ impl Partition {
         if offset >= up_to.min(log_end) {
             return Ok(Bytes::new());
         }
-        let segment = match self.sealed.partition_point(|segment| segment.next_offset <= offset) {
-            after if after == self.sealed.len() => &self.active,
-            holder => &self.sealed[holder],
-        };
-        segment.read(offset, max_bytes, up_to, self.config.leader_epoch)
+        let holder = self.sealed.partition_point(|segment| segment.next_offset <= offset);
+        let mut segments = self.sealed[holder..].iter().chain([&self.active]);
+        let epoch = self.config.leader_epoch;
+        let from = |segment: &Segment| segment.base_offset.max(offset);
+        // Compaction leaves batches without records, which would keep a reader busy with nothing.
+        for segment in segments.clone().take_while(|segment| from(segment) < up_to.min(log_end)) {
+            let Some(found) = segment.find_records(from(segment), epoch)? else { continue };
+            if found.1.next_offset() > up_to && found.1.base_offset > offset {
+                break;
+            }
+            return segment.read_at(found, max_bytes, up_to, epoch);
+        }
+        // There is nothing else: with them the reader comes to the end.
+        segments.next().map_or_else(|| Ok(Bytes::new()), |first| first.read(offset, max_bytes, up_to, epoch))
     }
 
     /// Takes down all that was appended and is not durable. Run the ticket with the partition's lock released, then

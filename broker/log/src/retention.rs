@@ -99,9 +99,7 @@ impl Partition {
             return Ok(None);
         }
         self.producers.expire(now_ms, self.config.producer_expiration);
-        if self.is_roll_due(now_ms)? {
-            self.roll()?;
-        }
+        self.roll_if_due(now_ms)?;
         let count = self.expired(now_ms);
         let first_kept = self.sealed.get(count).unwrap_or(&self.active);
         let log_start = first_kept.base_offset.max(self.log_start);
@@ -150,7 +148,9 @@ impl Partition {
     pub fn finish_retention(&mut self, start: &NewStart) -> Expired {
         self.log_start = self.log_start.max(start.log_start);
         self.durable_segment = self.durable_segment.max(start.active);
-        let count = self.sealed.partition_point(|segment| segment.next_offset <= start.log_start);
+        // One that is being put in the place of others on the disk goes next time.
+        let goes = |segment: &&Segment| segment.next_offset <= start.log_start && !segment.is_swapping;
+        let count = self.sealed.iter().take_while(goes).count();
         let segments = self.sealed.drain(..count).collect();
         Expired { storage: self.storage.clone(), dir: self.dir.clone(), segments }
     }
@@ -182,17 +182,25 @@ impl Partition {
     /// How many of the oldest segments are to go.
     fn expired(&self, now_ms: i64) -> usize {
         let retention = &self.config.retention;
-        // What has not been synced yet is not given up.
-        let durable = self.sealed.iter().take_while(|segment| segment.next_offset <= self.durable_end);
+        // What has not been synced yet is not given up, nor what is being put in the place of others.
+        let may_go = |segment: &&Segment| segment.next_offset <= self.durable_end && !segment.is_swapping;
+        let durable = self.sealed.iter().take_while(may_go);
         let mut bytes = self.bytes();
         let goes = |segment: &&Segment| {
             bytes -= segment.bytes;
-            let too_old = retention.max_age.is_some_and(|max_age| {
-                segment.max_timestamp >= 0 && is_older(segment.max_timestamp, now_ms, max_age)
+            let too_old = retention.max_age.is_some_and(|max_age| match segment.max_timestamp {
+                // Compaction has left nothing of it.
+                i64::MIN => true,
+                newest => newest >= 0 && is_older(newest, now_ms, max_age),
             });
             too_old || retention.max_bytes.is_some_and(|max_bytes| bytes >= max_bytes)
         };
         durable.take_while(goes).count()
+    }
+
+    /// Seals the active segment where its first record is so old that another should follow.
+    pub(crate) fn roll_if_due(&mut self, now_ms: i64) -> Result<(), LogError> {
+        if self.is_roll_due(now_ms)? { self.roll() } else { Ok(()) }
     }
 
     /// Whether the active segment's first record is so old that another segment should follow.
@@ -201,8 +209,14 @@ impl Partition {
         let mut first =
             Cursor::new(&**log, self.active.start(), *bytes, self.config.leader_epoch, SEEK_CHUNK);
         let first = first.next_batch().map_err(|stop| self.active.stopped(stop))?;
-        let timestamp = first.map(|first| first.header.base_timestamp).filter(|timestamp| *timestamp >= 0);
-        let roll_after = self.config.retention.roll_after;
+        let timestamp = first.map(|first| match first.header.is_compacted() {
+            // It was sealed before, and the segment behind it lost.
+            true => self.active.max_timestamp,
+            false => first.header.base_timestamp,
+        });
+        let timestamp = timestamp.filter(|timestamp| *timestamp >= 0);
+        let max_lag = self.config.compaction.and_then(|compaction| compaction.max_lag);
+        let roll_after = self.config.retention.roll_after.min(max_lag.unwrap_or(Duration::MAX));
         Ok(timestamp.is_some_and(|timestamp| is_older(timestamp, now_ms, roll_after)))
     }
 }

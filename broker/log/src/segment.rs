@@ -1,6 +1,7 @@
 //! A segment: the batches from one base offset on, verbatim in a file, and the indexes by offset and time beside it.
 //!
-//! Invariant: the file holds whole batches up to `bytes`, each following the one before without a gap. What the file
+//! Invariant: the file holds whole batches up to `bytes`, each following the one before without a gap, though not every
+//! offset of a batch need have a record once it was compacted. What the file
 //! has beyond is no part of the log: zeros that were filled in ahead, while the segment is the active one, or what a crash
 //! left.
 
@@ -49,6 +50,8 @@ pub(crate) struct Segment {
     filled: u64,
     /// Whether there was no room to fill ahead: then it is not tried again in this segment.
     no_room_ahead: bool,
+    /// Whether it is about to take the place of others on the disk, which must have happened before it can go.
+    pub(crate) is_swapping: bool,
 }
 
 impl Segment {
@@ -84,6 +87,7 @@ impl Segment {
             since_entry: 0,
             filled: 0,
             no_room_ahead: false,
+            is_swapping: false,
         }
     }
 
@@ -147,7 +151,10 @@ impl Segment {
         self.since_entry += header.total_bytes() as u64;
         self.bytes += header.total_bytes() as u64;
         self.next_offset = header.next_offset();
-        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        // What compaction left of a batch may be nothing.
+        if header.record_count > 0 {
+            self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        }
     }
 
     /// Goes back to the last entry of both indexes, from where the rest is to be noted anew.
@@ -201,6 +208,28 @@ impl Segment {
         Place { position: u64::from(entry.position), offset }
     }
 
+    /// The first place from the batch that holds `offset` on where a batch has records; `None` where no further one of this
+    /// segment has any.
+    pub(crate) fn find_records(
+        &self,
+        offset: i64,
+        leader_epoch: i32,
+    ) -> Result<Option<(Place, BatchHeader)>, LogError> {
+        let (place, header) = self.find(offset, leader_epoch)?;
+        if header.record_count > 0 {
+            return Ok(Some((place, header)));
+        }
+        // A damaged count must not hide what is there, so that all that is passed over is checked.
+        let mut cursor = Cursor::new(&*self.log, place, self.bytes, leader_epoch, SEEK_CHUNK);
+        while let Some(batch) = cursor.next_batch().map_err(|stop| self.stopped(stop))? {
+            if batch.header.record_count > 0 {
+                let place = Place { position: batch.position, offset: batch.header.base_offset };
+                return Ok(Some((place, batch.header)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whole batches from the one that holds `offset` on, up to about `max_bytes` and all below `up_to`.
     pub(crate) fn read(
         &self,
@@ -209,7 +238,18 @@ impl Segment {
         up_to: i64,
         leader_epoch: i32,
     ) -> Result<Bytes, LogError> {
-        let (place, first) = self.find(offset, leader_epoch)?;
+        let found = self.find(offset, leader_epoch)?;
+        self.read_at(found, max_bytes, up_to, leader_epoch)
+    }
+
+    /// Whole batches from the one found at a place on.
+    pub(crate) fn read_at(
+        &self,
+        (place, first): (Place, BatchHeader),
+        max_bytes: usize,
+        up_to: i64,
+        leader_epoch: i32,
+    ) -> Result<Bytes, LogError> {
         if first.next_offset() > self.next_offset {
             let reason =
                 format!("it says that it ends at offset {}, behind the segment's end", first.next_offset());
@@ -266,13 +306,18 @@ impl Segment {
 
     /// The error for a flaw in this segment.
     pub(crate) fn corrupt(&self, flaw: Flaw) -> LogError {
-        LogError::Corrupt {
-            file: self.path.clone(),
-            position: flaw.at.position,
-            offset: flaw.at.offset,
-            reason: flaw.reason,
-            checkpoint: checkpoint::path(self.path.parent().unwrap_or(Path::new(""))),
-        }
+        corrupt(&self.path, flaw)
+    }
+}
+
+/// The error for a flaw in a segment's file.
+pub(crate) fn corrupt(file: &Path, flaw: Flaw) -> LogError {
+    LogError::Corrupt {
+        file: file.to_owned(),
+        position: flaw.at.position,
+        offset: flaw.at.offset,
+        reason: flaw.reason,
+        checkpoint: checkpoint::path(file.parent().unwrap_or(Path::new(""))),
     }
 }
 
@@ -286,11 +331,20 @@ pub(crate) struct Indexes {
 impl Indexes {
     /// Empty ones, in place of leftover ones.
     pub(crate) fn create(storage: &dyn Storage, dir: &Path, base: i64) -> Result<Self, LogError> {
-        let path = index_path(dir, base);
-        let offset = Index::create(storage, &path, base).map_err(LogError::storage("create", &path))?;
-        let path = time_index_path(dir, base);
-        let time = Index::create(storage, &path, base).map_err(LogError::storage("create", &path))?;
-        Ok(Self { offset, time })
+        Self::create_at(storage, &index_path(dir, base), &time_index_path(dir, base), base)
+    }
+
+    /// Empty ones in these files, in place of leftover ones.
+    pub(crate) fn create_at(
+        storage: &dyn Storage,
+        offset: &Path,
+        time: &Path,
+        base: i64,
+    ) -> Result<Self, LogError> {
+        Ok(Self {
+            offset: Index::create(storage, offset, base).map_err(LogError::storage("create", offset))?,
+            time: Index::create(storage, time, base).map_err(LogError::storage("create", time))?,
+        })
     }
 }
 

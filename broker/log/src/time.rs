@@ -73,7 +73,8 @@ impl Segment {
             if batch.header.base_offset >= up_to {
                 return Ok(Some(None));
             }
-            if batch.header.max_timestamp < timestamp_ms || batch.header.next_offset() <= log_start {
+            let has_none = batch.header.max_timestamp < timestamp_ms || batch.header.record_count == 0;
+            if has_none || batch.header.next_offset() <= log_start {
                 return Ok(None);
             }
             for record in records(batch.bytes.to_vec().into(), max_bytes)? {
@@ -93,17 +94,21 @@ impl Segment {
         let log_start = partition.log_start;
         let is_whole = self.base_offset >= log_start;
         if is_whole && self.next_offset <= up_to {
-            return Ok((self.bytes > 0).then_some(self.max_timestamp));
+            return Ok((self.max_timestamp > i64::MIN).then_some(self.max_timestamp));
         }
         let relative = self.relative(up_to);
         // Of a segment whose front was deleted, the index does not know what is left.
         let below = self.time_index.floor(|entry| is_whole && entry.relative_offset <= relative);
         let from = below.map_or(self.relative(log_start), |entry| entry.relative_offset);
-        let mut largest = below.map(|entry| entry.max_timestamp_before);
+        let before = below.map(|entry| entry.max_timestamp_before);
+        let mut largest = before.filter(|before| *before > i64::MIN);
         self.walk_from(self.near(from), partition, |batch| {
-            let BatchHeader { base_offset, max_timestamp, .. } = batch.header;
+            let BatchHeader { base_offset, max_timestamp, record_count, .. } = batch.header;
             if base_offset >= up_to {
                 return Ok(Some(()));
+            }
+            if record_count == 0 {
+                return Ok(None);
             }
             if base_offset >= log_start && batch.header.next_offset() <= up_to {
                 largest = largest.max(Some(max_timestamp));

@@ -12,7 +12,8 @@ mod varint;
 
 pub use batch::{
     Attributes, BatchBuilder, BatchError, BatchHeader, BatchProducer, Compression, DecodedRecord,
-    EndTransactionMarker, HEADER_BYTES, NewHeader, NewRecord, RecordHeader, Records, Room, TimestampType,
-    TransactionResult, check, place, recompress, records, stamp_append_time, stamp_producer,
+    EndTransactionMarker, HEADER_BYTES, NewHeader, NewRecord, Rebuild, RecordHeader, Records, Room,
+    TimestampType, TransactionResult, check, place, placeholder, rebuild, recompress, records,
+    stamp_append_time, stamp_producer,
 };
 pub use partitioner::partition_for_key;

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use topo_protocol::{
-    BatchHeader, Compression, EndTransactionMarker, TimestampType, check, recompress, stamp_append_time,
+    BatchHeader, Compression, EndTransactionMarker, TimestampType, check, recompress, records,
+    stamp_append_time,
 };
 
 use super::{Broker, not_internal};
@@ -180,6 +181,9 @@ impl Broker {
             return Err(BrokerError::UnacceptableBatch("only the broker writes control batches"));
         }
         check_transaction(&header, in_transaction)?;
+        if topic.config().cleanup.compacts() {
+            self.require_keys(&batch)?;
+        }
         let mut batch = match other(topic.config().compression_type, compression) {
             Some(wanted) => recompress(&batch.freeze(), wanted, self.shared.config.max_decompressed_bytes)?,
             None => batch,
@@ -192,6 +196,19 @@ impl Broker {
             }
         }
         Ok(batch)
+    }
+
+    /// Of a compacted topic the last record of each key is kept: one without a key would stay for ever.
+    fn require_keys(&self, batch: &[u8]) -> Result<(), BrokerError> {
+        for record in records(Bytes::copy_from_slice(batch), self.shared.config.max_decompressed_bytes)? {
+            if record?.key.is_none() {
+                return Err(BrokerError::UnacceptableBatch(
+                    "a record has no key, and the topic keeps the last record of each key; give it one, or have the \
+                     topic's cleanup.policy be delete",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

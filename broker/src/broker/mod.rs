@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod admin_tests;
 mod append;
+mod compaction;
+#[cfg(test)]
+mod compaction_tests;
 #[cfg(test)]
 mod crash_tests;
 mod groups;
@@ -88,6 +91,8 @@ struct Shared {
     directory: Mutex<Option<DataDirectory>>,
     /// Whether somebody looks for segments to give up.
     retained: AtomicBool,
+    /// Whether somebody looks for partitions to compact.
+    compacted: AtomicBool,
 }
 
 impl Broker {
@@ -125,7 +130,7 @@ impl Broker {
         };
         let (transactions, transactions_topic) = open_transactions(&registry, config)?;
         let directory = Mutex::new(Some(directory));
-        let retained = AtomicBool::new(false);
+        let (retained, compacted) = (AtomicBool::new(false), AtomicBool::new(false));
         let shared = Shared {
             config,
             identity,
@@ -137,6 +142,7 @@ impl Broker {
             transactions,
             directory,
             retained,
+            compacted,
         };
         let broker = Self { shared: Arc::new(shared) };
         if Handle::try_current().is_ok() {

@@ -86,7 +86,7 @@ impl Broker {
             changes.keys().try_for_each(|key| crate::topic::check_key(key))?;
         }
         let config = change.apply(topic.config_overrides());
-        self.shared.config.topic_defaults.with_overrides(&config).map(drop)
+        self.shared.config.defaults_of(topic.name()).with_overrides(&config).map(drop)
     }
 
     /// Every setting of a topic, by name, with its default.
@@ -94,6 +94,6 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::UnknownTopic`].
     pub fn describe_config(&self, topic: &str) -> Result<Vec<Setting>, BrokerError> {
-        Ok(self.topic(topic)?.settings(&self.shared.config.topic_defaults))
+        Ok(self.topic(topic)?.settings(&self.shared.config.defaults_of(topic)))
     }
 }

@@ -73,6 +73,8 @@ const BOOLEAN: i8 = 1;
 const STRING: i8 = 2;
 const INT: i8 = 3;
 const LONG: i8 = 5;
+const DOUBLE: i8 = 6;
+const LIST: i8 = 7;
 
 fn entries(
     server: &Shared,
@@ -108,6 +110,8 @@ impl From<Setting> for Described {
                 SettingKind::String => STRING,
                 SettingKind::Int => INT,
                 SettingKind::Long => LONG,
+                SettingKind::Double => DOUBLE,
+                SettingKind::List => LIST,
             },
             source: if setting.is_set { SOURCE_TOPIC } else { SOURCE_DEFAULT },
             is_read_only: false,

@@ -6,6 +6,7 @@
 //! is open until the high watermark has passed its marker. At most one thread syncs what is appended; it syncs outside the lock, and all that was
 //! appended meanwhile shares its next sync.
 
+mod compaction;
 mod removal;
 mod syncing;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use topo_protocol::{BatchHeader, TimestampType};
 use crate::durability::Durability;
 use crate::error::BrokerError;
 use crate::topic::TopicPartition;
+use compaction::Compacting;
 
 /// Offsets given to the records of one append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,7 @@ pub struct Partition {
     at: TopicPartition,
     state: RwLock<State>,
     progress: watch::Sender<Progress>,
+    compacting: Compacting,
 }
 
 #[derive(Debug)]
@@ -155,6 +158,7 @@ impl Partition {
             at,
             state: RwLock::new(State { log: Some(log), durability, syncing: false, turn: 0 }),
             progress: watch::Sender::new(progress),
+            compacting: Compacting::default(),
         }
     }
 
@@ -321,19 +325,25 @@ impl Partition {
         let durable = self.until_durable(log_end).await;
         let log = self.write_state().log.take();
         let this = self.clone();
-        let close = move || match log {
-            Some(log) => log.close().map_err(|error| this.log_error(error)),
-            None => Ok(()),
+        let close = move || {
+            // Whoever opens the partition next must be alone with its files.
+            this.compacting.end();
+            match log {
+                Some(log) => log.close().map_err(|error| this.log_error(error)),
+                None => Ok(()),
+            }
         };
         let closed = tokio::task::spawn_blocking(close).await.unwrap_or(Err(BrokerError::Closed));
         self.progress.send_modify(|progress| progress.standing = Standing::Closed);
         durable.and(closed)
     }
 
-    /// Lets go of the log, whose files are about to be removed; waits for a read that is under way.
+    /// Lets go of the log, whose files are about to be removed; waits for a read that is under way, and for compaction to
+    /// stop. Blocks.
     pub(crate) fn delete(&self) {
         let log = self.write_state().log.take();
         self.progress.send_modify(|progress| progress.standing = Standing::Deleted);
+        self.compacting.end();
         drop(log);
     }
 

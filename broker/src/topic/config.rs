@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use topo_log::Retention;
+use topo_log::{CompactionConfig, Retention};
 use topo_protocol::{Compression, TimestampType};
 
 use super::setting::Key;
@@ -17,6 +17,8 @@ use crate::error::{BrokerError, shown};
 
 /// Below this a segment would hold hardly more than one batch header.
 const SEGMENT_BYTES_RANGE: RangeInclusive<u32> = 1024..=i32::MAX as u32;
+/// All of something, in millionths.
+const WHOLE_PPM: u32 = 1_000_000;
 const MAX_MESSAGE_BYTES_RANGE: RangeInclusive<u32> = 0..=i32::MAX as u32;
 
 /// The settings of one topic.
@@ -35,6 +37,11 @@ pub struct TopicConfig {
     /// `retention.ms`, 7 days by default, `retention.bytes`, unlimited by default, and `segment.ms`, 7 days by default:
     /// how long records are kept.
     pub retention: Retention,
+    /// `cleanup.policy`: what becomes of old records. They are deleted by default.
+    pub cleanup: CleanupPolicy,
+    /// `min.cleanable.dirty.ratio`, 0.5 by default, `delete.retention.ms`, 24 hours, `min.compaction.lag.ms`, 0, and
+    /// `max.compaction.lag.ms`, unlimited: when and how the topic is compacted, where its policy says so.
+    pub compaction: CompactionConfig,
 }
 
 impl Default for TopicConfig {
@@ -46,6 +53,8 @@ impl Default for TopicConfig {
             durability: Durability::Fsync,
             timestamp_type: TimestampType::CreateTime,
             retention: Retention::default(),
+            cleanup: CleanupPolicy::Delete,
+            compaction: CompactionConfig::default(),
         }
     }
 }
@@ -74,6 +83,11 @@ impl TopicConfig {
 
     fn set(&mut self, key: Key, value: &str) -> Result<(), BrokerError> {
         match key {
+            Key::CleanupPolicy => self.cleanup = parsed(key, value)?,
+            Key::DeleteRetentionMs => self.compaction.delete_retention = millis(key, value)?,
+            Key::MaxCompactionLagMs => self.compaction.max_lag = max_lag(key, value)?,
+            Key::MinCleanableDirtyRatio => self.compaction.min_dirty_ppm = ratio(key, value)?,
+            Key::MinCompactionLagMs => self.compaction.min_lag = millis(key, value)?,
             Key::CompressionType => self.compression_type = parsed(key, value)?,
             Key::FlushMs => self.durability = flush_ms(key, value)?,
             Key::MaxMessageBytes => self.max_message_bytes = bytes(key, value, MAX_MESSAGE_BYTES_RANGE)?,
@@ -91,6 +105,13 @@ impl TopicConfig {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).to_string();
         let limited = |limit: Option<String>| limit.unwrap_or_else(|| "-1".to_owned());
         match key {
+            Key::CleanupPolicy => self.cleanup.to_string(),
+            Key::DeleteRetentionMs => millis(self.compaction.delete_retention),
+            Key::MaxCompactionLagMs => millis(self.compaction.max_lag.unwrap_or(Duration::MAX)),
+            Key::MinCleanableDirtyRatio => {
+                (f64::from(self.compaction.min_dirty_ppm) / f64::from(WHOLE_PPM)).to_string()
+            }
+            Key::MinCompactionLagMs => millis(self.compaction.min_lag),
             Key::CompressionType => self.compression_type.to_string(),
             Key::FlushMs => self.durability.flush_ms().to_string(),
             Key::MaxMessageBytes => self.max_message_bytes.to_string(),
@@ -122,6 +143,25 @@ fn limit(key: Key, value: &str) -> Result<Option<u64>, BrokerError> {
     }
 }
 
+fn millis(key: Key, value: &str) -> Result<Duration, BrokerError> {
+    let millis = value.parse::<i64>().ok().filter(|millis| *millis >= 0);
+    let millis = millis.ok_or_else(|| invalid(key, value, "a number of milliseconds from 0 on"))?;
+    Ok(Duration::from_millis(millis.unsigned_abs()))
+}
+
+/// The largest number stands for no limit, as in Kafka.
+fn max_lag(key: Key, value: &str) -> Result<Option<Duration>, BrokerError> {
+    let lag = segment_ms(key, value)?;
+    Ok((lag.as_millis() < i64::MAX as u128).then_some(lag))
+}
+
+/// A part of the whole, in millionths.
+fn ratio(key: Key, value: &str) -> Result<u32, BrokerError> {
+    let ratio = value.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    let ratio = ratio.ok_or_else(|| invalid(key, value, "a number from 0 to 1"))?;
+    Ok((ratio * f64::from(WHOLE_PPM)).round() as u32)
+}
+
 fn segment_ms(key: Key, value: &str) -> Result<Duration, BrokerError> {
     let millis = value.parse::<i64>().ok().filter(|millis| *millis > 0);
     let millis = millis.ok_or_else(|| invalid(key, value, "a number of milliseconds from 1 on"))?;
@@ -143,6 +183,61 @@ fn timestamp_type(key: Key, value: &str) -> Result<TimestampType, BrokerError> {
     let kinds = [TimestampType::CreateTime, TimestampType::LogAppendTime];
     let kind = kinds.into_iter().find(|kind| kind.to_string() == value);
     kind.ok_or_else(|| invalid(key, value, "CreateTime or LogAppendTime"))
+}
+
+/// What becomes of a topic's old records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CleanupPolicy {
+    /// They are given up by age and size.
+    #[default]
+    Delete,
+    /// Of each key the last one stays, however old.
+    Compact,
+    /// Of each key the last one stays, until that is given up by age or size.
+    CompactAndDelete,
+}
+
+impl CleanupPolicy {
+    /// Whether of each key only the last record is kept.
+    pub fn compacts(self) -> bool {
+        matches!(self, Self::Compact | Self::CompactAndDelete)
+    }
+
+    /// Whether records are given up by age and size.
+    pub fn deletes(self) -> bool {
+        matches!(self, Self::Delete | Self::CompactAndDelete)
+    }
+}
+
+impl fmt::Display for CleanupPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delete => "delete",
+            Self::Compact => "compact",
+            Self::CompactAndDelete => "compact,delete",
+        })
+    }
+}
+
+impl FromStr for CleanupPolicy {
+    /// What is accepted instead.
+    type Err = &'static str;
+
+    fn from_str(words: &str) -> Result<Self, Self::Err> {
+        let (mut compacts, mut deletes) = (false, false);
+        for word in words.split(',').map(str::trim) {
+            match word {
+                "compact" => compacts = true,
+                "delete" => deletes = true,
+                _ => return Err("delete, compact, or both with a comma between them"),
+            }
+        }
+        Ok(match (compacts, deletes) {
+            (true, true) => Self::CompactAndDelete,
+            (true, false) => Self::Compact,
+            (false, _) => Self::Delete,
+        })
+    }
 }
 
 /// How a topic's batches are compressed where they are stored.
@@ -215,12 +310,27 @@ mod tests {
     }
 
     #[test]
+    fn compaction_is_set_by_kafkas_keys() {
+        let policy = |value| with("cleanup.policy", value).unwrap().cleanup;
+        assert_eq!((policy("delete"), policy("compact")), (CleanupPolicy::Delete, CleanupPolicy::Compact));
+        assert_eq!(policy("delete, compact"), CleanupPolicy::CompactAndDelete);
+        assert_eq!(policy("compact,compact"), CleanupPolicy::Compact);
+        let compaction = |key, value| with(key, value).unwrap().compaction;
+        assert_eq!(compaction("min.cleanable.dirty.ratio", "0.01").min_dirty_ppm, 10_000);
+        assert_eq!(compaction("delete.retention.ms", "7").delete_retention, Duration::from_millis(7));
+        assert_eq!(compaction("min.compaction.lag.ms", "7").min_lag, Duration::from_millis(7));
+        assert_eq!(compaction("max.compaction.lag.ms", "7").max_lag, Some(Duration::from_millis(7)));
+        assert_eq!(compaction("max.compaction.lag.ms", "9223372036854775807").max_lag, None);
+    }
+
+    #[test]
     fn unknown_keys_and_values_are_refused_in_a_sentence() {
         let sentence = |key, value| with(key, value).unwrap_err().to_string();
         assert_eq!(
             sentence("segment.byte", "1"),
-            "`segment.byte` is no topic setting that topo has; it has compression.type, flush.ms, max.message.bytes, \
-             message.timestamp.type, retention.bytes, retention.ms, segment.bytes and segment.ms"
+            "`segment.byte` is no topic setting that topo has; it has cleanup.policy, compression.type, delete.retention.ms, \
+             flush.ms, max.compaction.lag.ms, max.message.bytes, message.timestamp.type, min.cleanable.dirty.ratio, \
+             min.compaction.lag.ms, retention.bytes, retention.ms, segment.bytes and segment.ms"
         );
         assert_eq!(
             sentence("segment.bytes", "1k"),
@@ -231,9 +341,17 @@ mod tests {
             "`compression.type` cannot be `brotli`; it takes one of producer, uncompressed, gzip, snappy, lz4 and zstd"
         );
         assert_eq!(
-            sentence("cleanup.policy", "compact"),
-            "`cleanup.policy` is a topic setting of Kafka that topo does not have; leave it out"
+            sentence("flush.messages", "1"),
+            "`flush.messages` is a topic setting of Kafka that topo does not have; leave it out"
         );
+        assert_eq!(
+            sentence("cleanup.policy", "compacted"),
+            "`cleanup.policy` cannot be `compacted`; it takes delete, compact, or both with a comma between them"
+        );
+        for ratio in ["", "-0.1", "1.01", "NaN", "half"] {
+            assert!(with("min.cleanable.dirty.ratio", ratio).is_err(), "{ratio}");
+        }
+        assert!(with("delete.retention.ms", "-1").is_err() && with("max.compaction.lag.ms", "0").is_err());
         for value in ["", "-1", "1023", "2147483648", "99999999999999999999"] {
             assert!(with("segment.bytes", value).is_err(), "{value}");
         }
@@ -242,10 +360,15 @@ mod tests {
     #[test]
     fn what_is_shown_of_a_setting_sets_it() {
         let set = [
+            ("cleanup.policy", "compact,delete"),
             ("compression.type", "zstd"),
+            ("delete.retention.ms", "60"),
             ("flush.ms", "50"),
+            ("max.compaction.lag.ms", "70"),
             ("max.message.bytes", "7"),
             ("message.timestamp.type", "LogAppendTime"),
+            ("min.cleanable.dirty.ratio", "0.25"),
+            ("min.compaction.lag.ms", "3"),
             ("retention.bytes", "-1"),
             ("retention.ms", "9"),
             ("segment.bytes", "2048"),

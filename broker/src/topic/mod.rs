@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use config::{CompressionType, TopicConfig};
+pub use config::{CleanupPolicy, CompressionType, TopicConfig};
 pub use id::TopicId;
 use metadata::TopicMetadata;
 pub use name::{MAX_PARTITIONS, is_internal};

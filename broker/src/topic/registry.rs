@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use topo_log::storage::{Storage, create_dirs};
-use topo_log::{LogError, Partition as Log, PartitionConfig, Retention};
+use topo_log::{CompactionConfig, LogError, Partition as Log, PartitionConfig, Retention};
 
 use super::metadata::TopicMetadata;
 use super::{Topic, TopicConfig, TopicId, TopicPartition, name};
@@ -89,7 +89,7 @@ impl Registry {
     ) -> Result<(), BrokerError> {
         name::validate(name)?;
         name::validate_partitions(partitions)?;
-        self.config.topic_defaults.with_overrides(config).map(drop)
+        self.config.defaults_of(name).with_overrides(config).map(drop)
     }
 
     /// Creates a topic; it is durable when this returns. Blocks.
@@ -102,7 +102,7 @@ impl Registry {
         name::validate(name)?;
         name::validate_partitions(partitions)?;
         // However long a number is written, the metadata stays short.
-        let config = self.config.topic_defaults.with_overrides(&config)?.canonical(config);
+        let config = self.config.defaults_of(name).with_overrides(&config)?.canonical(config);
         let _open = self.lock_changes()?;
         let metadata = TopicMetadata { id: TopicId::random(), name: name.into(), partitions, config };
         // A file system that knows no case may hold the directory under another name.
@@ -145,7 +145,7 @@ impl Registry {
         let _open = self.lock_changes()?;
         let topic = self.get(name)?;
         let overrides = alter(topic.config_overrides());
-        let config = self.config.topic_defaults.with_overrides(&overrides)?;
+        let config = self.config.defaults_of(name).with_overrides(&overrides)?;
         let overrides = config.canonical(overrides);
         if overrides == *topic.config_overrides() {
             return Ok(topic);
@@ -207,7 +207,7 @@ impl Registry {
     }
 
     fn open_partitions(&self, metadata: TopicMetadata) -> Result<Arc<Topic>, BrokerError> {
-        let config = self.config.topic_defaults.with_overrides(&metadata.config)?;
+        let config = self.config.defaults_of(&metadata.name).with_overrides(&metadata.config)?;
         let partitions = self.open_range(&metadata, &config, 0..metadata.partitions)?;
         Ok(Arc::new(Topic { metadata, config, partitions, retiring: Arc::default() }))
     }
@@ -237,7 +237,15 @@ impl Registry {
                 Durability::Interval(_) | Durability::Os => 0,
             },
             // What the broker keeps for itself is worth what its newest record says, however old that is.
-            retention: if name::is_internal(name) { Retention::FOREVER } else { topic.retention },
+            retention: match topic.cleanup.deletes() {
+                true => topic.retention,
+                false if name::is_internal(name) => Retention::FOREVER,
+                false => Retention { roll_after: topic.retention.roll_after, ..Retention::FOREVER },
+            },
+            compaction: topic.cleanup.compacts().then_some(CompactionConfig {
+                map_bytes: self.config.compaction_map_bytes,
+                ..topic.compaction
+            }),
             ..PartitionConfig::default()
         }
     }

@@ -28,15 +28,24 @@ pub enum SettingKind {
     Int,
     /// A number of 64 bits.
     Long,
+    /// A number with a fraction.
+    Double,
+    /// Words, with commas between them.
+    List,
 }
 
 /// A key that topics have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
+    CleanupPolicy,
     CompressionType,
+    DeleteRetentionMs,
     FlushMs,
+    MaxCompactionLagMs,
     MaxMessageBytes,
     MessageTimestampType,
+    MinCleanableDirtyRatio,
+    MinCompactionLagMs,
     RetentionBytes,
     RetentionMs,
     SegmentBytes,
@@ -45,11 +54,16 @@ pub(crate) enum Key {
 
 impl Key {
     /// All of them, by name.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 13] = [
+        Self::CleanupPolicy,
         Self::CompressionType,
+        Self::DeleteRetentionMs,
         Self::FlushMs,
+        Self::MaxCompactionLagMs,
         Self::MaxMessageBytes,
         Self::MessageTimestampType,
+        Self::MinCleanableDirtyRatio,
+        Self::MinCompactionLagMs,
         Self::RetentionBytes,
         Self::RetentionMs,
         Self::SegmentBytes,
@@ -72,10 +86,15 @@ impl Key {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::CleanupPolicy => "cleanup.policy",
             Self::CompressionType => "compression.type",
+            Self::DeleteRetentionMs => "delete.retention.ms",
             Self::FlushMs => "flush.ms",
+            Self::MaxCompactionLagMs => "max.compaction.lag.ms",
             Self::MaxMessageBytes => "max.message.bytes",
             Self::MessageTimestampType => "message.timestamp.type",
+            Self::MinCleanableDirtyRatio => "min.cleanable.dirty.ratio",
+            Self::MinCompactionLagMs => "min.compaction.lag.ms",
             Self::RetentionBytes => "retention.bytes",
             Self::RetentionMs => "retention.ms",
             Self::SegmentBytes => "segment.bytes",
@@ -85,24 +104,48 @@ impl Key {
 
     pub(crate) fn kind(self) -> SettingKind {
         match self {
+            Self::CleanupPolicy => SettingKind::List,
             Self::CompressionType | Self::MessageTimestampType => SettingKind::String,
+            Self::MinCleanableDirtyRatio => SettingKind::Double,
             Self::MaxMessageBytes | Self::SegmentBytes => SettingKind::Int,
-            Self::FlushMs | Self::RetentionBytes | Self::RetentionMs | Self::SegmentMs => SettingKind::Long,
+            Self::DeleteRetentionMs
+            | Self::FlushMs
+            | Self::MaxCompactionLagMs
+            | Self::MinCompactionLagMs
+            | Self::RetentionBytes
+            | Self::RetentionMs
+            | Self::SegmentMs => SettingKind::Long,
         }
     }
 
     pub(crate) fn doc(self) -> &'static str {
         match self {
+            Self::CleanupPolicy => {
+                "What becomes of old records: delete gives them up by age and size, compact keeps the last of each key; or \
+                 both: compact,delete."
+            }
             Self::CompressionType => {
                 "How batches are stored: producer for as they came, uncompressed, or a codec: gzip, snappy, lz4, zstd."
+            }
+            Self::DeleteRetentionMs => {
+                "How long a compacted topic keeps a deletion once what it deletes has gone, in milliseconds."
             }
             Self::FlushMs => {
                 "How long an acknowledged record may stay unsynced, in milliseconds: 0 syncs before acknowledging, \
                  9223372036854775807 leaves it to the operating system."
             }
+            Self::MaxCompactionLagMs => {
+                "How long a record of a compacted topic may be left as it is at most, in milliseconds."
+            }
             Self::MaxMessageBytes => "The largest batch that is accepted, in bytes, as sent.",
             Self::MessageTimestampType => {
                 "Whose clock records' timestamps are from: the producer's (CreateTime) or the broker's (LogAppendTime)."
+            }
+            Self::MinCleanableDirtyRatio => {
+                "How much of a partition has to be new, from 0 to 1, for a compacted topic to be compacted again."
+            }
+            Self::MinCompactionLagMs => {
+                "How long a record of a compacted topic is left as it is at least, in milliseconds."
             }
             Self::RetentionBytes => {
                 "The oldest segments of a partition go while the others hold so many bytes; -1 for no limit."
@@ -121,16 +164,15 @@ impl Key {
 }
 
 /// Every key, for whoever asked for another.
-pub(crate) const KEYS: &str = "compression.type, flush.ms, max.message.bytes, message.timestamp.type, retention.bytes, \
-                               retention.ms, segment.bytes and segment.ms";
+pub(crate) const KEYS: &str = "cleanup.policy, compression.type, delete.retention.ms, flush.ms, max.compaction.lag.ms, \
+                               max.message.bytes, message.timestamp.type, min.cleanable.dirty.ratio, \
+                               min.compaction.lag.ms, retention.bytes, retention.ms, segment.bytes and segment.ms";
 
 /// The other keys that Kafka's topics have.
-const KAFKAS: [&str; 28] = [
-    "cleanup.policy",
+const KAFKAS: [&str; 23] = [
     "compression.gzip.level",
     "compression.lz4.level",
     "compression.zstd.level",
-    "delete.retention.ms",
     "file.delete.delay.ms",
     "flush.messages",
     "follower.replication.throttled.replicas",
@@ -138,14 +180,11 @@ const KAFKAS: [&str; 28] = [
     "leader.replication.throttled.replicas",
     "local.retention.bytes",
     "local.retention.ms",
-    "max.compaction.lag.ms",
     "message.downconversion.enable",
     "message.format.version",
     "message.timestamp.after.max.ms",
     "message.timestamp.before.max.ms",
     "message.timestamp.difference.max.ms",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
     "min.insync.replicas",
     "preallocate",
     "remote.log.copy.disable",

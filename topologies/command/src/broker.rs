@@ -49,6 +49,8 @@ impl Broker {
         let sockets = launcher::bind_port(&self.listen, self.insecure_bind)?;
         let log = Log::open(self.data.path(), BrokerConfig::default())?;
         let clock = Arc::new(TokioScheduler::current());
+        let wall = clock.clone();
+        log.keep_compaction(move || wall.wall_ms());
         log.keep_retention(move || clock.wall_ms());
         let config = ServerConfig { advertise: self.advertise, ..ServerConfig::default() };
         let server = Server::start(log.clone(), sockets, config);

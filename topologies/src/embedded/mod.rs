@@ -99,13 +99,15 @@ impl EmbeddedLog {
         Ok(Self::new(Broker::open(data_dir, config.broker)?, config, clock))
     }
 
-    /// The log of a broker that is open, whose retention is kept by `clock`; `config.broker` is not looked at.
+    /// The log of a broker that is open, whose retention and compaction are kept by `clock`; `config.broker` is not looked at.
     ///
     /// # Panics
     /// Outside a tokio runtime with timers.
     pub fn new(broker: Broker, config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Self {
         let wall = clock.clone();
         broker.keep_retention(move || wall.wall_ms());
+        let wall = clock.clone();
+        broker.keep_compaction(move || wall.wall_ms());
         Self { broker, config, clock }
     }
 

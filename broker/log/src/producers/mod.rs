@@ -11,7 +11,7 @@ mod tests;
 
 pub(crate) use self::replay::{Replay, Replayed, follow};
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use topo_protocol::{BatchHeader, EndTransactionMarker, TransactionResult};
@@ -141,6 +141,10 @@ struct Sequenced {
 }
 
 impl Sequenced {
+    fn last_offset(self) -> i64 {
+        self.base_offset + i64::from(self.last_offset_delta)
+    }
+
     fn last_sequence(self) -> i32 {
         advance(self.base_sequence, i64::from(self.last_offset_delta))
     }
@@ -293,6 +297,22 @@ impl Producers {
         states
     }
 
+    /// Where each producer's last batch below `end` begins, or the last marker of one that has appended nothing else in its
+    /// epoch; and behind them the producers of whom only the log can say, because all that is remembered lies above.
+    pub(crate) fn last_batches(&self, end: i64) -> (HashMap<i64, i64>, HashSet<i64>) {
+        let (mut last, mut unknown) = (HashMap::new(), HashSet::new());
+        for (&id, producer) in &self.by_id {
+            let recent = producer.recent.iter().rev().map(|batch| (batch.base_offset, batch.last_offset()));
+            let marker = (producer.next_offset - 1, producer.next_offset - 1);
+            let mut known = recent.chain(producer.recent.is_empty().then_some(marker));
+            match known.find(|(_, last_offset)| *last_offset < end) {
+                Some((base_offset, _)) => drop(last.insert(id, base_offset)),
+                None => drop(unknown.insert(id)),
+            }
+        }
+        (last, unknown)
+    }
+
     /// Forgets who appended nothing for so long.
     pub(crate) fn expire(&mut self, now_ms: i64, age: Duration) {
         // Without timestamps only their number is bounded.
@@ -328,7 +348,7 @@ impl Producer {
         if epoch == self.epoch
             && let Some(before) = self.recent.iter().find(same)
         {
-            let last_offset = before.base_offset + i64::from(before.last_offset_delta);
+            let last_offset = before.last_offset();
             return Ok(Some(Appended { base_offset: before.base_offset, last_offset, is_duplicate: true }));
         }
         if sequence == expected {

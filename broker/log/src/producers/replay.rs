@@ -112,7 +112,9 @@ impl Replay<'_> {
         let mut cursor = cursor(segment, from, self.leader_epoch);
         while let Ok(Some((_, header))) = cursor.next_header() {
             if header.next_offset() >= offset {
-                return header.next_offset() == offset && read.tip == Some(header.crc);
+                // What compaction made of the batch says nothing of what it was.
+                let is_same = header.next_offset() == offset && read.tip == Some(header.crc);
+                return is_same || header.is_compacted();
             }
         }
         false
@@ -123,7 +125,9 @@ impl Replay<'_> {
         let sealed = self.sealed.partition_point(|segment| segment.next_offset <= offset);
         let is_whole = self.sealed[..sealed].iter().all(|segment| segment.aborted.is_some());
         let next = self.sealed.get(sealed).unwrap_or(self.active);
-        is_whole && (next.base_offset >= offset || self.digest(next, offset) == Some(digest))
+        // Compaction may have written what was the active one's into another's.
+        let is_complete = next.aborted.is_some() || self.digest(next, offset) == Some(digest);
+        is_whole && (next.base_offset >= offset || is_complete)
     }
 
     /// What the file of a segment's index has of what ended below `offset`.
@@ -206,7 +210,8 @@ pub(crate) fn follow(
                     *from = header.next_offset();
                     producers.settle(*from);
                 }
-                Ok(Some((_, None))) => {}
+                // Compaction may have left one batch where the snapshot saw several.
+                Ok(Some((header, None))) => *from = header.next_offset().max(*from),
                 Err(Stop::Io(error)) => return Err(segment.stopped(Stop::Io(error))),
                 Err(Stop::Flaw(flaw)) => {
                     followed.flaw = Some(flaw);

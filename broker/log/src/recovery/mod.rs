@@ -5,7 +5,8 @@
 //! was ever acknowledged. What is kept is durable before anything of it is served. Zeros up to the file's end were filled
 //! in ahead of the log's: they are cut off as well, and nothing is said of them.
 //!
-//! Invariant: recovery only ever removes bytes at or above the recovery point, or below the log's start, and raises the
+//! Invariant: recovery only ever removes bytes at or above the recovery point, below the log's start, or of segments in
+//! whose place compaction has put another, and raises the
 //! recovery point last, so it may be interrupted anywhere and starts over with the same outcome.
 
 mod sealed;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use crate::aborted;
 use crate::checkpoint::{self, Checkpoint, RecoveryPoint};
+use crate::compaction::{self, Progress};
 use crate::config::PartitionConfig;
 use crate::cursor::{Checked, Cursor, Flaw, Place, Stop};
 use crate::error::LogError;
@@ -43,6 +45,8 @@ pub struct Recovery {
     pub expired_segments: usize,
     /// Segments of which an index was missing or damaged and was built again from the log.
     pub rebuilt_indexes: usize,
+    /// Segments that compaction was putting in the place of others, and that are there now.
+    pub finished_swaps: usize,
     /// The offset of the snapshot of producers that the log was followed from; `None` for the log's start.
     pub producer_snapshot: Option<i64>,
 }
@@ -66,10 +70,17 @@ impl Partition {
             let parent = parent_of(dir);
             storage.sync_dir(&parent).map_err(LogError::storage("sync", &parent))?;
         }
+        let finished_swaps = compaction::recover(&*storage, dir)?;
         let names = storage.list(dir).map_err(LogError::storage("list", dir))?;
         let mut bases: Vec<i64> = names.iter().filter_map(|name| base_offset_in(name)).collect();
         let config = config.bounded();
-        let mut opening = Opening { storage, dir, config, point, report: Recovery::default() };
+        let mut opening = Opening {
+            storage,
+            dir,
+            config,
+            point,
+            report: Recovery { finished_swaps, ..Recovery::default() },
+        };
         opening.remove_expired(&mut bases)?;
         let mut segments = opening.segments(&bases)?;
         let mut active = match segments.pop() {
@@ -88,6 +99,7 @@ impl Partition {
         opening.report.producer_snapshot = began_with;
         opening.report.rebuilt_indexes += rebuilt_indexes;
         let Opening { storage, config, report, .. } = opening;
+        let compacted = Progress::open(&*storage, dir, point.offset().map(|_| active.next_offset))?;
         storage.sync_dir(dir).map_err(LogError::storage("sync", dir))?;
         let end = active.next_offset;
         let first = segments.first().unwrap_or(&active).base_offset;
@@ -112,6 +124,7 @@ impl Partition {
             shared: Arc::new(Durability::new(checkpoint)),
             producers,
             snapshots,
+            compacted,
         };
         Ok((partition, report))
     }

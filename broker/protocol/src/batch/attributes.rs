@@ -14,6 +14,7 @@ impl Attributes {
     const LOG_APPEND_TIME: i16 = 1 << 3;
     const TRANSACTIONAL: i16 = 1 << 4;
     const CONTROL: i16 = 1 << 5;
+    const DELETE_HORIZON: i16 = 1 << 6;
 
     /// The attributes with the given bits.
     pub const fn from_bits(bits: i16) -> Self {
@@ -81,9 +82,24 @@ impl Attributes {
         self.0 & Self::TRANSACTIONAL != 0
     }
 
+    /// The same flags, of a batch that belongs to no transaction.
+    pub(super) const fn without_transaction(self) -> Self {
+        Self(self.0 & !Self::TRANSACTIONAL)
+    }
+
     /// Whether the batch holds a marker that ends a transaction instead of records.
     pub const fn is_control(self) -> bool {
         self.0 & Self::CONTROL != 0
+    }
+
+    /// Whether the batch's base timestamp says from when on compaction may remove its deletions.
+    pub const fn has_delete_horizon(self) -> bool {
+        self.0 & Self::DELETE_HORIZON != 0
+    }
+
+    /// The same flags, of a batch whose base timestamp is a delete horizon.
+    pub(super) const fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
     }
 }
 

@@ -20,6 +20,8 @@ const LEADER_EPOCH: std::ops::Range<usize> = 12..16;
 const CRC: std::ops::Range<usize> = 17..21;
 /// Where codec and flags stand.
 pub(super) const ATTRIBUTES: std::ops::Range<usize> = 21..23;
+/// Where the timestamp stands that the records' are relative to.
+pub(super) const BASE_TIMESTAMP: std::ops::Range<usize> = 27..35;
 /// Where the largest timestamp stands.
 pub(super) const MAX_TIMESTAMP: std::ops::Range<usize> = 35..43;
 /// Where the producer's id is.
@@ -28,6 +30,8 @@ pub(super) const PRODUCER_ID: std::ops::Range<usize> = 43..51;
 pub(super) const PRODUCER_EPOCH: std::ops::Range<usize> = 51..53;
 /// Where its sequence number of the first record is.
 pub(super) const BASE_SEQUENCE: std::ops::Range<usize> = 53..57;
+/// Where the count of records stands.
+pub(super) const RECORD_COUNT: std::ops::Range<usize> = 57..61;
 /// The checksum covers everything from here to the batch's end.
 const CRC_FROM: usize = 21;
 
@@ -129,6 +133,17 @@ impl BatchHeader {
     /// Whether there is one record for every offset, as in every batch a producer sends; compaction leaves gaps.
     pub fn is_dense(&self) -> bool {
         i64::from(self.record_count) == i64::from(self.last_offset_delta) + 1
+    }
+
+    /// From when on compaction may remove the batch's deletions and markers, in milliseconds since 1970; `None` where it
+    /// has not come by yet, or found none.
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
+    }
+
+    /// Whether compaction made the batch what it is: nobody sends one without a record for every offset.
+    pub fn is_compacted(&self) -> bool {
+        !self.is_dense() || self.attributes.has_delete_horizon()
     }
 }
 

@@ -28,6 +28,16 @@ pub struct DecodedRecord {
     pub headers: Vec<RecordHeader>,
 }
 
+/// A record's bytes, split where they depend on the batch that holds them.
+#[derive(Debug)]
+pub(super) struct RawRecord {
+    pub(super) attributes: u8,
+    /// Milliseconds since the batch's base timestamp.
+    pub(super) timestamp_delta: i64,
+    /// Offset, key, value and headers, as stored.
+    pub(super) rest: Bytes,
+}
+
 /// A header as decoded from a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordHeader {
@@ -69,6 +79,21 @@ impl Records {
     }
 
     fn decode(&mut self) -> Result<DecodedRecord, BatchError> {
+        self.decode_raw().map(|(record, _)| record)
+    }
+
+    /// The next record, and its bytes as they are stored.
+    pub(super) fn next_raw(&mut self) -> Option<Result<(DecodedRecord, RawRecord), BatchError>> {
+        if self.failed || self.decoded >= self.header.record_count {
+            // What is malformed behind the last record is told as for those who do not want the bytes.
+            return self.next().map(|end| end.and(Err(BatchError::Empty)));
+        }
+        let decoded = self.decode_raw();
+        self.failed = decoded.is_err();
+        Some(decoded)
+    }
+
+    fn decode_raw(&mut self) -> Result<(DecodedRecord, RawRecord), BatchError> {
         let layout = Layout::decode(&self.buffer, self.position)
             .and_then(|layout| self.in_order(layout))
             .map_err(|reason| BatchError::Record { index: self.decoded as usize, reason })?;
@@ -76,7 +101,12 @@ impl Records {
         self.decoded += 1;
         self.least_delta = layout.offset_delta.saturating_add(1);
         let slice = |range: Range<usize>| self.buffer.slice(range);
-        Ok(DecodedRecord {
+        let raw = RawRecord {
+            attributes: layout.attributes,
+            timestamp_delta: layout.timestamp_delta,
+            rest: slice(layout.offset_from..layout.end),
+        };
+        let record = DecodedRecord {
             offset: self.header.base_offset + i64::from(layout.offset_delta),
             timestamp_ms: match self.header.attributes.timestamp_type() {
                 TimestampType::CreateTime => self.header.base_timestamp.wrapping_add(layout.timestamp_delta),
@@ -85,7 +115,8 @@ impl Records {
             key: layout.key.map(slice),
             value: layout.value.map(slice),
             headers: layout.headers.into_iter().map(|h| h.decode(&self.buffer)).collect(),
-        })
+        };
+        Ok((record, raw))
     }
 
     fn in_order(&self, layout: Layout) -> Result<Layout, &'static str> {
@@ -133,6 +164,9 @@ const MIN_HEADER_BYTES: usize = 2;
 /// Where the parts of a record lie in its buffer.
 struct Layout {
     end: usize,
+    attributes: u8,
+    /// Where its offset stands, behind the timestamp; everything from there on says nothing of the batch's base timestamp.
+    offset_from: usize,
     timestamp_delta: i64,
     offset_delta: i32,
     key: Option<Range<usize>>,
@@ -153,8 +187,9 @@ impl Layout {
         let body = cursor.take(length).ok_or("it is longer than the batch")?;
         let mut cursor = Cursor::at(&buffer[..body.end], body.start);
 
-        cursor.byte().ok_or("it ends within its attributes")?;
+        let attributes = cursor.byte().ok_or("it ends within its attributes")?;
         let timestamp_delta = cursor.varlong().ok_or("its timestamp is no varint")?;
+        let offset_from = body.end - cursor.remaining();
         let offset_delta = cursor.varint().ok_or("its offset is no varint")?;
         let key = nullable(&mut cursor, "its key is longer than the record")?;
         let value = nullable(&mut cursor, "its value is longer than the record")?;
@@ -162,7 +197,16 @@ impl Layout {
         if cursor.remaining() > 0 {
             return Err("it is shorter than its length");
         }
-        Ok(Self { end: body.end, timestamp_delta, offset_delta, key, value, headers })
+        Ok(Self {
+            end: body.end,
+            attributes,
+            offset_from,
+            timestamp_delta,
+            offset_delta,
+            key,
+            value,
+            headers,
+        })
     }
 }
 
