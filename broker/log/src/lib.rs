@@ -14,6 +14,7 @@
 //! [`storage::Storage`], so that a simulated disk can stand in. The log is the only truth: the index is derived from
 //! it, and the checkpoint only says where checking has to start.
 
+mod buffers;
 mod checkpoint;
 mod config;
 mod cursor;
