@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep_until};
 use topo_protocol::BatchHeader;
 
 use super::code::code;
-use super::{Handler, partition};
+use super::{Handler, fetch_encoding, partition};
 use crate::broker::Broker;
 use crate::partition::{Offsets, Partition};
-use crate::server::{Call, Charge, Order, Reply};
+use crate::server::{Call, Charge, Order, Parts, Reply};
 
 /// The API.
 pub(crate) struct Fetch;
@@ -75,6 +75,14 @@ impl Handler for Fetch {
             }
         }
         Reply::charged(reading.response(request, is_committed), charge)
+    }
+
+    fn encoding_bytes(response: &FetchResponse, version: i16) -> Result<usize, String> {
+        fetch_encoding::bytes(response, version)
+    }
+
+    fn encode(response: FetchResponse, version: i16) -> Result<Parts, String> {
+        fetch_encoding::encode(response, version)
     }
 }
 
