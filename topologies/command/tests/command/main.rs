@@ -4,6 +4,7 @@ mod first_attempt;
 mod topo;
 mod words;
 
+mod bench;
 mod broker;
 mod durability;
 mod errors;
