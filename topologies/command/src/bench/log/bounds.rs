@@ -21,11 +21,14 @@ pub(super) fn disk(dir: &Path, bytes: &[u8], records: u64, length: Duration) -> 
     let path = dir.join("plain");
     let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
     let (span, mut tally) = (Span::begin(length), Tally::default());
-    while !span.is_over(&tally) {
+    loop {
         let begun = Instant::now();
         file.write_all_at(bytes, tally.bytes)?;
         file.sync_data()?;
         tally.add(records, bytes.len(), begun.elapsed());
+        if span.is_over(&tally) {
+            break;
+        }
     }
     let tally = span.end(tally);
     drop(file);
@@ -49,10 +52,13 @@ pub(super) fn loopback(length: Duration) -> io::Result<Tally> {
         });
         let mut buffer = vec![0; TRANSFER_BYTES];
         let (span, mut tally) = (Span::begin(length), Tally::default());
-        while !span.is_past() {
+        loop {
             let begun = Instant::now();
             let count = input.read(&mut buffer)?;
             tally.add(0, count, begun.elapsed());
+            if span.is_past() {
+                break;
+            }
         }
         drop(input);
         Ok(span.end(tally))

@@ -115,7 +115,7 @@ impl Client {
         span: Span,
     ) -> io::Result<Tally> {
         let mut tally = Tally::default();
-        while !span.is_past() {
+        loop {
             let begun = Instant::now();
             let mut frame = fetch_frame(topic, &readers, partition_bytes)?;
             self.send(&mut frame)?;
@@ -134,8 +134,10 @@ impl Client {
                 tally.add(records, bytes, took);
                 Ok(())
             })?;
+            if span.is_past() {
+                return Ok(span.end(tally));
+            }
         }
-        Ok(span.end(tally))
     }
 
     fn send(&mut self, frame: &mut [u8]) -> io::Result<()> {
