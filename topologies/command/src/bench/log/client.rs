@@ -1,7 +1,8 @@
 //! The least that is a Kafka client: it sends requests ahead and reads the answers to them, on one blocking thread.
 //!
-//! A producer like librdkafka spends more on a record than the broker does, so that on a small machine the figures would
-//! be the client's. This one builds its requests before the clock starts; sending one is a number put in and a `write`.
+//! A full client queues, copies and accounts for every record, on the processors that the broker needs, so that the figures
+//! would be partly the client's. This one builds its requests before the clock starts; sending one is a number put in and
+//! a `write`.
 //!
 //! Invariant: every answer is that to the oldest request which has none, and says that it succeeded.
 
