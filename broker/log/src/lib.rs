@@ -18,6 +18,7 @@
 //! it, and the checkpoint only says where checking has to start.
 
 mod aborted;
+mod buffers;
 mod checkpoint;
 mod compaction;
 mod config;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use topo_protocol::{BatchHeader, HEADER_BYTES, check};
 
 use crate::aborted::{self, AbortedEntry};
+use crate::buffers::Buffer;
 use crate::checkpoint;
 use crate::config::PartitionConfig;
 use crate::cursor::{Cursor, Flaw, Place, Stop, header_at};
@@ -259,11 +260,11 @@ impl Segment {
             return Ok(Bytes::new());
         }
         let left = usize::try_from(self.bytes - place.position).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; max_bytes.min(left).max(first.total_bytes())];
-        self.log.read_exact_at(&mut buffer, place.position).map_err(LogError::storage("read", &self.path))?;
-        let whole = sound_prefix(&buffer, place, up_to, leader_epoch).map_err(|flaw| self.corrupt(flaw))?;
-        buffer.truncate(whole);
-        Ok(buffer.into())
+        let bytes = max_bytes.min(left).max(first.total_bytes());
+        let buffer = Buffer::read(&*self.log, place.position, bytes);
+        let buffer = buffer.map_err(LogError::storage("read", &self.path))?;
+        let whole = sound_prefix(buffer.as_ref(), place, up_to, leader_epoch);
+        Ok(buffer.into_bytes(whole.map_err(|flaw| self.corrupt(flaw))?))
     }
 
     /// The batch that holds `offset`.

@@ -19,10 +19,10 @@ use topo_log::AbortedTransaction;
 use topo_protocol::{BatchHeader, Compression};
 
 use super::code::code;
-use super::{Handler, isolation, partition};
+use super::{Handler, fetch_encoding, isolation, partition};
 use crate::broker::Broker;
 use crate::partition::{Fetched, Isolation, Offsets, Partition, end};
-use crate::server::{Call, Charge, Order, Reply, SMALL, Shared};
+use crate::server::{Call, Charge, Order, Parts, Reply, SMALL, Shared};
 
 /// The API.
 pub(crate) struct Fetch;
@@ -78,6 +78,14 @@ impl Handler for Fetch {
             }
         }
         Reply::charged(reading.response(request), charge)
+    }
+
+    fn encoding_bytes(response: &FetchResponse, version: i16) -> Result<usize, String> {
+        fetch_encoding::bytes(response, version)
+    }
+
+    fn encode(response: FetchResponse, version: i16) -> Result<Parts, String> {
+        fetch_encoding::encode(response, version)
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) mod describe_topic_partitions;
 pub(crate) mod describe_transactions;
 pub(crate) mod end_txn;
 pub(crate) mod fetch;
+mod fetch_encoding;
 pub(crate) mod find_coordinator;
 mod group_code;
 pub(crate) mod heartbeat;
@@ -46,6 +47,7 @@ pub(crate) mod txn_offset_commit;
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
@@ -55,7 +57,7 @@ use crate::broker::Broker;
 use crate::clock::wall_ms;
 use crate::error::BrokerError;
 use crate::partition::{Isolation, Partition};
-use crate::server::{Call, Order, Reply};
+use crate::server::{Call, Order, Parts, Reply};
 use crate::topic::TopicPartition;
 
 /// This broker's number; it is also the controller, the leader of all partitions and the coordinator of all groups.
@@ -81,6 +83,24 @@ pub(crate) trait Handler {
         call: Call,
         request: Self::Request,
     ) -> impl Future<Output = Reply<Self::Response>> + Send + 'static;
+
+    /// How much memory encoding takes, beside what was charged for the answer.
+    ///
+    /// # Errors
+    /// Why the version cannot say it.
+    fn encoding_bytes(response: &Self::Response, version: i16) -> Result<usize, String> {
+        response.compute_size(version).map_err(|error| error.to_string())
+    }
+
+    /// The bytes of what was answered.
+    ///
+    /// # Errors
+    /// Why the version cannot say it.
+    fn encode(response: Self::Response, version: i16) -> Result<Parts, String> {
+        let mut encoded = BytesMut::with_capacity(Self::encoding_bytes(&response, version)?);
+        response.encode(&mut encoded, version).map_err(|error| error.to_string())?;
+        Ok(encoded.freeze().into())
+    }
 }
 
 /// A partition as a request names it, for a client that believes in `leader_epoch`, -1 where it believes nothing.

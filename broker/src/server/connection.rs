@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Buf;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -182,11 +183,11 @@ async fn write(
             Pending::Ready(response) => response?,
             Pending::Task(mut task) => (&mut task.0).await.map_err(std::io::Error::other)??,
         };
-        if let Some(response) = response {
+        if let Some(mut response) = response {
             let mut pace = Pace::begin(&shared.config.limits);
             let mut written = 0;
-            while written < response.bytes.len() {
-                let step = output.write(&response.bytes[written..]);
+            while response.parts.has_remaining() {
+                let step = output.write_buf(&mut response.parts);
                 written += pace.keep(&shared.responses, written, step).await?;
             }
         }

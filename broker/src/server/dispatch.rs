@@ -6,13 +6,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use topo_protocol::guard::{self, GuardError, RequestHeader, Versions};
 
 use super::connection::Peer;
-use super::{Charge, Shared};
+use super::{Charge, Parts, Shared};
 use crate::handlers::{self, Handler};
 
 /// The APIs that are served.
@@ -77,7 +77,7 @@ pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Option<Response>, Re
 
 /// A response as it is sent, its length in front, and what is charged for it.
 pub(crate) struct Response {
-    pub(super) bytes: BytesMut,
+    pub(super) parts: Parts,
     _charge: Charge,
 }
 
@@ -212,7 +212,9 @@ pub(super) async fn start(
         // Said in the oldest form, which every client reads, whatever form the request had.
         call.version = 0;
         let unsupported = handlers::api_versions::unsupported();
-        return Ok((Order::Alone, Box::pin(answer(api_key, call, std::future::ready(unsupported.into())))));
+        let refused =
+            answer::<handlers::api_versions::ApiVersions>(call, std::future::ready(unsupported.into()));
+        return Ok((Order::Alone, Box::pin(refused)));
     }
     let guarded = |source| Refused::Guard { api: shape.name, source };
     if !shape.versions.contains(version) {
@@ -234,7 +236,7 @@ pub(super) async fn start(
 }
 
 /// The line of the table for a handler.
-const fn api<H: Handler>() -> Api {
+const fn api<H: Handler + 'static>() -> Api {
     Api {
         key: H::KEY as i16,
         order: H::ORDER,
@@ -245,7 +247,7 @@ const fn api<H: Handler>() -> Api {
                 reason: error.to_string(),
             })?;
             let handled = H::handle(call.clone(), request);
-            Ok(Box::pin(answer(H::KEY as i16, call, handled)))
+            Ok(Box::pin(answer::<H>(call, handled)))
         },
     }
 }
@@ -260,32 +262,32 @@ async fn refuse_produce(call: Call, body: Bytes) -> Result<Option<Response>, Ref
     out.put_u32(4 + answer.len() as u32);
     out.put_i32(call.correlation_id);
     out.put(answer);
-    Ok(Some(Response { bytes: out, _charge: charge }))
+    Ok(Some(Response { parts: out.freeze().into(), _charge: charge }))
 }
 
-async fn answer<R: Encodable + HeaderVersion>(
-    api: i16,
+async fn answer<H: Handler + 'static>(
     call: Call,
-    handled: impl Future<Output = Reply<R>>,
+    handled: impl Future<Output = Reply<H::Response>>,
 ) -> Result<Option<Response>, Refused> {
     let Reply { message, charge, failure } = handled.await;
     if let Some(failure) = failure {
         return Err(Refused::Unanswered(failure));
     }
     let Some(message) = message else { return Ok(None) };
-    let refused = |error: String| Refused::Encode { api, version: call.version, reason: error };
-    let header = ResponseHeader::default().with_correlation_id(call.correlation_id);
-    let header_version = R::header_version(call.version);
-    let sizes = [header.compute_size(header_version), message.compute_size(call.version)];
-    let bytes = sizes.into_iter().sum::<Result<usize, _>>().map_err(|error| refused(error.to_string()))?;
-    let length = i32::try_from(bytes).map_err(|_| refused("it is longer than 2 GiB".to_owned()))?;
+    let version = call.version;
+    let refused = |reason: String| Refused::Encode { api: H::KEY as i16, version, reason };
+    let bytes = H::encoding_bytes(&message, version).map_err(refused)?;
     let mut charge = charge.unwrap_or_else(|| call.server.responses.charge(bytes));
     charge.grow(bytes).await;
-    let mut out = BytesMut::with_capacity(4 + bytes);
-    out.put_i32(length);
-    let encoded = header.encode(&mut out, header_version);
-    encoded
-        .and_then(|()| message.encode(&mut out, call.version))
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(Some(Response { bytes: out, _charge: charge }))
+    let mut parts = H::encode(message, version).map_err(refused)?;
+    let mut front = BytesMut::new();
+    front.put_i32(0);
+    let header = ResponseHeader::default().with_correlation_id(call.correlation_id);
+    let encoded = header.encode(&mut front, H::Response::header_version(version));
+    encoded.map_err(|error| refused(error.to_string()))?;
+    let length = i32::try_from(front.len() - 4 + parts.remaining());
+    let length = length.map_err(|_| refused("it is longer than 2 GiB".to_owned()))?;
+    front[..4].copy_from_slice(&length.to_be_bytes());
+    parts.push_front(front.freeze());
+    Ok(Some(Response { parts, _charge: charge }))
 }

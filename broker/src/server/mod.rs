@@ -15,6 +15,7 @@ mod dispatch;
 mod frame;
 mod listener;
 mod memory;
+mod parts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub(crate) use dispatch::{APIS, Call, Order, Reply, advertised};
 use listener::Seats;
 pub use listener::{BindError, Sockets};
 pub(crate) use memory::{Charge, Memory, SMALL};
+pub(crate) use parts::Parts;
 
 use crate::broker::Broker;
 use crate::config::ServerConfig;

@@ -71,7 +71,7 @@ impl Broker {
 }
 
 /// Lets the process open as many descriptors as the system permits: each connection takes one.
-fn raise_descriptors() {
+pub(crate) fn raise_descriptors() {
     // Where that is refused, the broker serves fewer connections, and says so.
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard

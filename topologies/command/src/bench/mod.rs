@@ -1,185 +1,54 @@
 //! `topo bench`: what this machine gives, workload by workload.
-//!
-//! Records are counted at the last bolt, over the time from the launch until the last tree is done; CPU time is the whole
-//! process's over the same span.
 
 mod identity;
+mod log;
+mod pipeline;
 mod word_count;
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use serde::Serialize;
-use topo_core::schedule::{Scheduler, Seeded, TokioScheduler};
-use topo_core::{Config, Delivery, Running, Topology};
 
+use self::log::LogBench;
+use self::pipeline::{Meter, Pipeline};
 use crate::failure::Failure;
 
 /// Measure a workload on this machine
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// What to run
+    #[command(subcommand)]
     workload: Workload,
-    /// Track every tree in the ledger (the default)
-    #[arg(long, conflicts_with = "unacked")]
-    acked: bool,
-    /// Track nothing: at most once
-    #[arg(long)]
-    unacked: bool,
-    /// How long the spout emits
-    #[arg(long, default_value_t = 5.0, value_name = "N")]
-    seconds: f64,
-    /// End after so many of the spout's records, whatever the time: for counting instructions
-    #[arg(long, value_name = "N", conflicts_with = "seconds")]
-    records: Option<u64>,
-    /// Run on the seeded single thread with a clock that stands still, where a run takes the same instructions each time
-    #[arg(long, requires = "records")]
-    seeded: bool,
-    /// Tuples per batch
-    #[arg(long, default_value_t = Config::default().batch_size, value_name = "N")]
-    batch: usize,
-    /// Trees that the spout may have open
-    #[arg(long, default_value_t = Config::default().max_pending, value_name = "N")]
-    max_pending: usize,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Workload {
     /// In-memory spout → identity bolt → null sink, a task each; 16-byte records
-    Identity,
+    Identity(Pipeline),
     /// In-memory sentences → split → two counters by word; counts words
-    WordCount,
+    WordCount(Pipeline),
+    /// Produce to and fetch from the log, over TCP and in process, beside what disk and loopback give
+    Log(LogBench),
 }
 
-/// Tells a spout when to stop, and adds up what the last bolts saw.
-#[derive(Debug)]
-pub(crate) struct Meter {
-    until: Option<Instant>,
-    limit: u64,
-    records: AtomicU64,
-}
-
-impl Meter {
-    /// Whether the spout is to stop after `emitted` records. Reads the clock: ask it per hundreds of records.
-    pub(crate) fn is_over(&self, emitted: u64) -> bool {
-        emitted >= self.limit || self.until.is_some_and(|until| Instant::now() >= until)
+impl Bench {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self.workload {
+            Workload::Identity(pipeline) => pipeline.run("identity", identity::topology).await,
+            Workload::WordCount(pipeline) => pipeline.run("word-count", word_count::topology).await,
+            Workload::Log(log) => log.run().await,
+        }
     }
-
-    /// Adds what one task of the last bolt saw, told when it is cleaned up.
-    pub(crate) fn count(&self, records: u64) {
-        self.records.fetch_add(records, Ordering::Relaxed);
-    }
-}
-
-/// What a run gave.
-#[derive(Debug, Serialize)]
-struct Report {
-    workload: &'static str,
-    delivery: &'static str,
-    records: u64,
-    seconds: f64,
-    cpu_seconds: f64,
-    records_per_second: f64,
-    cpu_seconds_per_million: f64,
-    complete_p50_us: Option<f64>,
-    complete_p99_us: Option<f64>,
 }
 
 fn print(line: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(Failure::Output)
 }
 
+/// The processor time of this process so far.
 fn cpu_seconds() -> Result<f64, Failure> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(|error| Failure::System(error.into()))?;
     Ok((usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6)
-}
-
-impl Bench {
-    pub(crate) async fn run(self) -> Result<(), Failure> {
-        let until = Instant::now() + Duration::from_secs_f64(self.seconds.clamp(0.0, 86_400.0));
-        let until = self.records.is_none().then_some(until);
-        let limit = self.records.unwrap_or(u64::MAX);
-        let meter = Arc::new(Meter { until, limit, records: AtomicU64::new(0) });
-        let (workload, topology) = match self.workload {
-            Workload::Identity => ("identity", identity::topology(&meter)),
-            Workload::WordCount => ("word-count", word_count::topology(&meter)),
-        };
-        let report = self.measure(workload, topology, &meter).await?;
-        if self.json {
-            let json = serde_json::to_string(&report).map_err(|error| Failure::System(error.into()))?;
-            return print(&json);
-        }
-        let million = report.records_per_second / 1e6;
-        let cpu = report.cpu_seconds_per_million;
-        print(&format!(
-            "{workload} ({}): {million:.2} M records/s, {cpu:.4} CPU-s per million",
-            report.delivery
-        ))
-    }
-
-    async fn measure(
-        &self,
-        workload: &'static str,
-        topology: Topology,
-        meter: &Meter,
-    ) -> Result<Report, Failure> {
-        let delivery = if self.unacked { Delivery::AtMostOnce } else { Delivery::AtLeastOnce };
-        let config = Config {
-            delivery,
-            batch_size: self.batch.max(1),
-            max_pending: self.max_pending,
-            ..Config::default()
-        };
-        let (started, cpu) = (Instant::now(), cpu_seconds()?);
-        let running = if self.seeded {
-            let seeded = Seeded::new(1);
-            seeded.set_step_limit(u64::MAX);
-            seeded.block_on(run_to_end(topology, Arc::clone(&seeded) as _, Config { seed: 1, ..config }))?
-        } else {
-            run_to_end(topology, Arc::new(TokioScheduler::current()), config).await?
-        };
-        let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
-        let records = meter.records.load(Ordering::Relaxed);
-        let (complete_p50_us, complete_p99_us) = completion(&running);
-        Ok(Report {
-            workload,
-            delivery: if self.unacked { "unacked" } else { "acked" },
-            records,
-            seconds,
-            cpu_seconds,
-            records_per_second: records as f64 / seconds,
-            cpu_seconds_per_million: cpu_seconds / (records as f64 / 1e6),
-            complete_p50_us,
-            complete_p99_us,
-        })
-    }
-}
-
-/// Runs until the spouts are finished and all trees are done.
-async fn run_to_end(
-    topology: Topology,
-    scheduler: Arc<dyn Scheduler>,
-    config: Config,
-) -> Result<Running, Failure> {
-    let refused = |error: &dyn std::error::Error| Failure::Topology(error.to_string());
-    let running = topology.launch(scheduler, config).await.map_err(|error| refused(&error))?;
-    running.finished().await;
-    running.kill(Duration::from_secs(60)).await.map_err(|error| refused(&error))?;
-    Ok(running)
-}
-
-/// Median and 99th percentile from emit to ack, in microseconds.
-fn completion(running: &Running) -> (Option<f64>, Option<f64>) {
-    let snapshot = running.snapshot();
-    let complete = snapshot.components.first().map(|spout| spout.latency(|task| &task.complete));
-    let at = |quantile| complete.as_ref()?.quantile(quantile).map(|time| time.as_secs_f64() * 1e6);
-    (at(0.5), at(0.99))
 }

@@ -5,6 +5,7 @@ mod place;
 mod topo;
 mod words;
 
+mod bench;
 mod broker;
 mod durability;
 mod errors;

@@ -1,0 +1,52 @@
+//! `topo bench log`: every measurement is made and said, and nothing is left behind.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::topo::said;
+
+fn rows(arguments: &[&str]) -> Vec<Value> {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let at = dir.path().to_str().expect("a temporary directory has a plain name");
+    let said =
+        said(Path::new("unused"), &[&["bench", "log"], arguments, &["--json", "--data-dir", at]].concat());
+    assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 0, "something is left in {at}");
+    said.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect()
+}
+
+#[test]
+fn every_way_to_produce_and_fetch_is_measured_beside_its_bound() {
+    let rows = rows(&["--seconds", "0.02", "--spread", "1,3", "--partitions", "2", "--batch", "1,64KiB"]);
+    let count =
+        |what: &str, path: &str| rows.iter().filter(|row| row["what"] == what && row["path"] == path).count();
+    for path in ["tcp", "in-process"] {
+        // Two sizes of records and two of batches; produce and ack by two durabilities.
+        let counts = ["ack", "produce", "fetch", "spread"].map(|what| count(what, path));
+        assert_eq!(counts, [2, 8, 4, 2], "{path}: {rows:#?}");
+    }
+    for row in &rows {
+        let moved = row["records_per_second"].as_f64().is_some_and(|rate| rate > 0.0);
+        let ordered = row["p50_us"].as_f64() <= row["p999_us"].as_f64() && row["p50_us"].as_f64() > Some(0.0);
+        assert!(moved && ordered, "{row}");
+        let is_synced = row["durability"] == "fsync";
+        if row["what"] == "produce" || row["what"] == "fetch" {
+            let bound = if is_synced { "the disk" } else { "the loopback" };
+            assert_eq!(row["bound"]["name"], bound, "{row}");
+            assert!(row["ratio"].as_f64() > Some(0.0), "{row}");
+        }
+    }
+}
+
+#[test]
+fn a_large_directory_opens_by_its_last_segments() {
+    let arguments = ["open", "--gigabytes", "1", "--partitions", "2", "--segment-bytes", "67108864"];
+    let rows = rows(&arguments);
+    let read = |left: &str| {
+        let row = rows.iter().find(|row| row["left"] == left).expect("each way is measured");
+        assert!(row["segments"].as_u64() >= Some(14), "{row}");
+        row["bytes_read"].as_u64().expect("a count")
+    };
+    assert!(read("closed") < 50 << 20, "{rows:?}");
+    assert!(read("killed-unsynced") < 400 << 20, "of 1 GB no more than the last segments is read: {rows:?}");
+}
