@@ -104,6 +104,11 @@ impl Identity {
     fn write(&self, known: &mut Known, stored: Stored) -> Result<(), BrokerError> {
         let (path, unfinished) = (self.dir.join(FILE), self.dir.join(UNFINISHED));
         let write = || {
+            // An earlier attempt that was cut short leaves it.
+            match self.storage.remove(&unfinished) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let file = self.storage.create(&unfinished)?;
             file.write_all_at(stored.encode().as_bytes(), 0)?;
             file.sync()?;
@@ -222,6 +227,20 @@ mod tests {
             }
             assert!(!given.is_empty());
         }
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_short_is_in_nobodys_way() {
+        let disk = SimulatedDisk::new(7);
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let identity = open(&storage);
+        disk.inject(Fault::SyncError { after: 0 });
+        identity.new_producer_id().unwrap_err();
+        assert_eq!(identity.new_producer_id().unwrap(), 0);
+
+        // As a killed process leaves it: the file is there, whatever it holds.
+        storage.create(&Path::new(DIR).join(UNFINISHED)).unwrap();
+        assert_eq!(open(&storage).new_producer_id().unwrap(), BLOCK);
     }
 
     #[test]
