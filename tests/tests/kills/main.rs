@@ -1,0 +1,15 @@
+//! What a broker acknowledged stays, whatever ends its process: clients of librdkafka load it while it is killed at random,
+//! at every operation of its storage, and while its disk fails.
+//!
+//! Each record must be in the log exactly once and in its producer's order, at the offset that was acknowledged; a committed
+//! offset never goes back; and no start needs anything but time.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod load;
+mod process;
+mod reading;
+
+mod disk;
+mod every_operation;
+mod random;
