@@ -18,6 +18,8 @@ mod topology;
 mod config;
 mod runtime;
 
+mod time;
+
 pub mod ledger;
 pub mod log;
 pub mod metrics;
@@ -32,6 +34,7 @@ pub use grouping::{Direct, Grouping, Targets};
 pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError};
 pub use spout::{Fault, Next, Spout};
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
+pub use time::{Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;
 
