@@ -201,7 +201,10 @@ fn every_result_is_done_once_whatever_fails() {
         assert_eq!(total(&numbers, "windows", |task| task.trees_failed), kept.failed.count() as u64);
         assert_eq!(total(&numbers, "windows", |task| task.trees_exhausted), 0);
         assert!(taken.count() as u64 >= acked && acked > 5, "{acked} sums");
-        assert!(taken.all().iter().all(|sum| sum.value != u64::MAX), "what a failed execute opened was emitted");
+        assert!(
+            taken.all().iter().all(|sum| sum.value != u64::MAX),
+            "what a failed execute opened was emitted"
+        );
         let completed: u64 =
             crate::lab::component(&numbers, "windows").latency(|task| &task.complete).count();
         assert_eq!(completed, acked);
