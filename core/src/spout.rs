@@ -89,8 +89,9 @@ pub trait Spout: Send + 'static {
     /// How far this task has come in event time, and whether it is idle; `None` where it knows none, for which nobody waits.
     /// Asked after every burst of `next` calls and before every wait, and sent behind what was emitted until then.
     ///
-    /// It should not pass the time of a tuple whose tree is open or that waits for another attempt. What is less than was
-    /// said before, by this instance or the one before it, changes nothing.
+    /// It should not pass the time of a tuple whose tree is open or that waits for another attempt. It may be less than
+    /// before, as for a fresh instance, or where the task was given something to read that is behind: whoever hears it stays
+    /// where it is, and goes on once this task has come so far again.
     fn watermark(&self) -> Option<EventTime> {
         None
     }

@@ -18,7 +18,7 @@ pub enum Signal {
 
 /// How far the senders of one inbox have come, and what follows for the task that it belongs to.
 ///
-/// Invariant: `merged.at` never goes back. It is the least of the senders that are not idle; where all are, it is the
+/// Invariant: `merged.at` never goes back, although a sender may, as a spout that was given a partition which is behind. It is the least of the senders that are not idle; where all are, it is the
 /// greatest, so that it does not matter who fell silent first.
 #[derive(Debug, Default)]
 pub(crate) struct InputTimes {
@@ -45,7 +45,7 @@ impl InputTimes {
     /// Notes what a sender says; whether that changes where the task is.
     pub(crate) fn note(&mut self, from: u32, time: EventTime) -> bool {
         let Some(sender) = self.senders.get_mut(from as usize) else { return false };
-        let before = std::mem::replace(sender, EventTime { at: sender.at.max(time.at), ..time });
+        let before = std::mem::replace(sender, time);
         if before.idle == time.idle && before.at > self.merged.at {
             // Others are behind, so it does not matter how far this one is ahead.
             return false;
@@ -122,8 +122,8 @@ mod tests {
             let mut furthest = Watermark::MIN;
             for (from, ms, is_idle) in steps {
                 let from = from % senders;
-                model[from] = EventTime { at: model[from].at.max(Watermark(ms)), idle: is_idle };
-                times.note(from as u32, EventTime { at: Watermark(ms), idle: is_idle });
+                model[from] = EventTime { at: Watermark(ms), idle: is_idle };
+                times.note(from as u32, model[from]);
                 let active = model.iter().filter(|one| !one.idle).map(|one| one.at).min();
                 let now = active.or(model.iter().map(|one| one.at).max()).unwrap_or_default();
                 furthest = furthest.max(now);

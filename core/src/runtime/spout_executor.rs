@@ -257,6 +257,9 @@ impl<S: Spout> SpoutExecutor<S> {
     /// Has the subscribers hear, behind what was emitted so far, how far the spout has come in event time, where that is news.
     /// Nobody waits for a spout that knows no event time.
     fn tell_time(&mut self, spout: &S) {
+        if self.has_ended() {
+            return;
+        }
         let is_over = self.env.control.phase() == Phase::Ending && self.is_answered();
         let time = if is_over {
             EventTime::at(Watermark::MAX)
@@ -266,12 +269,10 @@ impl<S: Spout> SpoutExecutor<S> {
                 Err(panicked) => return self.env.report(panicked.0),
             }
         };
-        let time = EventTime { at: time.at.max(self.told_time.at), ..time };
         if time != self.told_time {
-            let had_ended = self.has_ended();
             self.told_time = time;
             self.out.out.signal(Signal::Time(time));
-            if self.has_ended() && !had_ended {
+            if self.has_ended() {
                 self.env.control.advance(|progress| progress.ended += 1);
             }
         }

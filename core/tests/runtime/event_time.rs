@@ -83,7 +83,7 @@ struct Listen {
 
 fn listen(
     name: &'static str,
-    heard: &Seen<(&'static str, u32, Heard)>,
+    heard: &Said,
     breaks: fn(u64, usize) -> bool,
 ) -> impl Fn() -> Listen + Send + Sync + 'static {
     let (heard, tried) = (heard.clone(), Seen::default());
@@ -127,7 +127,7 @@ impl Bolt for Listen {
 }
 
 /// What each task heard.
-fn by_task(heard: &Seen<(&'static str, u32, Heard)>) -> BTreeMap<(&'static str, u32), Vec<Heard>> {
+fn by_task(heard: &Said) -> BTreeMap<(&'static str, u32), Vec<Heard>> {
     let mut tasks: BTreeMap<_, Vec<Heard>> = BTreeMap::new();
     for (name, task, heard) in heard.all() {
         tasks.entry((name, task)).or_default().push(heard);
@@ -136,7 +136,7 @@ fn by_task(heard: &Seen<(&'static str, u32, Heard)>) -> BTreeMap<(&'static str, 
 }
 
 /// Times rise, and no record is behind them that was not there before: only a failed attempt's leftovers may be.
-fn assert_in_order(heard: &Seen<(&'static str, u32, Heard)>, records: u64) {
+fn assert_in_order(heard: &Said, records: u64) {
     let mut there: HashSet<(&str, u64)> = HashSet::new();
     let mut times: BTreeMap<(&str, u32), Watermark> = BTreeMap::new();
     for (name, task, heard) in heard.all() {
@@ -228,8 +228,11 @@ impl Spout for Told {
     }
 }
 
+/// What was heard, by component and task.
+type Said = Seen<(&'static str, u32, Heard)>;
+
 /// A lab of two told spouts that feed one bolt by way of one that passes on, and what the bolt hears.
-fn two() -> (Lab, [Told; 2], Seen<(&'static str, u32, Heard)>) {
+fn two() -> (Lab, [Told; 2], Said) {
     let (told, heard) = ([Told::default(), Told::default()], Seen::default());
     let topology = Topology::new("two");
     let [left, right] = ["left", "right"].map(|name| {
@@ -242,13 +245,13 @@ fn two() -> (Lab, [Told; 2], Seen<(&'static str, u32, Heard)>) {
     (Lab::launch(7, topology), told, heard)
 }
 
-fn newest(lab: &Lab, heard: &Seen<(&'static str, u32, Heard)>) -> Option<Watermark> {
+fn newest(lab: &Lab, heard: &Said) -> Option<Watermark> {
     lab.block_on(lab.scheduler.sleep_until(lab.scheduler.now().after(Duration::from_millis(50))));
-    let times = heard.all().into_iter().filter_map(|(_, _, heard)| match heard {
+    let mut times = heard.all().into_iter().filter_map(|(_, _, heard)| match heard {
         Heard::Time(at) => Some(at),
         Heard::Record(_) => None,
     });
-    times.last()
+    times.next_back()
 }
 
 #[test]

@@ -169,12 +169,14 @@ where
         while let Some(Some(done)) = self.calls.next().now_or_never() {
             self.note(done);
         }
+        // What is revoked is released at the next look at the earliest: those behind hear before that this task has nothing,
+        // and do not go by what it told of other partitions when another task is given these.
+        self.release_if_done();
         if let Some(membership) = &self.membership
             && let Some(change) = membership.changed().now_or_never()
         {
             self.note_change(change);
         }
-        self.release_if_done();
     }
 
     /// Emits the next attempt at a record whose wait is over.
@@ -345,7 +347,8 @@ where
 
     fn watermark(&self) -> Option<EventTime> {
         let times = self.times.as_ref()?;
-        let known = self.is_assigned.then(|| times.merge(self.partitions.iter(), self.now()));
+        let is_known = self.is_assigned && self.may_emit();
+        let known = is_known.then(|| times.merge(self.partitions.iter(), self.now()));
         Some(known.unwrap_or(EventTime::at(times.config.floor)))
     }
 

@@ -21,7 +21,8 @@ const DISORDER: i64 = 40;
 struct Heard {
     /// How often each value was executed.
     executed: HashMap<String, usize>,
-    /// What was executed behind a watermark that had passed it.
+    done: HashSet<String>,
+    /// What was executed behind a watermark that had passed it, and had not been done before.
     late: Vec<(String, Watermark)>,
     /// What the bolt heard, by task.
     times: HashMap<u32, Vec<Watermark>>,
@@ -53,9 +54,14 @@ impl Bolt for Hear {
         let times = heard.executed.entry(timed.value.clone()).or_default();
         *times += 1;
         let done = (self.script)(&timed.value, *times);
+        // Given up counts as done: read again after a commit that failed, it may be late.
+        let is_done = matches!(done, Ok(()) | Err(Fail::Reject(_))) || *times >= 4;
         heard.failed += usize::from(done.is_err());
-        if timed.at < now.0 {
-            heard.late.push((timed.value, now));
+        if timed.at < now.0 && !heard.done.contains(&timed.value) {
+            heard.late.push((timed.value.clone(), now));
+        }
+        if is_done {
+            heard.done.insert(timed.value);
         }
         done
     }
@@ -206,7 +212,13 @@ fn no_record_is_late_whatever_fails() {
         });
         // Nothing is idle while the log is slow.
         let config = EventTimeConfig { idle_after: Duration::from_secs(60), ..config() };
-        lab.launch(config, [random.random_range(1..3), random.random_range(1..4)], shaky);
+        let spouts = random.random_range(1..4);
+        lab.launch(config, [spouts, random.random_range(1..4)], shaky);
+        for _ in 0..random.random_range(0..5) {
+            lab.pass(Duration::from_millis(random.random_range(0..40)));
+            let owners: Vec<u32> = (0..partitions).map(|_| random.random_range(0..spouts as u32)).collect();
+            lab.log.divide(GROUP, &owners);
+        }
         lab.finish(partitions);
         lab.pass(Duration::from_secs(2));
         {
@@ -214,9 +226,8 @@ fn no_record_is_late_whatever_fails() {
             assert_eq!(heard.late, [], "late");
             assert!(heard.failed > 0);
         }
-        if partitions as usize >= 2 {
-            assert_eq!(lab.newest(), HashSet::from([Watermark(latest - DISORDER)]), "all is done");
-        }
+        let reached = lab.newest();
+        assert!(reached.iter().all(|at| at.0 <= latest - DISORDER) && reached.len() == 1, "{reached:?}");
         lab.log.be_kind();
         lab.stop();
     });
