@@ -205,6 +205,59 @@ fn the_same_seed_gives_the_same_times() {
     for_seeds(10, |seed| assert_eq!(run(seed), run(seed)));
 }
 
+/// Counts up, untracked, and says of each number at once that nothing up to it will come.
+struct Straight(u64);
+
+impl Spout for Straight {
+    type Out = Timed<u64>;
+    type Id = ();
+
+    fn next(&mut self, out: &mut SpoutEmitter<Timed<u64>, ()>) -> Result<Next, Fault> {
+        if self.0 == 300 {
+            return Ok(Next::Finished);
+        }
+        out.emit(Timed { at: self.0 as i64, value: self.0 });
+        self.0 += 1;
+        Ok(Next::Emitted)
+    }
+
+    fn watermark(&self) -> Option<EventTime> {
+        Some(EventTime::at(Watermark(self.0 as i64)))
+    }
+}
+
+#[test]
+fn a_watermark_overtakes_nothing_though_queues_are_full_and_nothing_is_tracked() {
+    for_seeds(60, |seed| {
+        let heard = Seen::default();
+        let topology = Topology::new("straight");
+        let numbers = topology.spout("numbers", || Straight(0)).tasks(1 + (seed % 3) as usize);
+        let first = listen("first", &heard, |_, _| false);
+        let first = topology.bolt("first", first).tasks(1 + (seed % 4) as usize).shuffle(&numbers);
+        let second = listen("second", &heard, |_, _| false);
+        topology.bolt("second", second).tasks(2).fields_by(&first, |timed| timed.value).all(&numbers);
+        let mut config = config(seed);
+        (config.batch_size, config.queue_tuples) = (1 + (seed % 6) as usize, 1 + (seed % 5) as usize);
+        config.max_batch_delay = Duration::from_micros(seed % 3 * 50);
+        let lab = Lab::launch_with(config, topology);
+        lab.scheduler.set_step_cost(Duration::from_micros(seed % 40));
+        lab.block_on(lab.running.finished());
+        lab.block_on(lab.running.end_time());
+        lab.stop();
+        let mut times: BTreeMap<(&str, u32), (Watermark, usize)> = BTreeMap::new();
+        for (name, task, heard) in heard.all() {
+            let (now, risen) = times.entry((name, task)).or_default();
+            match heard {
+                Heard::Time(at) => (*now, *risen) = (at, *risen + 1),
+                Heard::Record(timed) => {
+                    assert!(timed.at >= now.0, "{name} {task}: {timed:?} was overtaken by {now}");
+                }
+            }
+        }
+        assert!(times.values().all(|&(now, risen)| now == Watermark::MAX && risen > 3), "{times:?}");
+    });
+}
+
 /// A spout that emits nothing and says what the test tells it.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<EventTime>>);
