@@ -16,7 +16,7 @@ use super::form::{Form, Out, Turn};
 use super::holding::Doing;
 use super::inbox::{Batch, Inbox};
 use super::route::Flush;
-use super::signal::{InputTimes, Signal};
+use super::signal::InputTimes;
 use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
@@ -24,7 +24,7 @@ use crate::ledger::RootId;
 use crate::metrics::record;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::time::{EventTime, Watermark};
+use crate::time::EventTime;
 
 /// A bolt's factory.
 pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
@@ -266,49 +266,6 @@ impl<F: Form> BoltExecutor<F> {
         match self.tick_if_due(&mut form).await {
             Ok(()) => Some(Rested::Ready(form)),
             Err(cause) => self.replace(form, cause).await.map(Rested::Ready),
-        }
-    }
-
-    /// Hears what a sender says behind its tuples, has the bolt act on it and passes on what follows. `None` where the topology
-    /// aborted while an instance was being replaced.
-    #[cold]
-    async fn hear(&mut self, mut form: F, from: u32, signal: Signal) -> Option<F> {
-        let Signal::Time(time) = signal;
-        let before = self.inputs.merged().at;
-        if !self.inputs.note(from, time) {
-            return Some(form);
-        }
-        let now = self.inputs.merged().at;
-        if now > before {
-            self.env.task.raise_watermark(now);
-            self.out.begin(RootId::UNTRACKED);
-            self.env.holding.arrive().await;
-            let run = form.on_watermark(now, &mut self.out, &mut self.trees);
-            let outcome = outcome_of(self.env.holding.run(Doing::Watermark, run).await);
-            self.trees.begin();
-            if let Err(cause) = outcome {
-                form = self.replace(form, cause).await?;
-            }
-        }
-        self.tell_time();
-        Some(form)
-    }
-
-    /// Passes on how far this task has come: no further than the trees that it opened itself.
-    pub(super) fn tell_time(&mut self) {
-        let now = self.inputs.merged();
-        let time = match self.trees.hold() {
-            Some(hold) => EventTime::at(now.at.min(hold)),
-            None => now,
-        };
-        let time = EventTime { at: time.at.max(self.told_time.at), ..time };
-        if time != self.told_time {
-            self.told_time = time;
-            self.out.signal(Signal::Time(time));
-        }
-        if !self.ended && time.at == Watermark::MAX && self.trees.is_empty() {
-            self.ended = true;
-            self.env.control.advance(|progress| progress.ended += 1);
         }
     }
 

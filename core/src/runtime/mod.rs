@@ -20,6 +20,7 @@ mod chunk;
 mod form;
 mod held;
 mod input;
+mod operating;
 mod own_trees;
 mod trees;
 
@@ -48,8 +49,9 @@ pub use trees::Trees;
 pub(crate) use contain::contain;
 pub(crate) use control::{Control, Phase};
 pub(crate) use emitter::EmitterContext;
-pub(crate) use form::{Basic, Form, Operating, Rich};
+pub(crate) use form::{Basic, Form, Rich};
 pub(crate) use launch::launch;
+pub(crate) use operating::Operating;
 pub(crate) use route::{Batching, Route, Subscription};
 pub(crate) use start::{BoltStart, InboxSlot, SpoutStart, Start};
 pub(crate) use witness::Witness;

@@ -3,7 +3,12 @@
 //! A signal rides on the batch that empties its outbox, or on one without tuples where there are none to carry it. It costs
 //! a tuple nothing, and hastens none.
 
-use crate::time::EventTime;
+use super::bolt_executor::{BoltExecutor, outcome_of};
+use super::emitter::Emitters;
+use super::form::Form;
+use super::holding::Doing;
+use crate::ledger::RootId;
+use crate::time::{EventTime, Watermark};
 
 /// Something that a sender tells a receiver, behind the tuples of a batch.
 ///
@@ -38,7 +43,7 @@ impl InputTimes {
     }
 
     /// The task has come so far already, in an earlier run.
-    pub(crate) fn raise(&mut self, at: crate::time::Watermark) {
+    pub(crate) fn raise(&mut self, at: Watermark) {
         self.merged.at = self.merged.at.max(at);
     }
 
@@ -58,12 +63,56 @@ impl InputTimes {
     }
 }
 
+impl<F: Form> BoltExecutor<F> {
+    /// Hears what a sender says behind its tuples, has the bolt act on it and passes on what follows. `None` where the topology
+    /// aborted while an instance was being replaced.
+    #[cold]
+    pub(super) async fn hear(&mut self, mut form: F, from: u32, signal: Signal) -> Option<F> {
+        let Signal::Time(time) = signal;
+        let before = self.inputs.merged().at;
+        if !self.inputs.note(from, time) {
+            return Some(form);
+        }
+        let now = self.inputs.merged().at;
+        if now > before {
+            self.env.task.raise_watermark(now);
+            self.out.begin(RootId::UNTRACKED);
+            self.env.holding.arrive().await;
+            let run = form.on_watermark(now, &mut self.out, &mut self.trees);
+            let outcome = outcome_of(self.env.holding.run(Doing::Watermark, run).await);
+            self.trees.begin();
+            if let Err(cause) = outcome {
+                form = self.replace(form, cause).await?;
+            }
+        }
+        self.tell_time();
+        Some(form)
+    }
+
+    /// Passes on how far this task has come: no further than the trees that it opened itself.
+    pub(super) fn tell_time(&mut self) {
+        let now = self.inputs.merged();
+        let time = match self.trees.hold() {
+            Some(hold) => EventTime::at(now.at.min(hold)),
+            None => now,
+        };
+        let time = EventTime { at: time.at.max(self.told_time.at), ..time };
+        if time != self.told_time {
+            self.told_time = time;
+            self.out.signal(Signal::Time(time));
+        }
+        if !self.ended && time.at == Watermark::MAX && self.trees.is_empty() {
+            self.ended = true;
+            self.env.control.advance(|progress| progress.ended += 1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::Watermark;
 
     fn at(ms: i64) -> EventTime {
         EventTime::at(Watermark(ms))
