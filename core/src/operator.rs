@@ -76,6 +76,9 @@ pub trait Operator: Send + 'static {
     type Tree: Send + 'static;
 
     /// Whether [`flush`](Self::flush) makes anything durable. Offsets are committed only behind it then.
+    ///
+    /// What was taken in was acknowledged and does not come again, so what is not flushed has to outlive an instance that
+    /// breaks: in a [`TaskStore`](crate::TaskStore), which needs no `flush` here, or shared by the instances of the task.
     const KEEPS_STATE: bool = false;
 
     /// Called once before the first tuple.

@@ -161,8 +161,12 @@ impl<F: Form> BoltExecutor<F> {
 
 /// Flushes the bolt and all stores.
 async fn flush_all<F: Form>(form: Option<&mut F>, stores: &Stores) -> Result<(), Arc<str>> {
-    if let Some(form) = form.filter(|_| F::KEEPS_STATE) {
-        outcome_of(contain_future(form.flush()).await)?;
+    match form {
+        Some(form) if F::KEEPS_STATE => outcome_of(contain_future(form.flush()).await)?,
+        None if F::KEEPS_STATE => {
+            return Err("the instance that kept it broke, and no other was started".into());
+        }
+        _ => {}
     }
     for store in stores.all() {
         outcome_of(contain_future(store.flush()).await)?;
