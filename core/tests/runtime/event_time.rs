@@ -350,6 +350,48 @@ fn nobody_waits_for_a_spout_without_event_time() {
     desk.assert_all_acked(5);
 }
 
+/// Remembers from an earlier run how far it had come.
+struct Raised(Option<TaskContext>);
+
+impl Bolt for Raised {
+    type In = Timed<u64>;
+    type Out = Timed<u64>;
+
+    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        task.raise_watermark(Watermark(500));
+        task.raise_watermark(Watermark::MAX);
+        self.0 = Some(task.clone());
+        Ok(())
+    }
+
+    async fn execute(&mut self, _timed: Timed<u64>, _out: &mut Emitter<Timed<u64>>) -> Result<(), Fail> {
+        Ok(())
+    }
+
+    async fn on_watermark(&mut self, at: Watermark, _out: &mut Emitter<Timed<u64>>) -> Result<(), Fault> {
+        assert!(at > Watermark(500));
+        assert!(at == Watermark::MAX || self.0.as_ref().unwrap().watermark() == at);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_task_that_remembers_a_time_does_not_go_back_behind_it() {
+    let (told, heard) = (Told::default(), Seen::default());
+    let topology = Topology::new("raised");
+    let spout = told.clone();
+    let numbers = topology.spout("numbers", move || spout.clone());
+    let raised = topology.bolt("raised", || Raised(None)).tasks(2).shuffle(&numbers);
+    topology.bolt("end", listen("end", &heard, |_, _| false)).shuffle(&raised);
+    let lab = Lab::launch(11, topology);
+    told.say(EventTime::at(Watermark(100)));
+    assert_eq!(newest(&lab, &heard), None);
+    told.say(EventTime::at(Watermark(700)));
+    assert_eq!(newest(&lab, &heard), Some(Watermark(700)));
+    lab.block_on(lab.running.end_time());
+    lab.stop();
+}
+
 struct Zero;
 
 impl Bolt for Zero {
