@@ -35,8 +35,9 @@ pub use serde::{Deserialize, Serialize};
 pub use topo_core::log::{Consumed, Header, Record};
 pub use topo_core::schedule::{Moment, Seeded};
 pub use topo_core::{
-    Bolt, Config, Delivery, Direct, Emitter, Fail, FailKind, Failure, Fault, Feedback, Grouping, Input, Next,
-    RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Topology, Tuple, ports,
+    Bolt, Config, Delivery, Direct, Emitter, EventTime, Fail, FailKind, Failure, Fault, Feedback, Grouping,
+    Input, Next, Operator, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Timed,
+    Topology, Trees, Tuple, Watermark, ports,
 };
 
 pub use crate::launcher::{Application, Environment};

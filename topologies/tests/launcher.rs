@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use clap::Parser;
 use topo::embedded::{EmbeddedConfig, EmbeddedLog};
-use topo::launcher::{Application, Environment, RunError, RunOptions, Summary, run};
+use topo::launcher::{
+    Application, Environment, EventTimeConfig, RunError, RunOptions, Summary, record_time, run, timed,
+};
 use topo_core::log::{Consumed, FetchLimit, Log, Record, TopicPartition};
 use topo_core::schedule::TokioScheduler;
-use topo_core::{Bolt, Emitter, Fail, Fault, Next, Spout, SpoutEmitter, Topology};
+use topo_core::{
+    Bolt, Emitter, Fail, Fault, Next, Operator, Spout, SpoutEmitter, Timed, Topology, Trees, Watermark,
+};
 
 #[derive(Parser)]
 struct Line {
@@ -204,4 +208,74 @@ async fn a_broker_is_refused_without_the_client() {
          `kafka` of crate `topo`, as in `topo = { …, features = [\"kafka\"] }`"
     );
     assert!(!data_dir.exists(), "nothing was created");
+}
+
+/// Counts lines, and emits how many there were at the end of time.
+#[derive(Default)]
+struct Tally(u64);
+
+impl Operator for Tally {
+    type In = Timed<String>;
+    type Out = String;
+    type Tree = u64;
+
+    async fn execute(
+        &mut self,
+        _line: Timed<String>,
+        _out: &mut Emitter<String>,
+        _trees: &mut Trees<u64>,
+    ) -> Result<(), Fail> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    async fn on_watermark(
+        &mut self,
+        at: Watermark,
+        _out: &mut Emitter<String>,
+        trees: &mut Trees<u64>,
+    ) -> Result<(), Fault> {
+        if at == Watermark::MAX {
+            trees.open(0, self.0);
+        }
+        Ok(())
+    }
+
+    fn emit(tally: &u64, out: &mut Emitter<String>) {
+        out.emit(if *tally == 3 { "poison".to_owned() } else { tally.to_string() });
+    }
+}
+
+fn tally(environment: &Environment) -> Topology {
+    let topology = Topology::new("tally");
+    let spout = environment.log_spout("lines", timed(text, record_time));
+    let config = EventTimeConfig::new(std::time::Duration::ZERO);
+    let lines = topology.spout("lines", move || spout().event_time(config));
+    let tally = topology.operator("tally", Tally::default).global(&lines);
+    let copies = topology.bolt("copy", || Copy).shuffle(&tally);
+    let record = |line: &String| Record { value: Some(line.clone().into()), ..Record::default() };
+    topology.rich_bolt("copies", environment.log_sink("copies", record)).shuffle(&copies);
+    topology
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_until_idle_sees_the_end_of_time_and_what_it_brings_is_durable() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let data_dir = dir.path().join("data");
+    let run_on = async |input: &str| {
+        let file = dir.path().join("input");
+        std::fs::write(&file, input).expect("room for a test");
+        let options = options(&data_dir, &["--input", file.to_str().expect("a path of text")]);
+        let application = Application::new("tally", tally).reads("lines").writes("copies");
+        run(application, options).await.expect("it runs")
+    };
+    let summary = run_on("a\nb\n").await;
+    assert!(summary.idle && summary.is_good());
+    let copies = records(&data_dir, "copies").await;
+    assert_eq!(copies.iter().map(|one| text(one).expect("text")).collect::<Vec<_>>(), ["2"]);
+    // Three more, and a result that runs out of attempts.
+    let summary = run_on("a\nb\nc\nd\ne\n").await;
+    assert!(summary.idle && !summary.is_good());
+    assert_eq!((summary.exhausted, summary.given_up), (0, 1));
+    assert!(summary.to_string().contains(", results given up 1\n"), "{summary}");
 }

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use topo_broker::BrokerError;
 use topo_connectors::gather::{FileLines, Gather, GatherError, StreamLines};
 use topo_connectors::{Brokers, SourceProgress};
 use topo_core::log::{Log, LogError, TopicPartition};
+use topo_core::metrics::{ComponentKind, TaskSnapshot};
 use topo_core::schedule::TokioScheduler;
 use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
 
@@ -35,7 +37,7 @@ pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use signals::Signals;
 pub use summary::Summary;
 pub use topo_broker::Durability;
-pub use topo_connectors::LogSpoutConfig;
+pub use topo_connectors::{EventTimeConfig, LogSpoutConfig, record_time, timed};
 
 use self::banner::Banner;
 use self::late_log::LateLog;
@@ -207,10 +209,11 @@ impl Run {
             Some(topic) => self.until_done(topic).await?,
             None => running.idle().await,
         }
+        let is_over = end_time(running).await;
         if let Some((input, topic)) = &mut fed {
             input.ended(&*self.log, topic).await?;
         }
-        Ok(Ended::Idle)
+        Ok(if is_over { Ended::Idle } else { Ended::Stopped })
     }
 
     /// Waits until all that `topic` holds now is done and committed, here or by other members of the group.
@@ -244,6 +247,23 @@ impl Run {
         }
         Ok(ends)
     }
+}
+
+/// Brings event time to its end, so that windows emit what they have, and waits until that is durable. Gives up where
+/// nothing moves any more: a bolt may hold an input for good. `false` where results are left undone by that.
+async fn end_time(running: &Running) -> bool {
+    let mut ended = pin!(running.end_time());
+    let mut done = 0;
+    while tokio::time::timeout(STOP_WAIT, &mut ended).await.is_err() {
+        let numbers = running.snapshot();
+        let of = |task: &TaskSnapshot| task.executed + task.acked + task.failed + task.trees_failed;
+        let now = numbers.components.iter().map(|one| one.total(of)).sum::<u64>();
+        if now == std::mem::replace(&mut done, now) {
+            let bolts = numbers.components.iter().filter(|one| one.kind == ComponentKind::Bolt);
+            return bolts.map(|bolt| bolt.total(|task| task.pending)).sum::<u64>() == 0;
+        }
+    }
+    true
 }
 
 /// Drains, unless told to stop once more.

@@ -59,6 +59,9 @@ pub enum RunFailure {
         "{0} records ran out of attempts; they are in the dead letters, with the reason in their headers; `topo replay` feeds them in again"
     )]
     Exhausted(u64),
+    /// Results of operators were given up.
+    #[error("{0} results were given up; the page and the log say why")]
+    GivenUp(u64),
     /// The run was told to stop before its input was done.
     #[error("stopped before all of the input was done; started again, it goes on from there")]
     CutShort,
@@ -86,7 +89,7 @@ impl ExitReason for RunFailure {
         match self {
             Self::Start(error) => error.is_underneath(),
             Self::Run(error) => error.is_underneath(),
-            Self::Exhausted(_) | Self::CutShort | Self::Output(_) => true,
+            Self::Exhausted(_) | Self::GivenUp(_) | Self::CutShort | Self::Output(_) => true,
         }
     }
 }
@@ -156,8 +159,11 @@ pub async fn report(application: Application, options: RunOptions) -> Result<(),
     let until_idle = options.until_idle;
     let summary = run(application, options).await?;
     write!(io::stdout(), "{summary}").map_err(RunFailure::Output)?;
-    if !summary.is_good() {
+    if summary.exhausted > 0 {
         return Err(RunFailure::Exhausted(summary.exhausted));
+    }
+    if !summary.is_good() {
+        return Err(RunFailure::GivenUp(summary.given_up));
     }
     if until_idle && !summary.idle { Err(RunFailure::CutShort) } else { Ok(()) }
 }

@@ -21,6 +21,8 @@ pub struct Summary {
     pub rejected: u64,
     /// Records that ran out of attempts and are in the dead letters.
     pub exhausted: u64,
+    /// Results of operators that were refused, or failed as often as they may.
+    pub given_up: u64,
     /// Time from emit to completion: median and 99th percentile.
     pub complete: Option<(Duration, Duration)>,
     /// How long the topology ran.
@@ -48,16 +50,17 @@ impl Summary {
             failed: spouts.iter().map(|spout| spout.total(|task| task.failed)).sum(),
             rejected: progress.rejected(),
             exhausted: progress.exhausted(),
+            given_up: snapshot.components.iter().map(|one| one.total(|task| task.trees_exhausted)).sum(),
             complete: complete.quantile(0.5).zip(complete.quantile(0.99)),
             elapsed,
             idle,
         }
     }
 
-    /// Whether no record was lost or given up for want of attempts. Records that a bolt refused are in the dead letters, as
+    /// Whether no record and no result was lost or given up for want of attempts. Records that a bolt refused are in the dead letters, as
     /// it asked.
     pub fn is_good(&self) -> bool {
-        self.exhausted == 0
+        self.exhausted == 0 && self.given_up == 0
     }
 }
 
@@ -65,10 +68,14 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, emitted, acked, failed, rejected, exhausted, .. } = self;
         let rate = *acked as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON);
-        writeln!(
+        write!(
             f,
             "{name}: emitted {emitted}, acked {acked}, failed {failed}, rejected {rejected}, exhausted {exhausted}"
         )?;
+        if self.given_up > 0 {
+            write!(f, ", results given up {}", self.given_up)?;
+        }
+        writeln!(f)?;
         write!(f, "{rate:.0} acked per second over {:.1?}", self.elapsed)?;
         if let Some((median, high)) = self.complete {
             write!(f, "; complete latency p50 {median:.1?}, p99 {high:.1?}")?;

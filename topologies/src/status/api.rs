@@ -4,7 +4,8 @@
 //! three decimals, `capacity` is the busiest task's share as text, `executors` run `tasks` one to one, and the only
 //! window is `:all-time`. What is not the same is left out (workers' hosts, memory, `processLatency`). What Storm lacks
 //! stands beside it: distributions in microseconds (`…Micros`, `null` where nothing was recorded), `rejected`,
-//! `timedOut`, `pending`, `restarted`, `queue`, `windows`, `edges` and `taskStats`.
+//! `timedOut`, `pending`, `treesAcked`, `treesFailed`, `treesExhausted`, `restarted`, `queue`, `windows`, `edges` and
+//! `taskStats`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,9 @@ struct TaskStats {
     rejected: u64,
     timed_out: u64,
     pending: u64,
+    trees_acked: u64,
+    trees_failed: u64,
+    trees_exhausted: u64,
     restarted: u64,
     busy: f64,
     queue: Queue,
@@ -322,6 +326,9 @@ impl TaskStats {
             rejected: task.rejected,
             timed_out: task.timed_out,
             pending: task.pending,
+            trees_acked: task.trees_acked,
+            trees_failed: task.trees_failed,
+            trees_exhausted: task.trees_exhausted,
             restarted: task.restarted,
             busy: task.busy,
             queue: Queue::of(&task.queue),

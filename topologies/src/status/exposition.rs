@@ -55,7 +55,7 @@ enum Of {
 type Counter = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> u64);
 type Distribution = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> &Latency);
 
-const COUNTERS: [Counter; 8] = [
+const COUNTERS: [Counter; 11] = [
     ("emitted", "Tuples emitted by the component's code", Of::All, |task| task.emitted),
     ("transferred", "Tuples sent on: emitted times subscribers and copies", Of::All, |task| task.transferred),
     ("executed", "Inputs executed", Of::Bolts, |task| task.executed),
@@ -68,13 +68,22 @@ const COUNTERS: [Counter; 8] = [
         Of::All,
         |task| task.timed_out,
     ),
+    ("trees_acked", "Trees that an operator opened and that were completed", Of::Bolts, |task| {
+        task.trees_acked
+    }),
+    ("trees_failed", "Attempts at trees that an operator opened that failed", Of::Bolts, |task| {
+        task.trees_failed
+    }),
+    ("trees_exhausted", "Trees that an operator opened and that were given up", Of::Bolts, |task| {
+        task.trees_exhausted
+    }),
     ("restarted", "Times the instance was replaced after a panic or an error", Of::All, |task| {
         task.restarted
     }),
 ];
 
 const LEVELS: [Counter; 5] = [
-    ("pending", "Trees opened and neither completed nor failed", Of::Spouts, |task| task.pending),
+    ("pending", "Trees opened and neither completed nor failed or given up", Of::All, |task| task.pending),
     ("queue_tuples", "Tuples waiting in the task's queue", Of::Bolts, |task| task.queue.tuples),
     ("queue_bytes", "Bytes waiting in the task's queue, as sampled", Of::Bolts, |task| task.queue.bytes),
     ("queue_capacity_tuples", "Tuples that may wait", Of::Bolts, |task| task.queue.capacity_tuples),

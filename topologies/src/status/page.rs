@@ -155,7 +155,7 @@ fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
             td .bad[component.total(|task| task.failed) > 0] { (total(|task| task.failed)) }
             td .bad[component.total(|task| task.rejected) > 0] { (total(|task| task.rejected)) }
             td .bad[component.total(|task| task.timed_out) > 0] { (total(|task| task.timed_out)) }
-            td { @if spout { (total(|task| task.pending)) } @else { (NONE) } }
+            td { @if spout || opens_trees(component) { (total(|task| task.pending)) } @else { (NONE) } }
             td .bad[component.total(|task| task.restarted) > 0] { (total(|task| task.restarted)) }
             td { (share(api::capacity(component))) }
             td { (quantile(&execute, 0.5)) }
@@ -166,6 +166,11 @@ fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
             td { @if spout { (NONE) } @else { (share(queue_fill(component))) " " (total(|task| task.queue.tuples)) } }
         }
     }
+}
+
+/// Whether a bolt has opened trees of its own.
+fn opens_trees(bolt: &ComponentSnapshot) -> bool {
+    bolt.total(|task| task.pending + task.trees_acked + task.trees_failed) > 0
 }
 
 fn share(share: f64) -> Markup {
