@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::metrics::TaskCounters;
 use crate::runtime::{Control, Phase};
 use crate::schedule::{Clock, Moment, Scheduler};
+use crate::state::{Key, ListState, MapState, OpenState, State, TaskStates};
+use crate::tuple::Tuple;
 
 /// A task's place in its topology, and the time it lives in.
 #[derive(Clone)]
@@ -18,6 +20,7 @@ pub struct TaskContext {
     pub(crate) scheduler: Arc<dyn Scheduler>,
     pub(crate) control: Arc<Control>,
     pub(crate) counters: Arc<TaskCounters>,
+    pub(crate) states: Arc<TaskStates>,
 }
 
 impl TaskContext {
@@ -60,6 +63,24 @@ impl TaskContext {
     /// then; what it holds is left unanswered, and comes again after a restart.
     pub fn is_aborting(&self) -> bool {
         self.control.phase() == Phase::Aborting
+    }
+
+    /// Opens the task's part of state `name`, a value for each key: `task.state("counts").await?`. It is restored by then.
+    ///
+    /// A state belongs to one component of a topology, and the component has to be subscribed by
+    /// [`key_groups`](crate::BoltHandle::key_groups) with the state's key, unless it has one task.
+    pub fn state<K: Key, V: Tuple>(&self, name: &str) -> OpenState<State<K, V>> {
+        OpenState::new(self, name)
+    }
+
+    /// As [`state`](Self::state), with a list for each key.
+    pub fn list_state<K: Key, V: Tuple>(&self, name: &str) -> OpenState<ListState<K, V>> {
+        OpenState::new(self, name)
+    }
+
+    /// As [`state`](Self::state), with a map for each key.
+    pub fn map_state<K: Key, M: Tuple + Ord, V: Tuple>(&self, name: &str) -> OpenState<MapState<K, M, V>> {
+        OpenState::new(self, name)
     }
 
     /// Shows `trouble` as this task's last error, on the page too. For trouble that the component gets over by itself;

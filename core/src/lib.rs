@@ -22,10 +22,11 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod schedule;
+pub mod state;
 pub mod trace;
 
 pub use bolt::{Bolt, RichBolt};
-pub use config::{Config, Delivery};
+pub use config::{Config, Delivery, RestoreWatch, StateBackend, StateSettings};
 pub use context::TaskContext;
 pub use fail::{Fail, FailKind, Failure};
 pub use grouping::{Direct, Grouping, Targets};

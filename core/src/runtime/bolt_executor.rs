@@ -77,6 +77,7 @@ impl<F: Form> BoltExecutor<F> {
             self.flush(Flush::All).await;
         }
         self.tell();
+        self.env.task.states.close();
         self.out.close();
         self.env.control.advance(|progress| progress.finished += 1);
     }
@@ -118,6 +119,7 @@ impl<F: Form> BoltExecutor<F> {
     async fn work_off(&mut self, mut form: F) -> Option<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
+            self.env.task.states.answer();
             let done = match self.inbox.pop() {
                 Some(batch) => {
                     batches += 1;

@@ -17,6 +17,7 @@ use crate::context::TaskContext;
 use crate::ledger::RootId;
 use crate::metrics::{ComponentKind, EdgeSnapshot, TaskCounters};
 use crate::schedule::{Scheduler, Task};
+use crate::state::{HubComponent, SharedStates, StateHub, TaskStates};
 use crate::topology::{Component, Graph};
 use crate::trace::HopRing;
 
@@ -32,6 +33,7 @@ struct Shared {
     lanes: Lanes,
     alarm: Arc<Alarm>,
     witness: Option<Arc<Witness>>,
+    states: Arc<SharedStates>,
 }
 
 /// Starts `graph`; returns once every task is prepared and the spouts are active.
@@ -54,9 +56,10 @@ pub(crate) async fn launch(
         lanes,
         alarm: Arc::default(),
         witness: config.witness.then(Arc::default),
+        states: Arc::new(SharedStates::new(config.state.clone(), config.seed)),
         config: Arc::new(config),
     };
-    let Seated { views: components, executors, posts } = seat_all(&mut graph, &bells, &shared);
+    let Seated { views: components, executors, posts, states } = seat_all(&mut graph, &bells, &shared);
     let tasks = bells.iter().flatten().count();
     let started = scheduler.clock().now();
     let id = format!("{name}-{}", scheduler.clock().wall_ms() / 1_000).into();
@@ -68,6 +71,7 @@ pub(crate) async fn launch(
         tracked,
         started,
         components,
+        states: StateHub::new(states),
         edges,
         scheduler,
         control,
@@ -105,6 +109,7 @@ struct Seated {
     views: Vec<ComponentView>,
     executors: Vec<(String, Task)>,
     posts: Vec<Post>,
+    states: Vec<HubComponent>,
 }
 
 /// Makes every executor, connected to all others, and the views on them.
@@ -116,11 +121,14 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
     }
     let (mut generators, mut ledger) = (0, 0);
     let (mut views, mut executors, mut posts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut states = Vec::new();
     for ((component, bells), queues) in graph.components.iter_mut().zip(bells).zip(queues) {
         let mut tasks = Vec::new();
+        let mut parts = Vec::new();
         for (task, bell) in bells.iter().enumerate() {
             let env = environment(component, task, bell, shared);
             let queue = queues.get(task).cloned();
+            parts.push(Arc::clone(&env.task.states));
             tasks.push(TaskView { counters: Arc::clone(&env.counters), hops: Arc::clone(&env.hops), queue });
             let seat = Seat {
                 env,
@@ -144,9 +152,10 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
                 executors.push((format!("{}-{task}", component.name), start.executor(seat)));
             }
         }
+        states.push(HubComponent { name: Arc::clone(&component.name), tasks: parts });
         views.push(ComponentView { name: Arc::clone(&component.name), kind: component.kind, tasks });
     }
-    Seated { views, executors, posts }
+    Seated { views, executors, posts, states }
 }
 
 fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared) -> Executor {
@@ -170,6 +179,7 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
             scheduler: Arc::clone(&shared.scheduler),
             control: Arc::clone(&shared.control),
             counters: Arc::clone(&counters),
+            states: Arc::new(TaskStates::new(&shared.states, bell)),
         },
         config: Arc::clone(&shared.config),
         control: Arc::clone(&shared.control),

@@ -86,6 +86,7 @@ impl<S: Spout> SpoutExecutor<S> {
             }
         }
         self.acks.flush();
+        self.env.task.states.close();
         self.out.out.close();
         self.env.control.advance(|progress| progress.finished += 1);
     }
