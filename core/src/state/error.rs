@@ -53,6 +53,9 @@ pub enum StateError {
         /// The component.
         component: Arc<str>,
     },
+    /// A spout asks for state.
+    #[error("`{0}` is a spout, and keyed state is a bolt's; keep it in a bolt that reads the spout")]
+    Spout(Arc<str>),
     /// The key belongs to another task.
     #[error(
         "state `{state}` of `{component}` was given a key of task {owner} in task {task}; subscribe the component by \

@@ -23,8 +23,8 @@ pub(crate) struct Place {
     pub(crate) seed: u64,
     /// How many values there are, for those who look from outside.
     pub(crate) len: AtomicU64,
-    /// Whether the store takes more memory than it should until it is flushed.
-    pub(crate) wants_flush: AtomicBool,
+    /// Whether a store of the task takes more memory than it should until it is flushed.
+    pub(crate) wants_flush: Arc<AtomicBool>,
 }
 
 /// The topic that a store's changes are appended to.
@@ -47,7 +47,7 @@ impl Place {
             keeps_undo: task.states.settings().keeps_undo,
             seed: task.states.seed(),
             len: AtomicU64::new(0),
-            wants_flush: AtomicBool::new(false),
+            wants_flush: task.states.wants_flush_flag(),
         }
     }
 

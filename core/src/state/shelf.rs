@@ -12,6 +12,8 @@ use super::key_group::key_group;
 use super::place::Place;
 use super::store::{Key, Store};
 use crate::config::StateSettings;
+use crate::spout::Fault;
+use crate::store::TaskStore;
 use crate::tuple::Tuple;
 
 /// One task's part of one state.
@@ -113,14 +115,16 @@ impl<K: Key, V: Tuple> Shelf for TypedShelf<K, V> {
     }
 }
 
+#[async_trait]
+impl<K: Key, V: Tuple> TaskStore for TypedShelf<K, V> {
+    async fn flush(&self) -> Result<(), Fault> {
+        Ok(Shelf::flush(self).await?)
+    }
+}
+
 impl dyn Shelf {
     /// How many values there are.
     pub(crate) fn len(&self) -> u64 {
         self.place().len.load(Ordering::Relaxed)
-    }
-
-    /// Whether it takes more memory than it should until it is flushed.
-    pub(crate) fn wants_flush(&self) -> bool {
-        self.place().wants_flush.load(Ordering::Relaxed)
     }
 }

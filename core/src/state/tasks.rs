@@ -15,6 +15,7 @@ use super::shelf::{Shelf, TypedShelf};
 use super::store::{Key, Store};
 use crate::config::{StateBackend, StateSettings};
 use crate::context::TaskContext;
+use crate::metrics::ComponentKind;
 use crate::runtime::Bell;
 use crate::tuple::Tuple;
 
@@ -74,17 +75,22 @@ pub(crate) struct TaskStates {
     shelves: Mutex<Vec<Arc<dyn Shelf>>>,
     /// Whether there is any: tasks without state look no further.
     is_stateful: AtomicBool,
+    wants_flush: Arc<AtomicBool>,
+    /// Spouts' tasks flush nothing.
+    kind: ComponentKind,
     asked: AtomicUsize,
     mailbox: Mutex<Mailbox>,
 }
 
 impl TaskStates {
-    pub(crate) fn new(shared: &Arc<SharedStates>, bell: &Bell) -> Self {
+    pub(crate) fn new(shared: &Arc<SharedStates>, bell: &Bell, kind: ComponentKind) -> Self {
         Self {
             shared: Arc::clone(shared),
             bell: Arc::clone(bell),
             shelves: Mutex::default(),
             is_stateful: AtomicBool::new(false),
+            wants_flush: Arc::default(),
+            kind,
             asked: AtomicUsize::new(0),
             mailbox: Mutex::default(),
         }
@@ -122,12 +128,17 @@ impl TaskStates {
     }
 
     /// Whether a state takes more memory than it should until it is flushed.
+    #[inline]
     pub(crate) fn wants_flush(&self) -> bool {
-        self.is_stateful() && self.lock().iter().any(|shelf| shelf.wants_flush())
+        self.wants_flush.load(Ordering::Relaxed)
     }
 
-    /// Has the changelogs hold all that was changed so far; durable when it returns. What a state that fails did not flush, it
-    /// flushes the next time. Called by the executor between batches, so that half of an execute is never flushed.
+    pub(super) fn wants_flush_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.wants_flush)
+    }
+
+    /// Has the changelogs hold all that was changed so far, as the executor has between batches.
+    #[cfg(test)]
     pub(crate) async fn flush(&self) -> Result<(), StateError> {
         let mut result = Ok(());
         for shelf in self.shelves() {
@@ -204,6 +215,9 @@ pub(super) async fn open<K: Key, V: Tuple>(
         return Err(StateError::Name(Arc::clone(state)));
     }
     let states = &task.states;
+    if states.kind == ComponentKind::Spout {
+        return Err(StateError::Spout(Arc::clone(&task.component)));
+    }
     states.shared.own(state, &task.component)?;
     if let Some(shelf) = states.shelf(state) {
         let shelf = shelf.into_any().downcast::<TypedShelf<K, V>>().map_err(|_| StateError::OtherType {
@@ -218,6 +232,7 @@ pub(super) async fn open<K: Key, V: Tuple>(
     let table = states.shared.table(&task.topology, &place)?;
     let shelf = Arc::new(TypedShelf::new(Store::new(place, ttl_ms, table)));
     shelf.restore(states.settings()).await?;
+    task.keep_store(&format!("state {state}"), Arc::clone(&shelf) as _);
     states.lock().push(Arc::clone(&shelf) as Arc<dyn Shelf>);
     states.is_stateful.store(true, Ordering::Release);
     Ok(shelf)

@@ -20,6 +20,7 @@ use super::opening::OpenState;
 use super::tasks::{SharedStates, TaskStates};
 use crate::config::{RestoreWatch, StateBackend, StateSettings};
 use crate::context::TaskContext;
+use crate::metrics::ComponentKind;
 use crate::runtime::Control;
 use crate::schedule::Seeded;
 
@@ -90,7 +91,9 @@ impl World {
             scheduler: Arc::clone(&self.scheduler) as _,
             control: Arc::new(Control::new(Vec::new())),
             counters: Arc::default(),
-            states: Arc::new(TaskStates::new(shared, &Arc::default())),
+            states: Arc::new(TaskStates::new(shared, &Arc::default(), ComponentKind::Bolt)),
+            event_time: Arc::default(),
+            stores: Arc::default(),
         }
     }
 
