@@ -45,6 +45,13 @@ pub struct RestoreProgress {
     pub total: u64,
 }
 
+impl RestoreProgress {
+    /// So many records of `total`.
+    pub fn new(component: &str, task: u32, state: &str, done: u64, total: u64) -> Self {
+        Self { component: component.into(), task, state: state.into(), done, total }
+    }
+}
+
 /// The MessagePack of (group, key).
 pub(super) fn key_form<K: Serialize + ?Sized>(
     place: &Place,
@@ -204,6 +211,20 @@ async fn create(log: &dyn Log, topic: &str, partitions: u32) -> Result<u32, LogE
         // Another task came first.
         Err(LogError::TopicExists(_)) => {
             Ok(log.topic(topic).await?.map_or(partitions, |info| info.partitions))
+        }
+        // A log that cannot compact keeps the state all the same, and more than it needs.
+        Err(LogError::Invalid(reason)) => {
+            tracing::warn!(
+                topic,
+                reason,
+                "a changelog cannot be compacted here, so that it grows with every change"
+            );
+            match log.create_topic(topic, &TopicSpec { partitions, ..TopicSpec::default() }).await {
+                Ok(()) | Err(LogError::TopicExists(_)) => {
+                    Ok(log.topic(topic).await?.map_or(partitions, |info| info.partitions))
+                }
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Err(error),
     }
