@@ -21,9 +21,12 @@ pub trait TaskStore: Any + Send + Sync {
     async fn flush(&self) -> Result<(), Fault>;
 }
 
+/// A store and its name.
+type Named = (Arc<str>, Arc<dyn TaskStore>);
+
 /// The stores of one task, by name.
 #[derive(Default)]
-pub(crate) struct Stores(Mutex<Vec<(Arc<str>, Arc<dyn TaskStore>)>>);
+pub(crate) struct Stores(Mutex<Vec<Named>>);
 
 impl fmt::Debug for Stores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,7 +36,7 @@ impl fmt::Debug for Stores {
 
 impl Stores {
     // No code panics while it holds the lock, so a poisoned one is still whole.
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<dyn TaskStore>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Named>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -102,7 +102,8 @@ mod tests {
     fn where_all_are_idle_it_does_not_matter_who_was_first() {
         for order in [[0, 1], [1, 0]] {
             let mut times = InputTimes::new(2);
-            (times.note(0, at(50)), times.note(1, at(100)));
+            times.note(0, at(50));
+            times.note(1, at(100));
             for from in order {
                 times.note(from, idle([50, 100][from as usize]));
             }
