@@ -161,9 +161,12 @@ impl Life {
     }
 }
 
+/// Tasks, with how many records they had read of how many.
+type Told = Arc<Mutex<Vec<(u32, u64, u64)>>>;
+
 /// Remembers what a restore told.
-fn watch() -> (RestoreWatch, Arc<Mutex<Vec<(u32, u64, u64)>>>) {
-    let told = Arc::<Mutex<Vec<_>>>::default();
+fn watch() -> (RestoreWatch, Told) {
+    let told = Told::default();
     let told_to = Arc::clone(&told);
     (
         Arc::new(move |progress| {

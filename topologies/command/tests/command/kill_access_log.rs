@@ -17,14 +17,13 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
 use topo::embedded::{EmbeddedConfig, EmbeddedLog};
 use topo::ready_made::access_log::Request;
 use topo_core::log::{Consumed, FetchLimit, Log, TopicPartition};
 use topo_core::schedule::TokioScheduler;
 
 use crate::first_attempt;
-use crate::topo::{PATIENCE, Run, command};
+use crate::topo::{PATIENCE, Run, built_example, command};
 use crate::words::seed;
 
 /// Lines of an input: so many that hardly a start comes to their end before it is killed.
@@ -192,22 +191,7 @@ enum Program {
 impl Program {
     /// Builds the failing one, as cargo built the command for this test.
     fn failing() -> Self {
-        let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let mut build = Command::new(cargo);
-        build.args(["build", "--offline", "--message-format=json", "--example=failing-access-log"]);
-        build.args(["--manifest-path", manifest]);
-        if env!("CARGO_BIN_EXE_topo").contains("/release/") {
-            build.arg("--release");
-        }
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
-        let built = build.env("CARGO_TARGET_DIR", target).output().expect("cargo runs the tests");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let said = String::from_utf8(built.stdout).expect("cargo prints JSON");
-        let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let of_it = messages.filter(|one| one["target"]["name"] == "failing-access-log");
-        let program = of_it.filter_map(|one| one["executable"].as_str().map(PathBuf::from)).next();
-        Self::Failing(program.expect("cargo names what it built"))
+        Self::Failing(built_example("failing-access-log"))
     }
 
     fn command(&self, data_dir: &Path) -> Command {
