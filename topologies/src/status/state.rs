@@ -190,3 +190,98 @@ impl<'de> Visitor<'de> for ShownVisitor {
         deserializer.deserialize_any(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use topo_core::schedule::TokioScheduler;
+    use topo_core::state::{MapState, State};
+    use topo_core::{Bolt, Config, Emitter, Fail, Fault, Running, TaskContext, Topology};
+
+    use super::*;
+    use crate::status::StatusServer;
+    use crate::status::tests::{get, get_json};
+    use crate::testing::given;
+
+    /// Keeps what it gets in a state of each kind.
+    #[derive(Default)]
+    struct Keep {
+        counts: Option<State<u64, String>>,
+        maps: Option<MapState<(String, u8), u64, f64>>,
+    }
+
+    impl Bolt for Keep {
+        type In = u64;
+        type Out = ();
+
+        async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+            self.counts = Some(task.state("counts").await?);
+            self.maps = Some(task.map_state("maps").await?);
+            Ok(())
+        }
+
+        async fn execute(&mut self, number: u64, _: &mut Emitter<()>) -> Result<(), Fail> {
+            self.counts.as_mut().unwrap().put(number, format!("<{number}>"))?;
+            self.maps.as_mut().unwrap().put(&("a&b".to_owned(), 1), number, 0.5)?;
+            Ok(())
+        }
+    }
+
+    async fn running() -> Running {
+        let topology = Topology::new("keep");
+        let numbers = topology.spout("numbers", given([1_u64, 2]));
+        topology.bolt("keep", Keep::default).global(&numbers);
+        let running = topology.launch(Arc::new(TokioScheduler::current()), Config::default()).await.unwrap();
+        running.finished().await;
+        running
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn states_are_listed_and_asked_by_keys_in_json() {
+        let running = running().await;
+        let server = StatusServer::bind("127.0.0.1:0".parse().unwrap(), Arc::new(running.clone())).unwrap();
+        let at = server.local_addr();
+        let listed = get_json(at, "/api/state");
+        let counts = json!({
+            "topology": running.id(), "component": "keep", "state": "counts", "entries": 2, "changelog": null,
+        });
+        assert_eq!(listed["states"][0], counts);
+        let answer = get_json(at, "/api/state/keep/counts?key=2");
+        assert_eq!((&answer["found"], &answer["value"]), (&true.into(), &"<2>".into()));
+        let answer = get_json(at, "/api/state/keep/counts?key=3");
+        assert_eq!((&answer["found"], &answer["value"]), (&false.into(), &Value::Null));
+        let answer = get_json(at, "/api/state/keep/maps?key=%5B%22a%26b%22%2C1%5D");
+        assert_eq!(answer["value"], json!({ "1": 0.5, "2": 0.5 }));
+        for (path, status, sentence) in [
+            ("keep/none?key=1", 404, "there is no state `none` of `keep`"),
+            ("numbers/counts?key=1", 404, "there is no state `counts` of `numbers`"),
+            ("keep/counts?key=1&topology=other", 404, "there is no state"),
+            ("keep/counts?key=to", 400, "state `counts` has keys of another type"),
+            ("keep/counts", 400, "missing field `key`"),
+        ] {
+            let answer = get(at, &format!("/api/state/{path}"));
+            assert_eq!(answer.status, status, "{path}: {}", answer.body);
+            assert!(answer.body.contains(sentence), "{path}: {}", answer.body);
+        }
+        running.kill(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(get(at, "/api/state/keep/counts?key=1").status, 503);
+        server.shutdown().await;
+    }
+
+    #[test]
+    fn every_value_in_message_pack_is_shown() {
+        let mixed: (BTreeMap<u8, bool>, Option<u8>, f64, i64, Vec<f64>) =
+            ([(7, true)].into(), None, f64::INFINITY, -1, vec![1.5]);
+        let Shown(value) = rmp_serde::from_slice(&rmp_serde::to_vec(&mixed).unwrap()).unwrap();
+        assert_eq!(value, json!([{ "7": true }, null, "inf", -1, [1.5]]));
+        for (bytes, shown) in [(&b"text"[..], json!("text")), (b"\xff\x00", json!([255, 0]))] {
+            let mut form = vec![0xc4, bytes.len() as u8];
+            form.extend(bytes);
+            let Shown(value) = rmp_serde::from_slice(&form).unwrap();
+            assert_eq!(value, shown);
+        }
+    }
+}
