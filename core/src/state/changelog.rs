@@ -17,9 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::StateError;
+use super::flush::{Changed, Restored};
 use super::key_group::{KEY_GROUPS, group_of_form, partition_of_group};
 use super::place::{Changelog, Place};
-use super::store::{Changed, Key, Restored, Store};
+use super::store::{Key, Store};
 use super::whole::Whole;
 use crate::config::StateSettings;
 use crate::log::{Consumed, Log, LogError, Record, TopicPartition, TopicSpec};

@@ -17,6 +17,7 @@ mod disk;
 mod disk;
 mod error;
 mod expiry;
+mod flush;
 mod grouping;
 mod handle;
 mod hub;
