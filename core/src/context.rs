@@ -9,8 +9,10 @@ use crate::metrics::TaskCounters;
 use crate::runtime::{Control, Phase};
 use crate::schedule::{Clock, Moment, Scheduler};
 use crate::spout::Fault;
+use crate::state::{Key, ListState, MapState, OpenState, State, TaskStates};
 use crate::store::{Stores, TaskStore};
 use crate::time::Watermark;
+use crate::tuple::Tuple;
 
 /// A task's place in its topology, and the time it lives in.
 #[derive(Clone)]
@@ -22,6 +24,7 @@ pub struct TaskContext {
     pub(crate) scheduler: Arc<dyn Scheduler>,
     pub(crate) control: Arc<Control>,
     pub(crate) counters: Arc<TaskCounters>,
+    pub(crate) states: Arc<TaskStates>,
     /// How far the task has come in event time. Survives the instances.
     pub(crate) event_time: Arc<AtomicI64>,
     pub(crate) stores: Arc<Stores>,
@@ -67,6 +70,24 @@ impl TaskContext {
     /// then; what it holds is left unanswered, and comes again after a restart.
     pub fn is_aborting(&self) -> bool {
         self.control.phase() == Phase::Aborting
+    }
+
+    /// Opens the task's part of state `name`, a value for each key: `task.state("counts").await?`. It is restored by then.
+    ///
+    /// A state belongs to one component of a topology, and the component has to be subscribed by
+    /// [`key_groups`](crate::BoltHandle::key_groups) with the state's key, unless it has one task.
+    pub fn state<K: Key, V: Tuple>(&self, name: &str) -> OpenState<State<K, V>> {
+        OpenState::new(self, name)
+    }
+
+    /// As [`state`](Self::state), with a list for each key.
+    pub fn list_state<K: Key, V: Tuple>(&self, name: &str) -> OpenState<ListState<K, V>> {
+        OpenState::new(self, name)
+    }
+
+    /// As [`state`](Self::state), with a map for each key.
+    pub fn map_state<K: Key, M: Tuple + Ord, V: Tuple>(&self, name: &str) -> OpenState<MapState<K, M, V>> {
+        OpenState::new(self, name)
     }
 
     /// How far this bolt's task has come in event time: nothing earlier comes, but for what comes too late.

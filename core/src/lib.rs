@@ -27,11 +27,12 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod schedule;
+pub mod state;
 pub mod trace;
 
 pub use backoff::Backoff;
 pub use bolt::{Bolt, RichBolt};
-pub use config::{Config, Delivery};
+pub use config::{Config, Delivery, RestoreWatch, StateBackend, StateSettings};
 pub use context::TaskContext;
 pub use fail::{Fail, FailKind, Failure};
 pub use grouping::{Direct, Grouping, Targets};

@@ -34,6 +34,7 @@
 pub use serde::{Deserialize, Serialize};
 pub use topo_core::log::{Consumed, Header, Record};
 pub use topo_core::schedule::{Moment, Seeded};
+pub use topo_core::state::{ListState, MapState, State};
 pub use topo_core::{
     Bolt, Config, Delivery, Direct, Emitter, EventTime, Fail, FailKind, Failure, Fault, Feedback, Grouping,
     Input, Next, Operator, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Timed,

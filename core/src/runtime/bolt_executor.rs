@@ -119,6 +119,7 @@ impl<F: Form> BoltExecutor<F> {
             self.flush(Flush::All).await;
         }
         self.tell();
+        self.env.task.states.close();
         self.out.close();
         let ended = usize::from(!self.ended);
         self.env.control.advance(|progress| {
@@ -174,11 +175,18 @@ impl<F: Form> BoltExecutor<F> {
     async fn work_off(&mut self, mut form: F) -> Option<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
+            self.env.task.states.answer();
+            if self.keeps.is_none() && self.env.task.states.is_stateful() {
+                self.settle_in();
+            }
             if F::OPENS_TREES {
                 form = self.tend_trees(form).await?;
             }
             if self.is_flush_due() {
                 self.flush_state(&mut form).await;
+            }
+            if self.env.task.states.wants_flush() {
+                self.flush_for_room(&mut form).await;
             }
             let done = match self.next_batch() {
                 Some(batch) => {

@@ -139,14 +139,32 @@ impl<F: Form> BoltExecutor<F> {
             }
             self.note_flush(place, self.env.control.flushes.newest(), flushed);
             attempts += 1;
-            let due = self.env.config.tree_backoff.due(attempts + 1, self.env.now(), 0);
-            let mut delay = self.env.task.scheduler.sleep_until(due);
-            while self.env.control.phase() != Phase::Aborting {
-                tokio::select! {
-                    biased;
-                    () = &mut delay => break,
-                    () = self.env.bell.notified() => {}
-                }
+            self.wait_to_flush_again(attempts).await;
+        }
+    }
+
+    /// A flush that a state's memory needs: until it succeeds, or the topology aborts, the task takes no further input.
+    pub(super) async fn flush_for_room(&mut self, form: &mut F) {
+        let mut attempts = 0;
+        while self.keeps.is_some() {
+            self.flush_state(form).await;
+            if !self.env.task.states.wants_flush() || self.env.control.phase() == Phase::Aborting {
+                return;
+            }
+            self.env.task.states.answer();
+            attempts += 1;
+            self.wait_to_flush_again(attempts).await;
+        }
+    }
+
+    async fn wait_to_flush_again(&mut self, attempts: u32) {
+        let due = self.env.config.tree_backoff.due(attempts + 1, self.env.now(), 0);
+        let mut delay = self.env.task.scheduler.sleep_until(due);
+        while self.env.control.phase() != Phase::Aborting {
+            tokio::select! {
+                biased;
+                () = &mut delay => break,
+                () = self.env.bell.notified() => {}
             }
         }
     }

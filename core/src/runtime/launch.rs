@@ -18,6 +18,7 @@ use crate::context::TaskContext;
 use crate::ledger::RootId;
 use crate::metrics::{ComponentKind, EdgeSnapshot, TaskCounters};
 use crate::schedule::{Scheduler, Task};
+use crate::state::{HubComponent, SharedStates, StateHub, TaskStates};
 use crate::time::Watermark;
 use crate::topology::{Component, Graph};
 use crate::trace::HopRing;
@@ -34,6 +35,7 @@ struct Shared {
     lanes: Lanes,
     alarm: Arc<Alarm>,
     witness: Option<Arc<Witness>>,
+    states: Arc<SharedStates>,
 }
 
 /// Starts `graph`; returns once every task is prepared and the spouts are active.
@@ -60,9 +62,11 @@ pub(crate) async fn launch(
         lanes,
         alarm: Arc::default(),
         witness: config.witness.then(Arc::default),
+        states: Arc::new(SharedStates::new(config.state.clone(), config.seed)),
         config: Arc::new(config),
     };
-    let Seated { views: components, executors, posts } = seat_all(&mut graph, &bells, &ledgers, &shared);
+    let Seated { views: components, executors, posts, states } =
+        seat_all(&mut graph, &bells, &ledgers, &shared);
     let tasks = bells.iter().flatten().count();
     let started = scheduler.clock().now();
     let id = format!("{name}-{}", scheduler.clock().wall_ms() / 1_000).into();
@@ -74,6 +78,7 @@ pub(crate) async fn launch(
         tracked,
         started,
         components,
+        states: StateHub::new(states),
         edges,
         scheduler,
         control,
@@ -126,6 +131,7 @@ struct Seated {
     views: Vec<ComponentView>,
     executors: Vec<(String, Task)>,
     posts: Vec<Post>,
+    states: Vec<HubComponent>,
 }
 
 /// Makes every executor, connected to all others, and the views on them.
@@ -138,13 +144,16 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
     }
     let mut generators = 0;
     let (mut views, mut executors, mut posts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut states = Vec::new();
     for (((component, bells), queues), first_ledger) in
         graph.components.iter_mut().zip(bells).zip(queues).zip(ledgers)
     {
         let mut tasks = Vec::new();
+        let mut parts = Vec::new();
         for (task, bell) in bells.iter().enumerate() {
             let env = environment(component, task, bell, shared);
             let queue = queues.get(task).cloned();
+            parts.push(Arc::clone(&env.task.states));
             tasks.push(TaskView { counters: Arc::clone(&env.counters), hops: Arc::clone(&env.hops), queue });
             let seat = Seat {
                 env,
@@ -166,9 +175,10 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
                 executors.push((format!("{}-{task}", component.name), start.executor(seat)));
             }
         }
+        states.push(HubComponent { name: Arc::clone(&component.name), tasks: parts });
         views.push(ComponentView { name: Arc::clone(&component.name), kind: component.kind, tasks });
     }
-    Seated { views, executors, posts }
+    Seated { views, executors, posts, states }
 }
 
 fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared) -> Executor {
@@ -194,6 +204,7 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
             counters: Arc::clone(&counters),
             event_time: Arc::new(AtomicI64::new(Watermark::MIN.0)),
             stores: Arc::default(),
+            states: Arc::new(TaskStates::new(&shared.states, bell, component.kind)),
         },
         config: Arc::clone(&shared.config),
         control: Arc::clone(&shared.control),

@@ -188,7 +188,7 @@ impl<In: Tuple> Outbox<In> {
 }
 
 /// How many bytes `tuple` takes when serialized.
-fn serialized_bytes<T: Tuple>(tuple: &T) -> usize {
+pub(crate) fn serialized_bytes<T: Tuple>(tuple: &T) -> usize {
     struct Count(usize);
     impl io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -13,6 +13,7 @@ use crate::metrics::{
     TopologyStatus,
 };
 use crate::schedule::{Moment, Scheduler};
+use crate::state::StateHub;
 use crate::topology::BuildError;
 use crate::trace::{Hop, HopRing};
 
@@ -63,6 +64,7 @@ pub(crate) struct View {
     pub(crate) tracked: bool,
     pub(crate) started: Moment,
     pub(crate) components: Vec<ComponentView>,
+    pub(crate) states: StateHub,
     pub(crate) edges: Vec<EdgeSnapshot>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
     pub(crate) control: Arc<Control>,
@@ -123,6 +125,11 @@ impl Running {
             components: view.components.iter().map(component).collect(),
             edges: view.edges.clone(),
         }
+    }
+
+    /// The keyed states, to be asked.
+    pub fn states(&self) -> &StateHub {
+        &self.0.states
     }
 
     /// The hops that the tasks remember of traced trees, by root and start.

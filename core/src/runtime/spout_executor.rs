@@ -90,6 +90,7 @@ impl<S: Spout> SpoutExecutor<S> {
             }
         }
         self.acks.flush();
+        self.env.task.states.close();
         self.out.out.close();
         let ended = usize::from(!self.has_ended());
         self.env.control.advance(|progress| {

@@ -13,4 +13,5 @@ mod restart;
 mod retry;
 mod sink;
 mod spout;
+mod state;
 mod trouble;

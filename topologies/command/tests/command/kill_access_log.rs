@@ -15,13 +15,12 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
 use topo::ready_made::access_log::Request;
 use topo_core::log::{Consumed, FetchLimit, Log, TopicPartition};
 
 use crate::first_attempt;
 use crate::place::Place;
-use crate::topo::{PATIENCE, Run, command, on};
+use crate::topo::{PATIENCE, Run, built_example, command, on};
 use crate::words::seed;
 
 /// Lines of an input: so many that hardly a start comes to their end before it is killed.
@@ -174,22 +173,7 @@ enum Program {
 impl Program {
     /// Builds the failing one, as cargo built the command for this test.
     fn failing() -> Self {
-        let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let mut build = Command::new(cargo);
-        build.args(["build", "--offline", "--message-format=json", "--example=failing-access-log"]);
-        build.args(["--manifest-path", manifest]);
-        if env!("CARGO_BIN_EXE_topo").contains("/release/") {
-            build.arg("--release");
-        }
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
-        let built = build.env("CARGO_TARGET_DIR", target).output().expect("cargo runs the tests");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let said = String::from_utf8(built.stdout).expect("cargo prints JSON");
-        let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let of_it = messages.filter(|one| one["target"]["name"] == "failing-access-log");
-        let program = of_it.filter_map(|one| one["executable"].as_str().map(PathBuf::from)).next();
-        Self::Failing(program.expect("cargo names what it built"))
+        Self::Failing(built_example("failing-access-log"))
     }
 
     fn command(&self, log: &Path) -> Command {

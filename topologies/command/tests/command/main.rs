@@ -13,6 +13,7 @@ mod kafka;
 mod kill;
 mod kill_access_log;
 mod page;
+mod query;
 mod refusal;
 mod replay;
 mod stop;

@@ -1,8 +1,9 @@
 //! The binary, and one run of it.
 
+use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -161,4 +162,24 @@ impl Run {
         let stdout = String::from_utf8(output.stdout).expect("summaries are text");
         Ended { code: output.status.code(), stdout, stderr }
     }
+}
+
+/// Builds a program of these tests, as cargo built the command for them.
+pub(crate) fn built_example(name: &str) -> PathBuf {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--offline", "--message-format=json", "--example", name]);
+    build.args(["--manifest-path", manifest]);
+    if env!("CARGO_BIN_EXE_topo").contains("/release/") {
+        build.arg("--release");
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+    let built = build.env("CARGO_TARGET_DIR", target).output().expect("cargo runs the tests");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let said = String::from_utf8(built.stdout).expect("cargo prints JSON");
+    let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_it = messages.filter(|one| one["target"]["name"] == name);
+    let program = of_it.filter_map(|one| one["executable"].as_str().map(PathBuf::from)).next();
+    program.expect("cargo names what it built")
 }

@@ -53,7 +53,7 @@ pub(super) async fn fetch(
     max_bytes: usize,
     span: Span,
 ) -> Result<Tally, BrokerError> {
-    let limit = FetchLimit { max_bytes, max_wait: Duration::ZERO };
+    let limit = FetchLimit { max_bytes, max_wait: Duration::ZERO, ..FetchLimit::default() };
     let mut tally = Tally::default();
     loop {
         for (partition, reader) in topic_partitions(&topic).iter().zip(&mut readers) {
