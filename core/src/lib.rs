@@ -18,6 +18,9 @@ mod topology;
 mod config;
 mod runtime;
 
+mod streams;
+mod time;
+
 pub mod ledger;
 pub mod log;
 pub mod metrics;
@@ -32,6 +35,8 @@ pub use grouping::{Direct, Grouping, Targets};
 pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError};
 pub use spout::{Fault, Next, Spout};
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
+pub use streams::{Branches, ByReference, ByValue, DataStream, Key, KeySelector, KeyedStream, Step};
+pub use time::{Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;
 

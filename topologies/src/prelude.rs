@@ -31,12 +31,17 @@
 //! }
 //! ```
 
+pub use std::process::ExitCode;
+
+pub use bytes::Bytes;
 pub use serde::{Deserialize, Serialize};
 pub use topo_core::log::{Consumed, Header, Record};
 pub use topo_core::schedule::{Moment, Seeded};
 pub use topo_core::{
-    Bolt, Config, Delivery, Direct, Emitter, Fail, FailKind, Failure, Fault, Feedback, Grouping, Input, Next,
-    RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Topology, Tuple, ports,
+    Bolt, Config, DataStream, Delivery, Direct, Emitter, Fail, FailKind, Failure, Fault, Feedback, Grouping,
+    Input, Next, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Timed, Topology,
+    Tuple, Watermark, ports,
 };
 
 pub use crate::launcher::{Application, Environment};
+pub use crate::streams::{Print, Streams, To, ToRecord, packed};

@@ -76,6 +76,14 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
         Self { id, graph, streams, inboxes }
     }
 
+    pub(crate) fn graph(&self) -> &GraphHandle {
+        &self.graph
+    }
+
+    pub(crate) fn id(&self) -> ComponentId {
+        self.id
+    }
+
     /// How many tasks run the bolt; 1 unless set.
     pub fn tasks(self, tasks: usize) -> Self {
         self.graph.change(self.id, |component| component.tasks = tasks);

@@ -111,17 +111,17 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`], each a sentence for the user. What can be known to be wrong before anything is started, is.
-pub async fn run(application: Application, options: RunOptions) -> Result<Summary, RunError> {
+pub async fn run(mut application: Application, options: RunOptions) -> Result<Summary, RunError> {
     let input = options.input.as_deref().map(open_input).transpose()?;
-    if input.is_some() && application.input_topic().is_none() {
-        return Err(RunError::NoInput(Arc::clone(application.name())));
-    }
     let mut signals = Signals::listen().map_err(RunError::Signal)?;
     let page = Page::bind(options.status)?;
     let port = Port::bind(&options)?;
     let (log, progress) = (Arc::new(LateLog::default()), SourceProgress::default());
     let environment = Environment::new(Arc::clone(&log) as _, progress.clone(), &application, &options);
-    let topology = topology(&application, &options, &environment)?;
+    let topology = topology(&mut application, &options, &environment)?;
+    if input.is_some() && application.input_topic().is_none() {
+        return Err(RunError::NoInput(Arc::clone(application.name())));
+    }
     let scheduler = Arc::new(TokioScheduler::current());
     let open = OpenLog::open(&options, &scheduler).await?;
     log.open(open.log());
@@ -137,7 +137,7 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
 
 /// The application's topology with the tasks that `options` give it, found to be sound.
 fn topology(
-    application: &Application,
+    application: &mut Application,
     options: &RunOptions,
     environment: &Environment,
 ) -> Result<Topology, BuildError> {
