@@ -5,9 +5,9 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-/// A value and when it happened: what a [`DataStream`](crate::DataStream) carries.
+/// A value and when it happened: what a stream in event time carries.
 ///
-/// Dereferences to the value. A bolt of your own reads a data stream by taking `Timed<T>`, and feeds one by emitting it.
+/// Dereferences to the value. A bolt reads such a stream by taking `Timed<T>`, and feeds one by emitting it.
 ///
 /// ```
 /// let word = topo_core::Timed { at: 1_700_000_000_000, value: "stream".to_owned() };
