@@ -39,6 +39,7 @@ pub struct Application {
     name: Arc<str>,
     input: Option<Arc<str>>,
     outputs: Vec<Arc<str>>,
+    sockets: Vec<(String, Arc<str>)>,
     letters: DeadLetterTopics,
     build: Box<dyn Fn(&Environment) -> Topology + Send + Sync>,
 }
@@ -46,8 +47,8 @@ pub struct Application {
 impl Application {
     /// An application that builds its topology with `build`.
     pub fn new(name: &str, build: impl Fn(&Environment) -> Topology + Send + Sync + 'static) -> Self {
-        let letters = DeadLetterTopics::default();
-        Self { name: name.into(), input: None, outputs: Vec::new(), letters, build: Box::new(build) }
+        let (outputs, sockets, letters) = Default::default();
+        Self { name: name.into(), input: None, outputs, sockets, letters, build: Box::new(build) }
     }
 
     /// An application of streams, which learns its topics from what `build` reads and writes: its input goes to the first
@@ -105,6 +106,11 @@ impl Application {
         self.input.as_ref()
     }
 
+    /// The TCP servers whose lines it reads, each with the topic that they go to.
+    pub(super) fn sockets(&self) -> &[(String, Arc<str>)] {
+        &self.sockets
+    }
+
     /// The topics that it writes.
     pub fn output_topics(&self) -> &[Arc<str>] {
         &self.outputs
@@ -123,6 +129,7 @@ impl Application {
             }
         }
         self.outputs.extend(topics.written);
+        self.sockets = topics.sockets;
         topology
     }
 
@@ -184,6 +191,8 @@ pub struct Environment {
 struct Topics {
     read: Vec<Arc<str>>,
     written: Vec<Arc<str>>,
+    /// Addresses whose lines go to a topic.
+    sockets: Vec<(String, Arc<str>)>,
 }
 
 impl Environment {
@@ -206,6 +215,11 @@ impl Environment {
     /// Notes that the topology writes `topic`, which is created if need be.
     pub fn will_write(&self, topic: &str) {
         self.topics().written.push(topic.into());
+    }
+
+    /// Has the lines that a TCP server at `address` sends gathered into `topic` while the topology runs.
+    pub fn will_gather(&self, address: &str, topic: &str) {
+        self.topics().sockets.push((address.to_owned(), topic.into()));
     }
 
     fn topics(&self) -> MutexGuard<'_, Topics> {

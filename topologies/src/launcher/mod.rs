@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::{try_join, try_join_all};
 use topo_broker::BrokerError;
-use topo_connectors::gather::{FileLines, Gather, GatherError, StreamLines};
+use topo_connectors::gather::{FileLines, Gather, GatherError, SocketLines, StreamLines};
 use topo_connectors::{Brokers, SourceProgress};
 use topo_core::log::{Log, LogError, TopicPartition};
 use topo_core::schedule::TokioScheduler;
@@ -196,10 +197,19 @@ impl Run {
     async fn until_over(&self, running: &Running, input: Option<Input>) -> Result<Ended, RunError> {
         let topic = self.application.input_topic();
         let mut fed = input.zip(topic);
-        if let Some((input, topic)) = &mut fed {
-            let lines = input.gather(&*self.log, topic).await?;
-            tracing::info!(lines, %topic, "the input is in the log");
-        }
+        let sockets = try_join_all(self.application.sockets().iter().map(async |(address, topic)| {
+            let socket = SocketLines::new(address);
+            let mut socket = if self.options.until_idle { socket.once() } else { socket };
+            socket.gather(&*self.log, topic).await
+        }));
+        let feeding = async {
+            if let Some((input, topic)) = &mut fed {
+                let lines = input.gather(&*self.log, topic).await?;
+                tracing::info!(lines, %topic, "the input is in the log");
+            }
+            Ok(())
+        };
+        try_join(sockets, feeding).await?;
         if !self.options.until_idle {
             std::future::pending::<()>().await;
         }

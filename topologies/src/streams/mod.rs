@@ -72,6 +72,15 @@ impl Streams {
         })
     }
 
+    /// The lines that a TCP server at `address` sends, such as `nc -lk 9999`, gathered into `topic` on their way: what was
+    /// gathered is durable, and is replayed like all that comes from a topic.
+    ///
+    /// While nobody serves there it tries again. With `--until-idle`, the end of the connection is the end of the input.
+    pub fn socket(&self, address: &str, topic: &str) -> Source<String> {
+        self.environment.will_gather(address, topic);
+        self.lines(topic)
+    }
+
     /// The values of a topic, which are MessagePack as [`To::to`] writes them. A record that is none goes to the topic's dead
     /// letters.
     pub fn topic<T: Tuple>(&self, topic: &str) -> Source<T> {
