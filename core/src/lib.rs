@@ -35,7 +35,7 @@ pub use grouping::{Direct, Grouping, Targets};
 pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError};
 pub use spout::{Fault, Next, Spout};
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
-pub use streams::{Branches, ByReference, ByValue, DataStream, Key, KeySelector, KeyedStream, Step};
+pub use streams::{Branches, ByReference, ByValue, DataStream, Key, KeySelector, KeyedStream, Order, Step};
 pub use time::{Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;

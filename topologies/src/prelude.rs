@@ -39,8 +39,8 @@ pub use topo_core::log::{Consumed, Header, Record};
 pub use topo_core::schedule::{Moment, Seeded};
 pub use topo_core::{
     Bolt, Config, DataStream, Delivery, Direct, Emitter, Fail, FailKind, Failure, Fault, Feedback, Grouping,
-    Input, Next, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Timed, Topology,
-    Tuple, Watermark, ports,
+    Input, Next, Order, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Timed,
+    Topology, Tuple, Watermark, ports,
 };
 
 pub use crate::launcher::{Application, Environment};

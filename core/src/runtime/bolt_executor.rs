@@ -2,12 +2,13 @@
 //!
 //! The instance is replaced when it panics or errs; queue, emitters and acks are the executor's and survive it.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::acks::Cause;
 use super::chunk::Chunk;
-use super::contain::{contain, contain_future};
+use super::contain::{Panicked, contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
 use super::envelope::Joints;
@@ -71,7 +72,8 @@ impl<F: Form> BoltExecutor<F> {
         let started = self.env.wait_for_start(prepared).await;
         if let (Some(form), true) = (form, started) {
             self.next_tick = self.env.tick.map(|every| self.env.now().after(every));
-            if let Some(form) = self.work_off(form).await {
+            if let Some(mut form) = self.work_off(form).await {
+                self.finish(&mut form).await;
                 self.clean_up(form).await;
             }
             self.flush(Flush::All).await;
@@ -79,6 +81,19 @@ impl<F: Form> BoltExecutor<F> {
         self.tell();
         self.out.close();
         self.env.control.advance(|progress| progress.finished += 1);
+    }
+
+    /// Lets the instance emit what is left, unless the topology aborts.
+    async fn finish(&mut self, form: &mut F) {
+        if self.env.control.phase() == Phase::Aborting {
+            return;
+        }
+        self.out.begin(RootId::UNTRACKED);
+        match contain_future(form.finish(&mut self.out)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => self.env.report(fault.to_string().into()),
+            Err(panicked) => self.env.report(panicked.0),
+        }
     }
 
     async fn clean_up(&mut self, mut form: F) {
@@ -213,21 +228,29 @@ impl<F: Form> BoltExecutor<F> {
         if !self.inbox.is_empty() || self.env.control.phase() == Phase::Aborting {
             return Some(Rested::Ready(form));
         }
-        match self.next_tick {
-            Some(at) => {
-                let tick = self.env.task.scheduler.sleep_until(at);
-                tokio::select! {
-                    biased;
-                    () = self.env.bell.notified() => {}
-                    () = tick => {}
-                }
-            }
-            None => self.env.bell.notified().await,
+        if let Err(panicked) = self.wait(&mut form).await {
+            return self.replace(form, Fail::Retry(panicked.0).into()).await.map(Rested::Ready);
         }
         self.tell();
         match self.tick_if_due(&mut form).await {
             Ok(()) => Some(Rested::Ready(form)),
             Err(cause) => self.replace(form, cause).await.map(Rested::Ready),
+        }
+    }
+
+    /// Waits for input, orders, the next tick, or what the instance waits for itself.
+    async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+        let tick = async {
+            match self.next_tick {
+                Some(at) => self.env.task.scheduler.sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.env.bell.notified() => Ok(()),
+            ready = contain_future(form.ready()) => ready,
+            () = tick => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::each::Each;
 use super::key::{ByReference, ByValue};
 use super::keyed::KeyedStream;
+use super::map_async::{MapAsync, Order};
 use crate::bolt::{Bolt, RichBolt};
 use crate::fail::Fail;
 use crate::ports;
@@ -133,6 +134,23 @@ impl<T: Tuple> DataStream<T> {
             out.emit(Timed { at, value: map(value)? });
             Ok(())
         })
+    }
+
+    /// Makes one value of each by a function that awaits, such as a look-up over the network: at most `at_once` at a time in
+    /// each task, whose results leave in `order`. A function that fails fails the tree, as for [`try_map`](Self::try_map).
+    pub fn map_async<U: Tuple, Fut>(
+        &self,
+        at_once: usize,
+        order: Order,
+        map: impl Fn(T) -> Fut + Send + Sync + 'static,
+    ) -> DataStream<U>
+    where
+        Fut: Future<Output = Result<U, Fail>> + Send + 'static,
+    {
+        let map = Arc::new(map);
+        let bolt = move || MapAsync::new(Arc::clone(&map), at_once, order);
+        let step = self.subscribe(self.topology().rich_bolt(&self.step_name("map-async"), bolt));
+        DataStream::of(&step)
     }
 
     /// Makes any number of values of each.

@@ -4,7 +4,9 @@ mod data_stream;
 mod each;
 mod key;
 mod keyed;
+mod map_async;
 
 pub use data_stream::{Branches, DataStream, Key, Step};
 pub use key::{ByReference, ByValue, KeySelector};
 pub use keyed::KeyedStream;
+pub use map_async::Order;

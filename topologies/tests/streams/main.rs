@@ -1,12 +1,13 @@
 //! The steps of streams, each against a plain computation of the same values.
 
+mod asynchronous;
 mod stateless;
 
 use topo::prelude::*;
 use topo::testing::{Seen, given};
 
-/// Runs the stream that `build` makes of `values` on the seeded scheduler, and returns what came out of it, sorted.
-fn outcome<T: Tuple, U: Tuple + Ord>(
+/// Runs the stream that `build` makes of `values` on the seeded scheduler, and returns what came out of it.
+fn in_order<T: Tuple, U: Tuple>(
     seed: u64,
     values: &[Timed<T>],
     build: impl FnOnce(&DataStream<T>) -> DataStream<U>,
@@ -21,9 +22,18 @@ fn outcome<T: Tuple, U: Tuple + Ord>(
         let running = topology.launch(scheduler.clone(), config).await.expect("it starts");
         running.finished().await;
     });
-    let mut values: Vec<U> = seen.tuples().into_iter().map(|timed| timed.value).collect();
-    values.sort();
+    let mut values = Vec::new();
+    values.extend(seen.tuples().into_iter().map(|timed| timed.value));
     values
+}
+
+/// As [`in_order`], sorted.
+fn outcome<T: Tuple, U: Tuple + Ord>(
+    seed: u64,
+    values: &[Timed<T>],
+    build: impl FnOnce(&DataStream<T>) -> DataStream<U>,
+) -> Vec<U> {
+    sorted(in_order(seed, values, build))
 }
 
 /// Numbers from 0 on, each at its own millisecond.
