@@ -1,6 +1,13 @@
 //! Every setting of a topology's runtime, in one place.
 
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::log::Log;
+use crate::state::RestoreProgress;
 
 /// What happens to a tuple whose tree does not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,9 +51,16 @@ pub struct Config {
     /// what the explicit form is for, and only an input that was forgotten is to be found. A bolt that waits longer for a
     /// partner or a window says so itself, by [`BoltHandle::hold_timeout`](crate::BoltHandle::hold_timeout).
     pub hold_timeout: Option<Duration>,
+    /// How often a tree that an [`Operator`](crate::Operator) opened is tried; at least 1. After the last attempt it is given
+    /// up, and counted as exhausted.
+    pub tree_attempts: u32,
+    /// How long such a tree waits for its next attempt.
+    pub tree_backoff: Backoff,
     /// How long a component that failed to start, panicked, erred or took too long waits before its next instance starts, at first;
     /// doubled up to a hundredfold while it goes on failing.
     pub restart_delay: Duration,
+    /// Where keyed state lives, and where it is kept. By default in memory, and nowhere.
+    pub state: StateSettings,
     /// What edge ids and shuffles are drawn from; the same seed on the seeded scheduler gives the same run.
     pub seed: u64,
     /// Keeps explicit sets of edges beside the ledgers, for [`Running::verify_trees`](crate::Running::verify_trees). For
@@ -66,9 +80,103 @@ impl Default for Config {
             feedback_bytes: 16 << 20,
             execute_timeout: Some(Duration::from_secs(30)),
             hold_timeout: Some(Duration::from_secs(300)),
+            tree_attempts: 5,
+            tree_backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) },
             restart_delay: Duration::from_millis(10),
+            state: StateSettings::default(),
             seed: rand::random(),
             witness: false,
         }
     }
 }
+
+/// Where the values of keyed state live while the topology runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StateBackend {
+    /// In memory.
+    #[default]
+    Memory,
+    /// On disk, for states larger than memory. Needs feature `fjall`. Each topology of each process has a part of `directory`,
+    /// emptied when it starts: what outlives it is in the changelogs.
+    Disk {
+        /// Where the files are; created if need be.
+        directory: PathBuf,
+        /// How many bytes of values each task's part of each state keeps in memory, by their serialized size. What was changed
+        /// is among them, and flushed early where it takes too much.
+        cache_bytes: usize,
+    },
+}
+
+impl StateBackend {
+    /// On disk in `directory`, with 64 MiB of values in memory for each task's part of each state.
+    pub fn disk(directory: impl Into<PathBuf>) -> Self {
+        Self::Disk { directory: directory.into(), cache_bytes: 64 << 20 }
+    }
+}
+
+/// Told, from time to time, how far a state is restored.
+pub type RestoreWatch = Arc<dyn Fn(&RestoreProgress) + Send + Sync>;
+
+/// How keyed state is kept.
+#[derive(Clone)]
+pub struct StateSettings {
+    /// Where changelogs are written, and states restored from. `None`: state is kept in this process alone and is gone when
+    /// the topology ends.
+    pub log: Option<Arc<dyn Log>>,
+    /// Where values live.
+    pub backend: StateBackend,
+    /// How many partitions a changelog is created with, 1 to 256. One that is there has as many as it has.
+    pub changelog_partitions: u32,
+    /// Whether what was before each change since the last flush is kept in memory too, so that changes can be taken back
+    /// without reading the changelog again.
+    pub keeps_undo: bool,
+    /// Told how far a restore is; called by the task that restores, which waits meanwhile.
+    pub on_restore: Option<RestoreWatch>,
+}
+
+impl Default for StateSettings {
+    fn default() -> Self {
+        Self {
+            log: None,
+            backend: StateBackend::default(),
+            changelog_partitions: 8,
+            keeps_undo: false,
+            on_restore: None,
+        }
+    }
+}
+
+impl fmt::Debug for StateSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateSettings")
+            .field("is_kept", &self.log.is_some())
+            .field("backend", &self.backend)
+            .field("changelog_partitions", &self.changelog_partitions)
+            .field("keeps_undo", &self.keeps_undo)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Logs and watches are the same where they are one.
+impl PartialEq for StateSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let same_log = match (&self.log, &other.log) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_watch = match (&self.on_restore, &other.on_restore) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_log
+            && same_watch
+            && self.backend == other.backend
+            && self.changelog_partitions == other.changelog_partitions
+            && self.keeps_undo == other.keeps_undo
+    }
+}
+
+impl Eq for StateSettings {}

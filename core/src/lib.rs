@@ -6,10 +6,13 @@
 
 mod tuple;
 
+mod backoff;
 mod bolt;
 mod context;
 mod fail;
+mod operator;
 mod spout;
+mod store;
 
 mod grouping;
 mod stream;
@@ -25,22 +28,26 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod schedule;
+pub mod state;
 pub mod trace;
 
+pub use backoff::Backoff;
 pub use bolt::{Bolt, RichBolt};
-pub use config::{Config, Delivery};
+pub use config::{Config, Delivery, RestoreWatch, StateBackend, StateSettings};
 pub use context::TaskContext;
 pub use fail::{Fail, FailKind, Failure};
 pub use grouping::{Direct, Grouping, Targets};
-pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError};
+pub use operator::Operator;
+pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError, Trees};
 pub use spout::{Fault, Next, Spout};
+pub use store::TaskStore;
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
 pub use streams::{Branches, ByReference, ByValue, DataStream, Key, KeySelector, KeyedStream, Order, Step};
-pub use time::{Timed, Watermark};
+pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;
 
 #[doc(hidden)]
-pub use runtime::{EmitterReport, Emitters, Flush};
+pub use runtime::{EmitterReport, Emitters, Flush, Signal};
 #[doc(hidden)]
 pub use stream::{Connection, Declaration};

@@ -21,5 +21,5 @@ mod source_progress;
 
 pub use brokers::{Brokers, NoBrokers};
 pub use log_sink::{LogSink, Partitioner};
-pub use log_spout::{LogSpout, LogSpoutConfig, RecordId, StartAt};
+pub use log_spout::{EventTimeConfig, LogSpout, LogSpoutConfig, RecordId, StartAt, record_time, timed};
 pub use source_progress::SourceProgress;

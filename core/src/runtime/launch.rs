@@ -1,6 +1,7 @@
 //! Starting a topology: queues, ledgers and lanes first, then every executor, then the flow.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::acks::{AckLane, Lanes};
@@ -17,6 +18,8 @@ use crate::context::TaskContext;
 use crate::ledger::RootId;
 use crate::metrics::{ComponentKind, EdgeSnapshot, TaskCounters};
 use crate::schedule::{Scheduler, Task};
+use crate::state::{HubComponent, SharedStates, StateHub, TaskStates};
+use crate::time::Watermark;
 use crate::topology::{Component, Graph};
 use crate::trace::HopRing;
 
@@ -32,6 +35,7 @@ struct Shared {
     lanes: Lanes,
     alarm: Arc<Alarm>,
     witness: Option<Arc<Witness>>,
+    states: Arc<SharedStates>,
 }
 
 /// Starts `graph`; returns once every task is prepared and the spouts are active.
@@ -45,8 +49,12 @@ pub(crate) async fn launch(
     config.batch_size = config.batch_size.max(1);
     let bells: Vec<Vec<Bell>> =
         graph.components.iter().map(|one| (0..one.tasks).map(|_| Bell::default()).collect()).collect();
-    let spouts = graph.components.iter().zip(&bells).filter(|(one, _)| one.kind == ComponentKind::Spout);
-    let lanes = spouts.flat_map(|(_, bells)| bells).map(|bell| AckLane::new(Arc::clone(bell))).collect();
+    let ledgers = first_ledgers(&graph);
+    let mut owners: Vec<(u16, &Vec<Bell>)> =
+        ledgers.iter().zip(&bells).filter_map(|(first, bells)| Some(((*first)?, bells))).collect();
+    owners.sort_by_key(|(first, _)| *first);
+    let lanes =
+        owners.into_iter().flat_map(|(_, bells)| bells).map(|bell| AckLane::new(Arc::clone(bell))).collect();
     let shared = Shared {
         topology: Arc::clone(&name),
         scheduler: Arc::clone(&scheduler),
@@ -54,9 +62,11 @@ pub(crate) async fn launch(
         lanes,
         alarm: Arc::default(),
         witness: config.witness.then(Arc::default),
+        states: Arc::new(SharedStates::new(config.state.clone(), config.seed)),
         config: Arc::new(config),
     };
-    let Seated { views: components, executors, posts } = seat_all(&mut graph, &bells, &shared);
+    let Seated { views: components, executors, posts, states } =
+        seat_all(&mut graph, &bells, &ledgers, &shared);
     let tasks = bells.iter().flatten().count();
     let started = scheduler.clock().now();
     let id = format!("{name}-{}", scheduler.clock().wall_ms() / 1_000).into();
@@ -68,6 +78,7 @@ pub(crate) async fn launch(
         tracked,
         started,
         components,
+        states: StateHub::new(states),
         edges,
         scheduler,
         control,
@@ -82,6 +93,21 @@ pub(crate) async fn launch(
     let watch = Watch { posts, lanes, alarm, control, scheduler: Arc::clone(&scheduler), tasks };
     scheduler.spawn("watch", Box::pin(watch.run()));
     Ok(running)
+}
+
+/// The ledger of the first task of each component whose tasks own one: spouts first, then bolts that open trees.
+fn first_ledgers(graph: &Graph) -> Vec<Option<u16>> {
+    let mut firsts = vec![None; graph.components.len()];
+    let mut next = 0;
+    for spouts in [true, false] {
+        for (component, first) in graph.components.iter().zip(&mut firsts) {
+            if component.opens_trees && (component.kind == ComponentKind::Spout) == spouts {
+                *first = Some(next);
+                next += component.tasks as u16;
+            }
+        }
+    }
+    firsts
 }
 
 async fn all_prepared(running: &Running, control: &Control) -> Result<(), LaunchError> {
@@ -105,27 +131,35 @@ struct Seated {
     views: Vec<ComponentView>,
     executors: Vec<(String, Task)>,
     posts: Vec<Post>,
+    states: Vec<HubComponent>,
 }
 
 /// Makes every executor, connected to all others, and the views on them.
-fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
+fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], shared: &Shared) -> Seated {
+    let has_loops = !graph.loops.is_empty();
     let mut queues: Vec<Vec<Arc<dyn Fill>>> = Vec::new();
     for (component, bells) in graph.components.iter_mut().zip(bells) {
         let start = component.start.as_mut();
         queues.push(start.map(|start| start.open_queues(bells, &shared.config)).unwrap_or_default());
     }
-    let (mut generators, mut ledger) = (0, 0);
+    let mut generators = 0;
     let (mut views, mut executors, mut posts) = (Vec::new(), Vec::new(), Vec::new());
-    for ((component, bells), queues) in graph.components.iter_mut().zip(bells).zip(queues) {
+    let mut states = Vec::new();
+    for (((component, bells), queues), first_ledger) in
+        graph.components.iter_mut().zip(bells).zip(queues).zip(ledgers)
+    {
         let mut tasks = Vec::new();
+        let mut parts = Vec::new();
         for (task, bell) in bells.iter().enumerate() {
             let env = environment(component, task, bell, shared);
             let queue = queues.get(task).cloned();
+            parts.push(Arc::clone(&env.task.states));
             tasks.push(TaskView { counters: Arc::clone(&env.counters), hops: Arc::clone(&env.hops), queue });
             let seat = Seat {
                 env,
                 lanes: Arc::clone(&shared.lanes),
-                ledger,
+                ledger: first_ledger.unwrap_or(0) + task as u16,
+                has_loops,
                 max_pending: component
                     .max_pending
                     .unwrap_or(shared.config.max_pending)
@@ -137,16 +171,14 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
                 posts: &mut posts,
                 generators: &mut generators,
             };
-            if component.kind == ComponentKind::Spout {
-                ledger += 1;
-            }
             if let Some(start) = component.start.as_mut() {
                 executors.push((format!("{}-{task}", component.name), start.executor(seat)));
             }
         }
+        states.push(HubComponent { name: Arc::clone(&component.name), tasks: parts });
         views.push(ComponentView { name: Arc::clone(&component.name), kind: component.kind, tasks });
     }
-    Seated { views, executors, posts }
+    Seated { views, executors, posts, states }
 }
 
 fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared) -> Executor {
@@ -170,6 +202,9 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
             scheduler: Arc::clone(&shared.scheduler),
             control: Arc::clone(&shared.control),
             counters: Arc::clone(&counters),
+            event_time: Arc::new(AtomicI64::new(Watermark::MIN.0)),
+            stores: Arc::default(),
+            states: Arc::new(TaskStates::new(&shared.states, bell, component.kind)),
         },
         config: Arc::clone(&shared.config),
         control: Arc::clone(&shared.control),

@@ -5,12 +5,15 @@ use std::ops::Deref;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::error::BuildError;
 use super::graph::{ComponentId, Edge, GraphHandle};
 use crate::grouping::{
     All, Direct, Directed, Fields, FieldsBy, Global, Grouping, LocalOrShuffle, PartialKey, Shuffle,
 };
 use crate::runtime::InboxSlot;
+use crate::state::{KeyGroups, KeyGroupsBy};
 use crate::stream::{Feeds, Output, Stream, SubscriptionPlan};
 use crate::tuple::Tuple;
 
@@ -135,6 +138,28 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
         F: Fn(&T) -> K + Clone + Send + 'static,
     {
         self.subscribe(stream, "fields", FieldsBy::new(key), T::feed)
+    }
+
+    /// Sends tuples whose keys are of the same key group to the same task: the one that has those keys of its
+    /// [states](crate::state). As [`fields`](Self::fields) does, but by the key's serialized form, so that a key goes where its
+    /// state is after a restart too.
+    pub fn key_groups<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
+    where
+        T: Tuple + Feeds<In>,
+        K: Serialize + ?Sized + 'static,
+        F: Fn(&T) -> &K + Clone + Send + 'static,
+    {
+        self.subscribe(stream, "key-groups", KeyGroups::new(key), T::feed)
+    }
+
+    /// As [`key_groups`](Self::key_groups), for a key that is computed.
+    pub fn key_groups_by<T, K, F>(self, stream: &Stream<T>, key: F) -> Self
+    where
+        T: Tuple + Feeds<In>,
+        K: Serialize + 'static,
+        F: Fn(&T) -> K + Clone + Send + 'static,
+    {
+        self.subscribe(stream, "key-groups", KeyGroupsBy::new(key), T::feed)
     }
 
     /// As [`fields`](Self::fields), but each key is shared by two tasks, the less loaded of which gets the tuple: for

@@ -10,6 +10,7 @@ use topo_core::log::LogError;
 
 use crate::new::NewError;
 use crate::page::PageError;
+use crate::query::QueryError;
 use crate::run::RunTargetError;
 
 /// One clear sentence, and the exit code that goes with it.
@@ -141,6 +142,9 @@ pub(crate) enum Failure {
     /// No topology told what was asked.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// No state told what was asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// A topology did not start or did not end as asked.
     #[error("{0}")]
     Topology(String),

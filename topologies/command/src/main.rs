@@ -21,6 +21,7 @@ mod partitions;
 mod place;
 mod produce;
 mod progress;
+mod query;
 mod replay;
 mod run;
 mod start_at;
@@ -60,6 +61,8 @@ enum Verb {
     Replay(replay::Replay),
     /// Tell what went wrong in a topology that runs: its dead letters by cause, and errors
     Errors(errors::Errors),
+    /// Tell what a topology that runs keeps for a key, or which states it has
+    Query(query::Query),
     /// Serve the log in Kafka's protocol, alone, until it is told to stop
     Broker(broker::Broker),
     /// Measure a workload on this machine
@@ -78,6 +81,7 @@ impl Verb {
             Verb::Broker(broker) => broker.run().await,
             Verb::Replay(replay) => replay.run().await,
             Verb::Errors(errors) => errors.run().await,
+            Verb::Query(query) => query.run().await,
             Verb::Bench(bench) => bench.run().await,
         }
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -105,6 +105,19 @@ impl Page {
     /// # Errors
     /// [`PageError::NotRunning`] or [`PageError::NoPage`].
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, PageError> {
+        let (status, body) = self.ask_for(path).await?;
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(self.no_page(format!("it answers {status} for {path}")))
+        }
+    }
+
+    /// What the page answers at `path`, well or not.
+    ///
+    /// # Errors
+    /// [`PageError::NotRunning`] or [`PageError::NoPage`].
+    pub(crate) async fn ask_for(&self, path: &str) -> Result<(StatusCode, Bytes), PageError> {
         let Ok(stream) = TcpStream::connect(self.status).await else {
             return Err(PageError::NotRunning(self.status));
         };
@@ -114,7 +127,7 @@ impl Page {
         }
     }
 
-    async fn ask(&self, stream: TcpStream, path: &str) -> Result<Bytes, String> {
+    async fn ask(&self, stream: TcpStream, path: &str) -> Result<(StatusCode, Bytes), String> {
         let said = |error: hyper::Error| error.to_string();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
         let request = Request::get(path).header(HOST, self.status.to_string()).body(Empty::<Bytes>::new());
@@ -123,8 +136,7 @@ impl Page {
             let answer = sender.send_request(request).await.map_err(said)?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
-            let body = body.map_err(|error| error.to_string())?.to_bytes();
-            if status.is_success() { Ok(body) } else { Err(format!("it answers {status} for {path}")) }
+            Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
         };
         // The connection is worked on while the answer is waited for; it may end first, with the answer's last bytes.
         let mut answer = pin!(answer);

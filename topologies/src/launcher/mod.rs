@@ -9,6 +9,7 @@ mod options;
 mod page;
 mod port;
 mod process;
+mod restore;
 mod signals;
 mod summary;
 
@@ -26,11 +27,12 @@ use topo_connectors::gather::{FileLines, Gather, GatherError, SocketLines, Strea
 use topo_connectors::{Brokers, SourceProgress};
 use topo_core::log::{Log, LogError, TopicPartition};
 use topo_core::schedule::TokioScheduler;
-use topo_core::{BuildError, LaunchError, Running, StuckError, Topology};
+use topo_core::state::StateError;
+use topo_core::{BuildError, Config, LaunchError, Running, StateSettings, StuckError, Topology};
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
-pub use options::{ListenAddr, LogPlace, RunOptions, StatusAddr};
+pub use options::{ListenAddr, LogPlace, RunOptions, StatePlace, StatusAddr};
 pub use port::{PortError, bind_port};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use signals::Signals;
@@ -97,6 +99,9 @@ pub enum RunError {
         "no log spout reads `{0}`, the topic that the application's input goes to; run it without --until-idle"
     )]
     Unread(Arc<str>),
+    /// State cannot live where it should.
+    #[error(transparent)]
+    State(StateError),
     /// A component's code does not return.
     #[error(transparent)]
     Stuck(#[from] StuckError),
@@ -114,6 +119,9 @@ pub enum RunError {
 /// [`RunError`], each a sentence for the user. What can be known to be wrong before anything is started, is.
 pub async fn run(mut application: Application, options: RunOptions) -> Result<Summary, RunError> {
     let input = options.input.as_deref().map(open_input).transpose()?;
+    if options.state == StatePlace::Disk && !cfg!(feature = "fjall") {
+        return Err(RunError::State(StateError::NoDisk));
+    }
     let mut signals = Signals::listen().map_err(RunError::Signal)?;
     let page = Page::bind(options.status)?;
     let port = Port::bind(&options)?;
@@ -171,7 +179,7 @@ impl Run {
     ) -> Result<Summary, RunError> {
         self.application.create_topics(&*self.log).await?;
         let started = Instant::now();
-        let running = topology.launch(Arc::clone(&self.scheduler) as _, self.options.config()).await?;
+        let running = topology.launch(Arc::clone(&self.scheduler) as _, self.config()).await?;
         page.show(running.clone(), self.progress.clone());
         self.say_what_runs(running.id(), page.address(), port.addresses());
         let ended = tokio::select! {
@@ -184,6 +192,17 @@ impl Run {
         let ended = ended?;
         stopped?;
         Ok(Summary::new(&running.snapshot(), &self.progress, elapsed, ended == Ended::Idle))
+    }
+
+    /// The runtime's settings, with state kept in the run's log.
+    fn config(&self) -> Config {
+        let state = StateSettings {
+            log: Some(Arc::clone(&self.log)),
+            backend: self.options.state_backend(),
+            on_restore: Some(restore::watch()),
+            ..StateSettings::default()
+        };
+        Config { state, ..self.options.config() }
     }
 
     /// Says on standard error what runs where.

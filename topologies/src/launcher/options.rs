@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use topo_broker::{BrokerConfig, Durability, ListenAddress};
 use topo_connectors::{Brokers, StartAt};
-use topo_core::{Config, Delivery};
+use topo_core::{Config, Delivery, StateBackend};
 
 use crate::embedded::EmbeddedConfig;
 
@@ -123,6 +123,16 @@ pub enum DeliveryMode {
     AtLeastOnce,
 }
 
+/// Where the values of keyed state live while the topology runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum StatePlace {
+    /// In memory
+    #[default]
+    Memory,
+    /// On disk, in folder `state` of the data directory, for states larger than memory
+    Disk,
+}
+
 /// Settings of a run; each is also read from the environment.
 #[derive(Debug, Clone, Args)]
 pub struct RunOptions {
@@ -165,6 +175,9 @@ pub struct RunOptions {
     /// How long a tuple may wait for its batch to fill while its sender is busy, such as 5ms
     #[arg(long, env = "TOPO_MAX_BATCH_DELAY", value_parser = duration, default_value = "5ms", value_name = "D")]
     pub max_batch_delay: Duration,
+    /// Where keyed state lives while the topology runs; either way it is kept in topics, and restored from them
+    #[arg(long, env = "TOPO_STATE", value_enum, default_value_t, value_name = "WHERE")]
+    pub state: StatePlace,
     /// Where reading begins
     #[arg(long, env = "TOPO_FROM", value_enum, default_value_t, value_name = "WHERE")]
     pub from: From,
@@ -178,6 +191,14 @@ impl RunOptions {
             DeliveryMode::AtLeastOnce => Delivery::AtLeastOnce,
         };
         Config { delivery, max_batch_delay: self.max_batch_delay, ..Config::default() }
+    }
+
+    /// Where values of keyed state live. At a broker, too, the files are in the data directory of this machine.
+    pub(super) fn state_backend(&self) -> StateBackend {
+        match self.state {
+            StatePlace::Memory => StateBackend::Memory,
+            StatePlace::Disk => StateBackend::disk(self.data_dir.join("state")),
+        }
     }
 
     /// The embedded log's settings.

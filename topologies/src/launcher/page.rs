@@ -7,6 +7,7 @@ use topo_connectors::SourceProgress;
 use topo_connectors::dead_letters::Causes;
 use topo_core::Running;
 use topo_core::metrics::TopologySnapshot;
+use topo_core::state::StateHub;
 
 use super::options::StatusAddr;
 use crate::status::{Snapshots, StatusError, StatusServer};
@@ -23,6 +24,14 @@ struct Shown(OnceLock<(Running, SourceProgress)>);
 impl Snapshots for Shown {
     fn snapshots(&self) -> Vec<TopologySnapshot> {
         self.0.get().map(|(running, _)| running.snapshot()).into_iter().collect()
+    }
+
+    fn states(&self) -> Vec<(Arc<str>, StateHub)> {
+        self.0
+            .get()
+            .map(|(running, _)| (Arc::clone(running.id()), running.states().clone()))
+            .into_iter()
+            .collect()
     }
 
     fn causes(&self, _id: &str) -> Causes {

@@ -10,6 +10,8 @@
 //! | `/api/v1/topology/summary` | all topologies, as Storm's REST API says it |
 //! | `/api/v1/topology/{id}` | one topology with its spouts and bolts, as Storm's REST API says it |
 //! | `/api/v1/topology/{id}/errors` | what went wrong in one topology: dead letters by cause, and each task's newest error |
+//! | `/api/state` | the keyed states of all topologies, with how many values each has |
+//! | `/api/state/{component}/{state}?key=K` | the value of a key, which is JSON or else text |
 //! | `/metrics` | all numbers per task, in the OpenMetrics text format that Prometheus reads |
 
 mod api;
@@ -23,13 +25,17 @@ mod routes;
 mod running;
 mod server;
 mod spell;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use server::{StatusError, StatusServer};
 
+use std::sync::Arc;
+
 use topo_connectors::dead_letters::Causes;
 use topo_core::metrics::TopologySnapshot;
+use topo_core::state::StateHub;
 
 /// Where the status server takes its numbers from; called once per request.
 pub trait Snapshots: Send + Sync + 'static {
@@ -40,5 +46,10 @@ pub trait Snapshots: Send + Sync + 'static {
     fn causes(&self, id: &str) -> Causes {
         let _ = id;
         Causes::default()
+    }
+
+    /// The keyed states of the topologies that run here, by the topology's id.
+    fn states(&self) -> Vec<(Arc<str>, StateHub)> {
+        Vec::new()
     }
 }

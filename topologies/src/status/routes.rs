@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
@@ -13,6 +13,7 @@ use axum::routing::get;
 
 use super::errors::Errors;
 use super::guard::{self, AllowedHosts};
+use super::state::{self, Asked};
 use super::{Snapshots, api, exposition, page};
 
 const STYLE: &str = include_str!("assets/page.css");
@@ -30,6 +31,8 @@ pub(super) fn router(snapshots: Arc<dyn Snapshots>, hosts: AllowedHosts) -> Rout
         .route("/api/v1/topology/summary", get(summary))
         .route("/api/v1/topology/{id}", get(topology))
         .route("/api/v1/topology/{id}/errors", get(errors))
+        .route("/api/state", get(states))
+        .route("/api/state/{component}/{state}", get(state_of))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; begin at /\n"))
         .with_state(snapshots)
@@ -60,6 +63,18 @@ async fn errors(State(source): Source, Path(id): Path<String>) -> Response {
         Some(snapshot) => Json(Errors::of(snapshot, &source.causes(&id), now_ms())).into_response(),
         None => (StatusCode::NOT_FOUND, Json(api::Unknown::topology(&id))).into_response(),
     }
+}
+
+async fn states(State(source): Source) -> Json<state::States> {
+    Json(state::States::of(&source.states()))
+}
+
+async fn state_of(
+    State(source): Source,
+    Path((component, state)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    state::answer(&source.states(), &component, &state, asked).await
 }
 
 async fn metrics(State(source): Source) -> Response {

@@ -1,13 +1,20 @@
 //! A running topology as a source of snapshots.
 
+use std::sync::Arc;
+
 use topo_core::Running;
 use topo_core::metrics::TopologySnapshot;
+use topo_core::state::StateHub;
 
 use super::Snapshots;
 
 impl Snapshots for Running {
     fn snapshots(&self) -> Vec<TopologySnapshot> {
         vec![self.snapshot()]
+    }
+
+    fn states(&self) -> Vec<(Arc<str>, StateHub)> {
+        vec![(Arc::clone(self.id()), self.states().clone())]
     }
 }
 

@@ -87,6 +87,7 @@ impl<T, D> LogSpout<T, D> {
     /// Forgets all that the task had; answers that still come are for nobody.
     fn drop_partitions(&mut self) {
         self.assignment += 1;
+        self.is_assigned = false;
         self.partitions.assign(Vec::new());
         self.retries.clear();
         self.dead.clear();
@@ -109,7 +110,7 @@ impl<T, D> LogSpout<T, D> {
         match opened {
             Ok(opened) => {
                 self.open_setback.over();
-                self.turn = 0;
+                (self.turn, self.is_assigned) = (0, true);
                 self.partitions.assign(opened);
                 self.standing = Standing::Settled;
             }

@@ -81,9 +81,13 @@ impl<T, D> LogSpout<T, D> {
         let frontiers: Vec<(TopicPartition, i64)> =
             moved.map(|one| (one.at.clone(), one.frontier())).collect();
         (self.committing, self.last_commit) = (true, self.now());
-        let assignment = self.assignment;
+        let (assignment, task) = (self.assignment, self.task.clone());
         let commit = async move {
-            let committed = membership.commit(&frontiers).await;
+            // The frontiers are settled: what led to them is what is flushed before they are committed.
+            let committed = match flush(task.as_ref()).await {
+                Ok(()) => membership.commit(&frontiers).await,
+                Err(error) => Err(error),
+            };
             Done::Committed(assignment, frontiers, committed)
         };
         self.calls.push(Box::pin(commit));
@@ -155,8 +159,10 @@ impl<T, D> LogSpout<T, D> {
             return self.burial_due().into_iter().chain([until]).min();
         }
         let retry = self.retries.peek().map(|Reverse((due, _))| *due);
+        let idle = self.times.as_ref().and_then(|times| times.idle_due(self.partitions.iter(), self.now()));
         let fetches = self.partitions.iter().filter_map(|one| one.fetch_due(self.config.window));
-        let due = [retry, self.commit_due(), self.burial_due()].into_iter().flatten().chain(fetches).min();
+        let due = [retry, self.commit_due(), self.burial_due(), idle];
+        let due = due.into_iter().flatten().chain(fetches).min();
         due.filter(|_| self.may_emit())
     }
 
@@ -167,5 +173,16 @@ impl<T, D> LogSpout<T, D> {
         {
             self.note(done);
         }
+    }
+}
+
+/// Has the topology's state flushed.
+async fn flush(task: Option<&TaskContext>) -> Result<(), LogError> {
+    match task {
+        Some(task) => {
+            let flushed = task.flush_states().await;
+            flushed.map_err(|fault| LogError::Unavailable(format!("state could not be flushed: {fault}")))
+        }
+        None => Ok(()),
     }
 }

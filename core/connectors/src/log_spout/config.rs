@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use topo_core::Backoff;
 use topo_core::log::LogError;
 use topo_core::schedule::Moment;
 
@@ -98,14 +99,7 @@ impl LogSpoutConfig {
 
     /// When attempt number `attempt`, from 2, is due after a failure at `now`. `salt` keeps what failed together apart.
     pub(super) fn due(&self, attempt: u32, now: Moment, salt: u64) -> Moment {
-        now.after(self.wait_before(attempt, jitter(now.as_nanos() ^ salt.rotate_left(32))))
-    }
-
-    /// The wait before attempt number `attempt`: between half and all of what doubling gives. `jitter` is 0 to 1.
-    fn wait_before(&self, attempt: u32, jitter: f64) -> Duration {
-        let doubled =
-            self.backoff.saturating_mul(1u32.checked_shl(attempt.saturating_sub(2)).unwrap_or(u32::MAX));
-        doubled.min(self.longest_backoff).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+        Backoff { first: self.backoff, longest: self.longest_backoff }.due(attempt, now, salt)
     }
 }
 
@@ -115,27 +109,9 @@ fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
 }
 
-/// A number from 0 to 1 that looks random (SplitMix64's finalizer): what fails at the same time is not retried at the
-/// same time, and the same run of a seeded test waits the same.
-fn jitter(of: u64) -> f64 {
-    let mut mixed = of.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) as f64 / u64::MAX as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_longest_and_jitter_takes_off_at_most_half() {
-        let config = LogSpoutConfig::new("lines", "word-count");
-        assert_eq!(config.wait_before(2, 1.0), Duration::from_millis(100));
-        assert_eq!(config.wait_before(4, 1.0), Duration::from_millis(400));
-        assert_eq!(config.wait_before(4, 0.0), Duration::from_millis(200));
-        assert_eq!(config.wait_before(200, 1.0), config.longest_backoff);
-    }
 
     #[test]
     fn dead_letters_go_where_their_component_says_and_never_where_they_came_from() {
@@ -156,22 +132,5 @@ mod tests {
         }
         let long = LogSpoutConfig::new(&"x".repeat(245), "g").check().unwrap_err().to_string();
         assert!(long.contains("1 to 249 letters"), "{long}");
-    }
-
-    #[test]
-    fn jitter_spreads_what_failed_at_the_same_time() {
-        let config = LogSpoutConfig::new("lines", "word-count");
-        let mut dues: Vec<Moment> =
-            (0..1_000).map(|offset| config.due(2, Moment::from_nanos(7), offset)).collect();
-        let bounds = (Moment::from_nanos(50_000_007), Moment::from_nanos(100_000_007));
-        assert!(dues.iter().all(|due| (bounds.0..=bounds.1).contains(due)));
-        dues.sort();
-        // Ten equal parts of the range hold about a tenth each.
-        for part in 0..10_u64 {
-            let from = Moment::from_nanos(50_000_007 + part * 5_000_000);
-            let within =
-                dues.iter().filter(|due| (from..from.after(Duration::from_millis(5))).contains(*due));
-            assert!((60..=140).contains(&within.count()), "part {part}");
-        }
     }
 }

@@ -11,6 +11,7 @@ mod assignment;
 mod calls;
 mod config;
 mod dead_letter;
+mod event_time;
 mod partition;
 mod partitions;
 mod setback;
@@ -29,13 +30,17 @@ use futures_util::{FutureExt, StreamExt};
 use topo_core::log::{Consumed, Log, LogError, Membership};
 use topo_core::metrics::WindowSnapshot;
 use topo_core::schedule::Moment;
-use topo_core::{Fail, FailKind, Failure, Fault, Next, Spout, SpoutEmitter, TaskContext, Tuple};
+use topo_core::{
+    EventTime, Fail, FailKind, Failure, Fault, Next, Spout, SpoutEmitter, TaskContext, Timed, Tuple,
+};
 
 pub use config::{LogSpoutConfig, StartAt};
+pub use event_time::{EventTimeConfig, record_time, timed};
 
 use self::assignment::Standing;
 use self::calls::Call;
 use self::dead_letter::DeadLetter;
+use self::event_time::Times;
 use self::partitions::Partitions;
 use self::setback::Setback;
 use crate::source_progress::SourceProgress;
@@ -63,10 +68,14 @@ pub struct LogSpout<T, D> {
     log: Arc<dyn Log>,
     config: LogSpoutConfig,
     decode: D,
+    /// Where it tells event time.
+    times: Option<Times<T>>,
     progress: SourceProgress,
     task: Option<TaskContext>,
     membership: Option<Arc<dyn Membership>>,
     standing: Standing,
+    /// Whether it reads what it was assigned, perhaps nothing: before, nobody knows what will come.
+    is_assigned: bool,
     /// Counts the assignments, so that what was asked for an earlier one is known.
     assignment: u64,
     open_setback: Setback,
@@ -103,10 +112,12 @@ where
             log,
             config,
             decode,
+            times: None,
             progress,
             task: None,
             membership: None,
             standing: Standing::Settled,
+            is_assigned: false,
             assignment: 0,
             open_setback: Setback::default(),
             partitions: Partitions::default(),
@@ -214,11 +225,15 @@ where
         let id = RecordId { partition: partition.at.partition, offset: record.offset };
         match decoded {
             Ok(tuple) => {
+                let at = self.times.as_ref().map(|times| (times.at)(&tuple));
                 if out.emit_with(id, tuple).is_err() {
                     partition.buffer.push_front(record);
                     return false;
                 }
                 partition.window.open(record);
+                if let Some(at) = at {
+                    partition.clock.note(id.offset, at, partition.window.first());
+                }
             }
             Err(fail) => {
                 partition.window.open(record);
@@ -243,6 +258,14 @@ where
             let to = self.config.dead_letters_for(&failure.component);
             self.dead.push(DeadLetter::new(&partition.at, to, id, record, failure, wall_ms));
         }
+    }
+}
+
+impl<T, D> LogSpout<Timed<T>, D> {
+    /// Has it tell event time, which its decoder, made by [`timed`], takes from each record.
+    #[must_use]
+    pub fn event_time(self, config: EventTimeConfig) -> Self {
+        Self { times: Some(Times { config, at: |timed| timed.at }), ..self }
     }
 }
 
@@ -318,6 +341,12 @@ where
             let salt = (id.offset as u64) ^ u64::from(id.partition).rotate_right(16);
             self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
         }
+    }
+
+    fn watermark(&self) -> Option<EventTime> {
+        let times = self.times.as_ref()?;
+        let known = self.is_assigned.then(|| times.merge(self.partitions.iter(), self.now()));
+        Some(known.unwrap_or(EventTime::at(times.config.floor)))
     }
 
     fn show_windows(&self, shown: &mut Vec<WindowSnapshot>) {

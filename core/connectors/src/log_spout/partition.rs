@@ -8,6 +8,7 @@ use topo_core::log::{Consumed, FetchLimit, Fetched, Log, LogError, TopicPartitio
 use topo_core::schedule::Moment;
 
 use super::config::{LogSpoutConfig, StartAt};
+use super::event_time::PartitionClock;
 use super::setback::Setback;
 use super::window::Window;
 use crate::source_progress::{Resume, SourceProgress};
@@ -23,6 +24,10 @@ pub(super) struct Partition {
     pub(super) name: Arc<str>,
     /// Emitted and not done.
     pub(super) window: Window,
+    /// The times of what was emitted, where the spout tells event time.
+    pub(super) clock: PartitionClock,
+    /// Since when it is known that there is nothing more to read.
+    quiet_since: Option<Moment>,
     /// Fetched and not emitted.
     pub(super) buffer: VecDeque<Consumed>,
     /// Where the next fetch begins.
@@ -69,6 +74,8 @@ impl Partition {
             name: at.to_string().into(),
             at,
             window: Window::default(),
+            clock: PartitionClock::default(),
+            quiet_since: None,
             buffer: VecDeque::new(),
             fetch_offset: begin,
             fetching: false,
@@ -92,6 +99,16 @@ impl Partition {
     /// Whether all that was fetched is done.
     pub(super) fn is_at_rest(&self) -> bool {
         self.window.first().is_none() && self.buffer.is_empty()
+    }
+
+    /// When it will have been quiet for `long`, if nothing comes and all that came is done.
+    pub(super) fn idle_at(&self, long: Duration) -> Option<Moment> {
+        self.quiet_since.filter(|_| self.is_at_rest()).map(|since| since.after(long))
+    }
+
+    /// Whether it has been quiet for `long`.
+    pub(super) fn is_idle(&self, now: Moment, long: Duration) -> bool {
+        self.idle_at(long).is_some_and(|at| at <= now)
     }
 
     pub(super) fn can_emit(&self, window: u64) -> bool {
@@ -129,6 +146,8 @@ impl Partition {
         match fetched {
             Ok(fetched) => {
                 self.fetch_setback.over();
+                let is_quiet = fetched.records.is_empty() && fetched.next_offset >= fetched.high_watermark;
+                self.quiet_since = is_quiet.then(|| self.quiet_since.unwrap_or(now));
                 let asked = self.fetch_offset;
                 self.refill_at = fetched.records.len() / 2;
                 self.buffer.extend(fetched.records.into_iter().filter(|record| record.offset >= asked));
@@ -141,6 +160,7 @@ impl Partition {
             Err(error @ LogError::OffsetOutOfRange { .. }) => return Err(error),
             Err(error) => {
                 tracing::warn!(partition = %self.at, %error, "a fetch failed and is made again");
+                self.quiet_since = None;
                 self.fetch_setback.again(config, now);
             }
         }

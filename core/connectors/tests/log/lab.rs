@@ -17,6 +17,8 @@ use topo_core::{
 };
 use topo_tests::memory_log::MemoryLog;
 
+use crate::flush::{Durable, Kept};
+
 pub(crate) const IN: &str = "in";
 pub(crate) const OUT: &str = "out";
 pub(crate) const DEAD: &str = "in.dead-letter";
@@ -88,6 +90,8 @@ pub(crate) struct Lab {
     pub(crate) fuses: Arc<Fuses>,
     /// Records below this offset are not meant to be read.
     pub(crate) begins: i64,
+    /// Has the bolt keep what it has done, and make it durable when it is told to.
+    pub(crate) durable: Option<Arc<Durable>>,
     script: Script,
     /// Adds to the topology what runs beside.
     beside: Option<Beside>,
@@ -125,6 +129,7 @@ impl Lab {
             seen: Arc::default(),
             fuses: Arc::new(Fuses { next: AtomicI64::new(-1), ack: AtomicI64::new(-1) }),
             begins: 0,
+            durable: None,
             script: Arc::new(|_, _| Answer::Ok),
             beside: None,
             running: None,
@@ -171,7 +176,14 @@ impl Lab {
         };
         let lines = topology.spout(IN, spout).tasks(self.setup.spout_tasks);
         let (script, seen) = (Arc::clone(&self.script), Arc::clone(&self.seen));
-        let work = move || Work { script: Arc::clone(&script), seen: Arc::clone(&seen), task: None };
+        let durable = self.durable.clone();
+        let work = move || Work {
+            script: Arc::clone(&script),
+            seen: Arc::clone(&seen),
+            durable: durable.clone(),
+            kept: None,
+            task: None,
+        };
         let worked = topology.bolt("work", work).tasks(self.setup.work_tasks).shuffle(&lines);
         let log = self.log.clone() as Arc<dyn Log>;
         let sink = move || LogSink::new(Arc::clone(&log), OUT, partition, encode);
@@ -318,6 +330,8 @@ fn partition(key: &[u8], partitions: u32) -> u32 {
 struct Work {
     script: Script,
     seen: Arc<Mutex<Seen>>,
+    durable: Option<Arc<Durable>>,
+    kept: Option<Arc<Kept>>,
     task: Option<TaskContext>,
 }
 
@@ -327,6 +341,7 @@ impl Bolt for Work {
 
     async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());
+        self.kept = self.durable.as_ref().map(|durable| Kept::of(task, durable));
         Ok(())
     }
 
@@ -337,7 +352,12 @@ impl Bolt for Work {
             seen.iter().filter(|(other, _)| *other == value).count()
         };
         match (self.script)(&value, times) {
-            Answer::Ok => out.emit(value),
+            Answer::Ok => {
+                if let Some(kept) = &self.kept {
+                    kept.take(&value);
+                }
+                out.emit(value);
+            }
             Answer::Retry => return Err(Fail::retry("not yet")),
             Answer::Reject => return Err(Fail::reject("never")),
             Answer::Panic => panic!("{value}"),

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod event_time;
 mod fault;
+mod flush;
 mod group;
 mod lab;
 mod random;
@@ -11,4 +13,5 @@ mod restart;
 mod retry;
 mod sink;
 mod spout;
+mod state;
 mod trouble;
