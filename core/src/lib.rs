@@ -25,6 +25,7 @@ pub mod log;
 pub mod metrics;
 pub mod schedule;
 pub mod trace;
+pub mod window;
 
 pub use bolt::{Bolt, RichBolt};
 pub use config::{Config, Delivery};
