@@ -96,8 +96,7 @@ impl<S: Clone, V> Entry<S, V> {
         fired: &mut Vec<Outcome<A::Out>>,
     ) -> Take<A> {
         let passed = self.passed.max(watermark);
-        self.passed = passed;
-        match (&mut self.kept, &plan.assigner) {
+        let taken = match (&mut self.kept, &plan.assigner) {
             (Kept::Time(slices), Assigner::Time(cuts)) => {
                 slices.add(&Rules { cuts, plan, aggregate }, item, passed, fired)
             }
@@ -117,7 +116,9 @@ impl<S: Clone, V> Entry<S, V> {
             }
             // An entry is made by this plan, or was found to fit it.
             _ => Err((Declined::Refused(Refusal::Split), item)),
-        }
+        }?;
+        self.passed = passed;
+        Ok(taken)
     }
 
     /// When something is to be done with it by event time; `i64::MAX` for never.

@@ -73,6 +73,9 @@ mod windows;
 
 pub mod aggregate;
 
+#[cfg(test)]
+mod check;
+
 pub use aggregate::Aggregate;
 pub use engine::{Engine, RestoreError};
 pub use entry::Entry;
