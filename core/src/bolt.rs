@@ -7,6 +7,7 @@ use crate::fail::Fail;
 use crate::runtime::Input;
 use crate::spout::Fault;
 use crate::stream::Output;
+use crate::time::Watermark;
 use crate::tuple::Tuple;
 
 /// A step whose inputs are answered for it: `Ok` acknowledges, an error fails, and whatever it emits is anchored to the
@@ -58,6 +59,20 @@ pub trait Bolt: Send + 'static {
         tuple: Self::In,
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fail>> + Send;
+
+    /// Event time has come as far as `at`: nothing earlier will come, but for what comes too late. Called between inputs, in
+    /// rising order; [`Watermark::MAX`] is the end of time. What it emits is anchored to nothing, and reaches its subscribers
+    /// before they hear of `at`. [`TaskContext::watermark`] tells a fresh instance how far its task has come.
+    ///
+    /// # Errors
+    /// An error is reported and replaces this instance with a fresh one.
+    fn on_watermark(
+        &mut self,
+        _at: Watermark,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
 
     /// Called at the interval set by `tick_every`; what it emits is anchored to nothing.
     ///
@@ -153,6 +168,19 @@ pub trait RichBolt: Send + 'static {
     /// An error replaces this instance with a fresh one, and whatever inputs it held fail.
     fn idle(
         &mut self,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Event time has come as far as `at`, as [`Bolt::on_watermark`] hears it. An input that is held is never earlier: the
+    /// spout's watermark waits for what is open.
+    ///
+    /// # Errors
+    /// An error replaces this instance with a fresh one, and whatever inputs it held fail.
+    fn on_watermark(
+        &mut self,
+        _at: Watermark,
         _out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send {
         ready(Ok(()))

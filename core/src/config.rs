@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// What happens to a tuple whose tree does not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -44,6 +46,11 @@ pub struct Config {
     /// what the explicit form is for, and only an input that was forgotten is to be found. A bolt that waits longer for a
     /// partner or a window says so itself, by [`BoltHandle::hold_timeout`](crate::BoltHandle::hold_timeout).
     pub hold_timeout: Option<Duration>,
+    /// How often a tree that an [`Operator`](crate::Operator) opened is tried; at least 1. After the last attempt it is given
+    /// up, and counted as exhausted.
+    pub tree_attempts: u32,
+    /// How long such a tree waits for its next attempt.
+    pub tree_backoff: Backoff,
     /// How long a component that failed to start, panicked, erred or took too long waits before its next instance starts, at first;
     /// doubled up to a hundredfold while it goes on failing.
     pub restart_delay: Duration,
@@ -66,6 +73,8 @@ impl Default for Config {
             feedback_bytes: 16 << 20,
             execute_timeout: Some(Duration::from_secs(30)),
             hold_timeout: Some(Duration::from_secs(300)),
+            tree_attempts: 5,
+            tree_backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) },
             restart_delay: Duration::from_millis(10),
             seed: rand::random(),
             witness: false,

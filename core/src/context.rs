@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::metrics::TaskCounters;
 use crate::runtime::{Control, Phase};
 use crate::schedule::{Clock, Moment, Scheduler};
+use crate::spout::Fault;
+use crate::store::{Stores, TaskStore};
+use crate::time::Watermark;
 
 /// A task's place in its topology, and the time it lives in.
 #[derive(Clone)]
@@ -18,6 +22,9 @@ pub struct TaskContext {
     pub(crate) scheduler: Arc<dyn Scheduler>,
     pub(crate) control: Arc<Control>,
     pub(crate) counters: Arc<TaskCounters>,
+    /// How far the task has come in event time. Survives the instances.
+    pub(crate) event_time: Arc<AtomicI64>,
+    pub(crate) stores: Arc<Stores>,
 }
 
 impl TaskContext {
@@ -60,6 +67,40 @@ impl TaskContext {
     /// then; what it holds is left unanswered, and comes again after a restart.
     pub fn is_aborting(&self) -> bool {
         self.control.phase() == Phase::Aborting
+    }
+
+    /// How far this bolt's task has come in event time: nothing earlier comes, but for what comes too late.
+    pub fn watermark(&self) -> Watermark {
+        Watermark(self.event_time.load(Ordering::Relaxed))
+    }
+
+    /// Says, in `prepare`, how far the task had come in an earlier run, as its state remembers: its watermark does not go
+    /// back behind that. The end of time is not remembered, so [`Watermark::MAX`] changes nothing.
+    pub fn raise_watermark(&self, at: Watermark) {
+        if at != Watermark::MAX {
+            self.event_time.fetch_max(at.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Has every task of the topology that keeps state make durable what it has done so far, and waits until all have.
+    /// For spouts, before they commit: first it is settled what is to be committed, then what that led to is flushed.
+    /// Returns at once where no task keeps state.
+    ///
+    /// # Errors
+    /// A task's flush failed. What was to be committed must not be, until another flush succeeds.
+    pub async fn flush_states(&self) -> Result<(), Fault> {
+        self.control.flushes.request().await
+    }
+
+    /// Keeps `store` under `name` for as long as the task lives, in place of another of that name. A bolt's task flushes it
+    /// whenever offsets are about to be committed; to be called in `prepare`.
+    pub fn keep_store(&self, name: &str, store: Arc<dyn TaskStore>) {
+        self.stores.keep(name, store);
+    }
+
+    /// The store that is kept under `name`, where it is an `S`.
+    pub fn store<S: TaskStore>(&self, name: &str) -> Option<Arc<S>> {
+        self.stores.get(name)
     }
 
     /// Shows `trouble` as this task's last error, on the page too. For trouble that the component gets over by itself;

@@ -6,10 +6,13 @@
 
 mod tuple;
 
+mod backoff;
 mod bolt;
 mod context;
 mod fail;
+mod operator;
 mod spout;
+mod store;
 
 mod grouping;
 mod stream;
@@ -27,19 +30,22 @@ pub mod schedule;
 pub mod trace;
 pub mod window;
 
+pub use backoff::Backoff;
 pub use bolt::{Bolt, RichBolt};
 pub use config::{Config, Delivery};
 pub use context::TaskContext;
 pub use fail::{Fail, FailKind, Failure};
 pub use grouping::{Direct, Grouping, Targets};
-pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError};
+pub use operator::Operator;
+pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError, Trees};
 pub use spout::{Fault, Next, Spout};
+pub use store::TaskStore;
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
-pub use time::{Timed, Watermark};
+pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;
 
 #[doc(hidden)]
-pub use runtime::{EmitterReport, Emitters, Flush};
+pub use runtime::{EmitterReport, Emitters, Flush, Signal};
 #[doc(hidden)]
 pub use stream::{Connection, Declaration};

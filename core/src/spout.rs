@@ -8,6 +8,7 @@ use crate::fail::Failure;
 use crate::metrics::WindowSnapshot;
 use crate::runtime::SpoutEmitter;
 use crate::stream::Output;
+use crate::time::EventTime;
 
 /// Why a component could not start or go on. Any error, or a sentence: `Err("no sensor on port 3".into())`.
 pub type Fault = Box<dyn Error + Send + Sync>;
@@ -84,6 +85,15 @@ pub trait Spout: Send + 'static {
     /// The tree of the tuple emitted under `id` failed. To replay it, emit it again with
     /// [`SpoutEmitter::replay`] from a later `next`.
     fn fail(&mut self, _id: Self::Id, _failure: &Failure) {}
+
+    /// How far this task has come in event time, and whether it is idle; `None` where it knows none, for which nobody waits.
+    /// Asked after every burst of `next` calls and before every wait, and sent behind what was emitted until then.
+    ///
+    /// It should not pass the time of a tuple whose tree is open or that waits for another attempt. What is less than was
+    /// said before, by this instance or the one before it, changes nothing.
+    fn watermark(&self) -> Option<EventTime> {
+        None
+    }
 
     /// Brings up to date how far what it has open is spread over each partition that it reads; `shown` is what it showed
     /// last. For the page, so asked before every wait and now and then while tuples flow; whoever takes a snapshot waits.

@@ -317,6 +317,9 @@ macro_rules! ports {
             fn route(&mut self) {
                 $($crate::Emitters::route(&mut self.$field);)+
             }
+            fn signal(&mut self, signal: $crate::Signal) {
+                $($crate::Emitters::signal(&mut self.$field, signal);)+
+            }
             fn send(&mut self, flush: $crate::Flush) -> bool {
                 true $(& $crate::Emitters::send(&mut self.$field, flush))+
             }

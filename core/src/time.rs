@@ -55,6 +55,27 @@ impl Default for Watermark {
     }
 }
 
+/// How far a source, or a task, has come in event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventTime {
+    /// Nothing earlier will come, but for what comes too late.
+    pub at: Watermark,
+    /// Whether nobody should wait for it to come further: it has nothing to say for now.
+    pub idle: bool,
+}
+
+impl EventTime {
+    /// It has come as far as `at`, and goes on.
+    pub const fn at(at: Watermark) -> Self {
+        Self { at, idle: false }
+    }
+
+    /// It has come as far as `at`, and nobody should wait for more.
+    pub const fn idle(at: Watermark) -> Self {
+        Self { at, idle: true }
+    }
+}
+
 impl fmt::Display for Watermark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

@@ -206,6 +206,11 @@ impl<M> Ledger<M> {
         self.slots.get(root.slot()).filter(|slot| slot.holds(root)).map(|slot| slot.value)
     }
 
+    /// The message id of `root`, where it is open.
+    pub fn get(&self, root: RootId) -> Option<&M> {
+        self.slots.get(root.slot()).filter(|slot| slot.holds(root))?.id.as_ref()
+    }
+
     /// The open roots, in no particular order. Takes time by the most roots that were ever open at once.
     pub fn iter(&self) -> impl Iterator<Item = OpenRoot<'_, M>> {
         self.slots.iter().filter_map(|slot| {
@@ -236,7 +241,7 @@ mod tests {
         let root = ledger.open(11, 0b110, 4, NOW).unwrap();
         assert_eq!((root.task(), ledger.pending(), ledger.capacity_left()), (3, 1, 1));
         assert_eq!(ledger.update(root, 0b010), Update::Pending);
-        assert_eq!(ledger.value(root), Some(0b100));
+        assert_eq!((ledger.value(root), ledger.get(root)), (Some(0b100), Some(&11)));
         let closed = Closed { id: 11, root, attempt: 4, opened: NOW };
         assert_eq!(ledger.update(root, 0b100), Update::Acked(closed));
         assert_eq!((ledger.pending(), ledger.capacity_left()), (0, 2));
@@ -248,6 +253,7 @@ mod tests {
         let root = ledger.open(11, 6, 1, NOW).unwrap();
         assert_eq!(ledger.fail(root).map(|closed| closed.id), Some(11));
         assert_eq!(ledger.update(root, 6), Update::Late);
+        assert_eq!(ledger.get(root), None);
         assert_eq!(ledger.fail(root), None);
         let next = ledger.open(12, 6, 1, NOW).unwrap();
         assert_eq!(next.slot(), root.slot());

@@ -88,8 +88,14 @@ pub struct TaskSnapshot {
     /// Executes that took longer than they may and inputs held longer (bolts), or trees that failed for one (spouts, among
     /// the failed). An input that a bolt owns, and answers after all, counts as acked or failed as well.
     pub timed_out: u64,
-    /// Trees opened and not yet completed or failed (spouts).
+    /// Trees opened and not yet completed or failed (spouts), or not yet completed or given up (operators).
     pub pending: u64,
+    /// Trees of its own that were completed (operators).
+    pub trees_acked: u64,
+    /// Attempts at trees of its own that failed (operators).
+    pub trees_failed: u64,
+    /// Trees of its own that were refused, or failed as often as they may (operators).
+    pub trees_exhausted: u64,
     /// How many times the instance was replaced after a panic or an error.
     pub restarted: u64,
     /// Share of its time since the start that the task spent executing, 0 to 1.
@@ -100,7 +106,7 @@ pub struct TaskSnapshot {
     pub execute: Latency,
     /// Time an input waited in the queue, per batch (bolts).
     pub queue_wait: Latency,
-    /// Time from emit to the tree's completion (spouts).
+    /// Time from emit to the tree's completion (spouts and operators).
     pub complete: Latency,
     /// How far what it has open is spread over each partition that it reads (spouts of a log).
     pub windows: Vec<WindowSnapshot>,

@@ -82,6 +82,10 @@ impl AckLane {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Takes all that has come; `into` must be empty and its buffers stay with the lane.
     pub(crate) fn take(&self, into: &mut Answers) {
         debug_assert!(into.is_empty());

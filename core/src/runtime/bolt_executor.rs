@@ -16,12 +16,15 @@ use super::form::{Form, Out, Turn};
 use super::holding::Doing;
 use super::inbox::{Batch, Inbox};
 use super::route::Flush;
+use super::signal::{InputTimes, Signal};
+use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
 use crate::ledger::RootId;
 use crate::metrics::record;
 use crate::schedule::Moment;
 use crate::spout::Fault;
+use crate::time::{EventTime, Watermark};
 
 /// A bolt's factory.
 pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
@@ -49,6 +52,21 @@ pub(crate) struct BoltExecutor<F: Form> {
     pub(crate) next_tick: Option<Moment>,
     /// How often in a row an instance broke or could not start.
     pub(crate) breakdowns: u32,
+    /// How far those who send to this task have come in event time.
+    pub(crate) inputs: InputTimes,
+    /// What those behind it were told.
+    pub(crate) told_time: EventTime,
+    /// Whether event time was found to be over.
+    pub(crate) ended: bool,
+    pub(crate) trees: Trees<F::Tree>,
+    /// Where the bolt opens trees.
+    pub(crate) keeper: Option<Keeper<F::Tree>>,
+    /// Whether input waits for trees that wait for room: not where what comes of a tree may come back as input.
+    pub(crate) waits_for_trees: bool,
+    /// The task's place among those that keep state.
+    pub(crate) keeps: Option<usize>,
+    /// The newest flush that was asked for and made.
+    pub(crate) flushed: u64,
 }
 
 impl<F: Form> BoltExecutor<F> {
@@ -58,27 +76,62 @@ impl<F: Form> BoltExecutor<F> {
         inbox: Arc<Inbox<F::In>>,
         out: Out<F>,
         turn: Turn,
+        keeper: Option<Keeper<F::Tree>>,
+        waits_for_trees: bool,
     ) -> Self {
-        Self { env, factory, inbox, out, turn, chunk: 1, times: Vec::new(), next_tick: None, breakdowns: 0 }
+        Self {
+            env,
+            factory,
+            inbox,
+            out,
+            turn,
+            chunk: 1,
+            times: Vec::new(),
+            next_tick: None,
+            breakdowns: 0,
+            inputs: InputTimes::default(),
+            told_time: EventTime::default(),
+            ended: false,
+            trees: Trees::default(),
+            keeper,
+            waits_for_trees,
+            keeps: None,
+            flushed: 0,
+        }
     }
 
     /// Runs until nothing more can come, or until the topology aborts.
     pub(crate) async fn run(mut self) {
+        self.inputs = InputTimes::new(self.inbox.senders());
         let (form, prepared) = match instance(&self.factory, &self.env.task).await {
             Ok(form) => (Some(form), Ok(())),
             Err(fault) => (None, Err(fault)),
         };
+        self.settle_in();
         let started = self.env.wait_for_start(prepared).await;
         if let (Some(form), true) = (form, started) {
             self.next_tick = self.env.tick.map(|every| self.env.now().after(every));
-            if let Some(form) = self.work_off(form).await {
+            let mut form = self.work_off(form).await;
+            self.flush_for_good(form.as_mut()).await;
+            if let Some(form) = form {
                 self.clean_up(form).await;
             }
             self.flush(Flush::All).await;
         }
         self.tell();
         self.out.close();
-        self.env.control.advance(|progress| progress.finished += 1);
+        let ended = usize::from(!self.ended);
+        self.env.control.advance(|progress| {
+            (progress.finished, progress.ended) = (progress.finished + 1, progress.ended + ended);
+        });
+    }
+
+    /// Takes over what an instance has said of its task as it was prepared.
+    fn settle_in(&mut self) {
+        self.inputs.raise(self.env.task.watermark());
+        if self.keeps.is_none() && (F::KEEPS_STATE || !self.env.task.stores.is_empty()) {
+            self.keeps = Some(self.env.control.flushes.join(&self.env.bell));
+        }
     }
 
     async fn clean_up(&mut self, mut form: F) {
@@ -92,7 +145,7 @@ impl<F: Form> BoltExecutor<F> {
 
     /// Replaces an instance that panicked, erred or took too long; what it held fails as it is dropped. `None` where the topology aborts
     /// meanwhile.
-    async fn replace(&mut self, broken: F, cause: Cause) -> Option<F> {
+    pub(super) async fn replace(&mut self, broken: F, cause: Cause) -> Option<F> {
         self.env.report(Arc::clone(cause.fail.reason()));
         if let Err(panicked) = contain(|| drop(broken)) {
             self.env.report(panicked.0);
@@ -108,7 +161,10 @@ impl<F: Form> BoltExecutor<F> {
                 return None;
             }
             match instance(&self.factory, &self.env.task).await {
-                Ok(form) => return Some(form),
+                Ok(form) => {
+                    self.settle_in();
+                    return Some(form);
+                }
                 Err(fault) => self.env.report(format!("could not start again: {fault}").into()),
             }
         }
@@ -118,7 +174,13 @@ impl<F: Form> BoltExecutor<F> {
     async fn work_off(&mut self, mut form: F) -> Option<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
-            let done = match self.inbox.pop() {
+            if F::OPENS_TREES {
+                form = self.tend_trees(form).await?;
+            }
+            if self.is_flush_due() {
+                self.flush_state(&mut form).await;
+            }
+            let done = match self.next_batch() {
                 Some(batch) => {
                     batches += 1;
                     self.execute(form, batch).await
@@ -140,10 +202,21 @@ impl<F: Form> BoltExecutor<F> {
         Some(form)
     }
 
+    /// Whether input waits until there is room for what came of earlier input.
+    fn is_held_up(&self) -> bool {
+        F::OPENS_TREES && self.waits_for_trees && self.trees.waiting() > 0
+    }
+
+    fn next_batch(&self) -> Option<Batch<F::In>> {
+        if self.is_held_up() { None } else { self.inbox.pop() }
+    }
+
     /// Executes one batch. `None` where the topology aborted while an instance was being replaced.
     async fn execute(&mut self, mut form: F, mut batch: Batch<F::In>) -> Option<Rested<F>> {
         let tuples = batch.envelopes.len() as u64;
-        self.env.holding.arrive().await;
+        if tuples > 0 {
+            self.env.holding.arrive().await;
+        }
         let mut started = self.env.now();
         let waited = started.since(batch.sent);
         let mut sent = started;
@@ -156,7 +229,7 @@ impl<F: Form> BoltExecutor<F> {
                 joints: &batch.joints,
                 queued: batch.sent,
             };
-            let run = form.execute(chunk, self.chunk, &mut self.out, &mut self.turn);
+            let run = form.execute(chunk, self.chunk, &mut self.out, &mut self.trees, &mut self.turn);
             let outcome = self.env.holding.run(Doing::Execute, run).await;
             let ended = self.env.now();
             let executed = before - envelopes.len();
@@ -186,10 +259,56 @@ impl<F: Form> BoltExecutor<F> {
         drop(envelopes);
         self.inbox.recycle(batch.envelopes);
         self.count(tuples, waited);
+        if let Some(signal) = batch.signal {
+            form = self.hear(form, batch.from, signal).await?;
+        }
         self.flush(Flush::Due).await;
         match self.tick_if_due(&mut form).await {
             Ok(()) => Some(Rested::Ready(form)),
             Err(cause) => self.replace(form, cause).await.map(Rested::Ready),
+        }
+    }
+
+    /// Hears what a sender says behind its tuples, has the bolt act on it and passes on what follows. `None` where the topology
+    /// aborted while an instance was being replaced.
+    #[cold]
+    async fn hear(&mut self, mut form: F, from: u32, signal: Signal) -> Option<F> {
+        let Signal::Time(time) = signal;
+        let before = self.inputs.merged().at;
+        if !self.inputs.note(from, time) {
+            return Some(form);
+        }
+        let now = self.inputs.merged().at;
+        if now > before {
+            self.env.task.raise_watermark(now);
+            self.out.begin(RootId::UNTRACKED);
+            self.env.holding.arrive().await;
+            let run = form.on_watermark(now, &mut self.out, &mut self.trees);
+            let outcome = outcome_of(self.env.holding.run(Doing::Watermark, run).await);
+            self.trees.begin();
+            if let Err(cause) = outcome {
+                form = self.replace(form, cause).await?;
+            }
+        }
+        self.tell_time();
+        Some(form)
+    }
+
+    /// Passes on how far this task has come: no further than the trees that it opened itself.
+    pub(super) fn tell_time(&mut self) {
+        let now = self.inputs.merged();
+        let time = match self.trees.hold() {
+            Some(hold) => EventTime::at(now.at.min(hold)),
+            None => now,
+        };
+        let time = EventTime { at: time.at.max(self.told_time.at), ..time };
+        if time != self.told_time {
+            self.told_time = time;
+            self.out.signal(Signal::Time(time));
+        }
+        if !self.ended && time.at == Watermark::MAX && self.trees.is_empty() {
+            self.ended = true;
+            self.env.control.advance(|progress| progress.ended += 1);
         }
     }
 
@@ -206,14 +325,17 @@ impl<F: Form> BoltExecutor<F> {
             // The bell that told of space may have told of input, too.
             return Some(Rested::Ready(form));
         }
-        if self.inbox.is_finished() {
+        if self.inbox.is_finished() && self.trees.is_empty() {
             return Some(Rested::Finished(form));
         }
-        // A ring for input or for the stop may have been taken by the waits above.
-        if !self.inbox.is_empty() || self.env.control.phase() == Phase::Aborting {
+        // A ring for input, for answers or for orders may have been taken by the waits above.
+        let has_input = !self.inbox.is_empty() && !self.is_held_up();
+        let has_orders = self.is_flush_due() || self.env.control.phase() == Phase::Aborting;
+        if has_input || has_orders || (F::OPENS_TREES && self.has_answers()) {
             return Some(Rested::Ready(form));
         }
-        match self.next_tick {
+        let due = if F::OPENS_TREES { self.trees_due(&form) } else { None };
+        match self.next_tick.into_iter().chain(due).min() {
             Some(at) => {
                 let tick = self.env.task.scheduler.sleep_until(at);
                 tokio::select! {
@@ -252,6 +374,7 @@ impl<F: Form> BoltExecutor<F> {
         if let Some(anchor) = self.turn.current.take() {
             self.turn.fail(anchor, joints, &mut self.out, cause.clone());
         }
+        self.trees.roll_back();
         if let Some(tracing) = self.turn.tracing.take() {
             tracing.fail(&self.env, Arc::clone(cause.fail.reason()));
         }
@@ -284,7 +407,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Routes and sends; `false` where a queue was full.
-    fn send(&mut self, flush: Flush) -> bool {
+    pub(super) fn send(&mut self, flush: Flush) -> bool {
         self.out.route();
         let sent = self.out.send(flush);
         self.tell();
@@ -299,7 +422,7 @@ impl<F: Form> BoltExecutor<F> {
         Flushed::AfterWaiting
     }
 
-    async fn wait_for_space(&mut self, flush: Flush) {
+    pub(super) async fn wait_for_space(&mut self, flush: Flush) {
         while self.env.control.phase() != Phase::Aborting {
             self.env.bell.notified().await;
             if self.send(flush) {
@@ -315,6 +438,10 @@ impl<F: Form> BoltExecutor<F> {
         counters.acked.add(std::mem::take(&mut self.turn.acked));
         counters.failed.add(std::mem::take(&mut self.turn.failed));
         counters.rejected.add(std::mem::take(&mut self.turn.rejected));
+        if F::OPENS_TREES {
+            self.tell_trees();
+        }
+        let counters = &self.env.counters;
         self.turn.acks.flush();
         self.turn.desk.fail_forgotten();
         let mut answered = self.turn.desk.lock();
@@ -354,6 +481,6 @@ enum Rested<F> {
 }
 
 /// A fault breaks an instance as a panic does.
-fn outcome_of(outcome: Result<Result<(), Fault>, Cause>) -> Result<(), Cause> {
+pub(super) fn outcome_of(outcome: Result<Result<(), Fault>, Cause>) -> Result<(), Cause> {
     outcome?.map_err(|fault| Fail::retry(fault).into())
 }

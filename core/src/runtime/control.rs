@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::flushes::Flushes;
 use super::inbox::Bell;
 use crate::spout::Fault;
 
@@ -19,10 +20,12 @@ pub(crate) enum Phase {
     Active = 1,
     /// Spouts are paused.
     Inactive = 2,
-    /// Spouts are paused for good; what is open completes.
-    Draining = 3,
+    /// Spouts are paused for good, and say that event time is over once nothing of theirs is open.
+    Ending = 3,
+    /// What is open completes, and everybody stops.
+    Draining = 4,
     /// Everybody stops at the next batch.
-    Aborting = 4,
+    Aborting = 5,
 }
 
 impl Phase {
@@ -31,7 +34,8 @@ impl Phase {
             0 => Self::Preparing,
             1 => Self::Active,
             2 => Self::Inactive,
-            3 => Self::Draining,
+            3 => Self::Ending,
+            4 => Self::Draining,
             _ => Self::Aborting,
         }
     }
@@ -46,6 +50,10 @@ pub(crate) struct Progress {
     pub(crate) idle_spouts: usize,
     /// Spout tasks that will never emit again and have no tree open.
     pub(crate) done_spouts: usize,
+    /// Bolt tasks that have opened trees which are neither done nor given up.
+    pub(crate) busy_bolts: usize,
+    /// Tasks for which event time is over, and that have no tree of their own open.
+    pub(crate) ended: usize,
     pub(crate) failed_to_start: bool,
 }
 
@@ -57,6 +65,7 @@ pub(crate) struct Control {
     // Not a watch channel: that wakes its waiters in an order that no seed decides.
     progress: Mutex<Progress>,
     progressed: Notify,
+    pub(crate) flushes: Flushes,
     start_fault: Mutex<Option<(Arc<str>, Fault)>>,
 }
 
@@ -67,6 +76,7 @@ impl Control {
             bells,
             progress: Mutex::default(),
             progressed: Notify::new(),
+            flushes: Flushes::default(),
             start_fault: Mutex::new(None),
         }
     }
@@ -75,9 +85,9 @@ impl Control {
         Phase::from_u8(self.phase.load(Ordering::Acquire))
     }
 
-    /// Goes to `phase` and wakes everybody. A topology that drains or aborts does not come back.
+    /// Goes to `phase` and wakes everybody. A topology that ends, drains or aborts does not come back.
     pub(crate) fn enter(&self, phase: Phase) {
-        let stays = |now: u8| now >= Phase::Draining as u8 && (phase as u8) < now;
+        let stays = |now: u8| now >= Phase::Ending as u8 && (phase as u8) < now;
         let entered = self
             .phase
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (!stays(now)).then_some(phase as u8));

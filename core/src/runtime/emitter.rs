@@ -17,6 +17,7 @@ use super::holding::Holding;
 use super::inbox::Bell;
 use super::input::Input;
 use super::route::{Flush, Route, Settled, split};
+use super::signal::Signal;
 use super::witness::Witness;
 use crate::fail::Fail;
 use crate::ledger::{EdgeIds, RootId};
@@ -246,6 +247,8 @@ pub trait Emitters: Send + 'static {
     fn buffered(&self) -> usize;
     /// Routes the buffers into batches.
     fn route(&mut self);
+    /// Has every subscriber hear `signal` behind all that was emitted so far.
+    fn signal(&mut self, signal: Signal);
     /// Sends batches; `false` where a queue was full.
     fn send(&mut self, flush: Flush) -> bool;
     /// Takes what routing has to tell the ledgers and the counters.
@@ -341,6 +344,13 @@ impl<T: Tuple> Emitters for Emitter<T> {
         }
         self.joints.clear();
         self.first = 0;
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        // What is still in the buffer goes before it.
+        self.route();
+        let now = self.now();
+        self.routes.iter_mut().for_each(|route| route.signal(signal, now));
     }
 
     fn send(&mut self, flush: Flush) -> bool {

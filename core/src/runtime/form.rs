@@ -1,6 +1,6 @@
-//! The two forms of a bolt, seen alike by their executor.
+//! The forms of a bolt, seen alike by their executor.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use super::acks::{Acks, Cause};
@@ -9,26 +9,36 @@ use super::emitter::Emitters;
 use super::envelope::{Anchor, Envelope, JOINT, Joints, for_each_anchor};
 use super::holding::Holding;
 use super::input::{AnswerDesk, Input};
+use super::trees::Trees;
 use super::witness::Witness;
 use crate::bolt::{Bolt, RichBolt};
 use crate::context::TaskContext;
-use crate::fail::Fail;
+use crate::fail::{Fail, Failure};
 use crate::ledger::RootId;
+use crate::operator::Operator;
+use crate::schedule::Moment;
 use crate::spout::Fault;
 use crate::stream::Output;
+use crate::time::Watermark;
 use crate::tuple::Tuple;
 
 /// Emitters of an output.
 pub(crate) type Out<F> = <<F as Form>::Out as Output>::Emitter;
 
-/// A bolt in either form.
+/// A bolt in whatever form.
 pub(crate) trait Form: Send + 'static {
     /// What it takes.
     type In: Tuple;
     /// What it emits.
     type Out: Output;
+    /// What the trees are that it opens itself.
+    type Tree: Send + 'static;
     /// Whether `idle` does anything.
     const IDLES: bool;
+    /// Whether it opens trees of its own, or has timers: without, its executor looks after neither.
+    const OPENS_TREES: bool = false;
+    /// Whether `flush` does anything.
+    const KEEPS_STATE: bool = false;
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Executes up to `limit` tuples, fewer where their output fills a batch.
     ///
@@ -39,7 +49,14 @@ pub(crate) trait Form: Send + 'static {
         chunk: Chunk<'_, '_, Self::In>,
         limit: usize,
         out: &mut <Self::Out as Output>::Emitter,
+        trees: &mut Trees<Self::Tree>,
         turn: &mut Turn,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn on_watermark(
+        &mut self,
+        at: Watermark,
+        out: &mut <Self::Out as Output>::Emitter,
+        trees: &mut Trees<Self::Tree>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
     fn idle(
         &mut self,
@@ -50,6 +67,27 @@ pub(crate) trait Form: Send + 'static {
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
     fn cleanup(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// When `on_timer` is due.
+    fn timer(&self) -> Option<Moment> {
+        None
+    }
+    fn on_timer(
+        &mut self,
+        _now: Moment,
+        _out: &mut <Self::Out as Output>::Emitter,
+        _trees: &mut Trees<Self::Tree>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+    /// Emits a tree of its own.
+    fn emit(_tree: &Self::Tree, _out: &mut <Self::Out as Output>::Emitter) {}
+    fn acked(&mut self, _tree: Self::Tree) {}
+    fn failed(&mut self, _tree: &Self::Tree, _failure: &Failure) {}
+    fn exhausted(&mut self, _tree: Self::Tree, _failure: &Failure) {}
+    fn flush(&mut self) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
 }
 
 /// What an executor keeps while it executes a batch: how its inputs were answered.
@@ -198,6 +236,7 @@ pub(crate) struct Basic<B>(pub(crate) B);
 impl<B: Bolt> Form for Basic<B> {
     type In = B::In;
     type Out = B::Out;
+    type Tree = ();
     const IDLES: bool = false;
 
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
@@ -209,6 +248,7 @@ impl<B: Bolt> Form for Basic<B> {
         mut chunk: Chunk<'_, '_, B::In>,
         limit: usize,
         out: &mut Out<Self>,
+        _trees: &mut Trees<()>,
         turn: &mut Turn,
     ) -> Result<(), Fault> {
         for _ in 0..limit {
@@ -224,6 +264,15 @@ impl<B: Bolt> Form for Basic<B> {
             chunk.end(out, turn);
         }
         Ok(())
+    }
+
+    fn on_watermark(
+        &mut self,
+        at: Watermark,
+        out: &mut Out<Self>,
+        _trees: &mut Trees<()>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.on_watermark(at, out)
     }
 
     async fn idle(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
@@ -245,6 +294,7 @@ pub(crate) struct Rich<B>(pub(crate) B);
 impl<B: RichBolt> Form for Rich<B> {
     type In = B::In;
     type Out = B::Out;
+    type Tree = ();
     const IDLES: bool = true;
 
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
@@ -256,6 +306,7 @@ impl<B: RichBolt> Form for Rich<B> {
         mut chunk: Chunk<'_, '_, B::In>,
         limit: usize,
         out: &mut Out<Self>,
+        _trees: &mut Trees<()>,
         turn: &mut Turn,
     ) -> Result<(), Fault> {
         for _ in 0..limit {
@@ -273,6 +324,15 @@ impl<B: RichBolt> Form for Rich<B> {
         Ok(())
     }
 
+    fn on_watermark(
+        &mut self,
+        at: Watermark,
+        out: &mut Out<Self>,
+        _trees: &mut Trees<()>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.on_watermark(at, out)
+    }
+
     fn idle(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.idle(out)
     }
@@ -283,5 +343,106 @@ impl<B: RichBolt> Form for Rich<B> {
 
     fn cleanup(&mut self) -> impl Future<Output = ()> + Send {
         self.0.cleanup()
+    }
+}
+
+/// A bolt that opens trees of its own, and whose inputs are answered for it.
+pub(crate) struct Operating<O>(pub(crate) O);
+
+impl<O: Operator> Form for Operating<O> {
+    type In = O::In;
+    type Out = O::Out;
+    type Tree = O::Tree;
+    const IDLES: bool = false;
+    const OPENS_TREES: bool = true;
+    const KEEPS_STATE: bool = O::KEEPS_STATE;
+
+    fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.prepare(task)
+    }
+
+    async fn execute(
+        &mut self,
+        mut chunk: Chunk<'_, '_, O::In>,
+        limit: usize,
+        out: &mut Out<Self>,
+        trees: &mut Trees<O::Tree>,
+        turn: &mut Turn,
+    ) -> Result<(), Fault> {
+        for _ in 0..limit {
+            let Some(Envelope { anchor, tuple }) = chunk.next(out, turn) else { break };
+            turn.begin(anchor, chunk.joints, out);
+            trees.begin();
+            let executed = self.0.execute(tuple, out, trees).await;
+            let (failed, is_over) = (turn.failed, chunk.is_over(out));
+            if is_over {
+                turn.end_last(executed, chunk.joints, out);
+            } else {
+                turn.end(executed, chunk.joints, out);
+            }
+            if turn.failed > failed {
+                trees.roll_back();
+            }
+            chunk.end(out, turn);
+            if is_over {
+                break;
+            }
+        }
+        trees.begin();
+        Ok(())
+    }
+
+    fn on_watermark(
+        &mut self,
+        at: Watermark,
+        out: &mut Out<Self>,
+        trees: &mut Trees<O::Tree>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.on_watermark(at, out, trees)
+    }
+
+    async fn idle(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn tick(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn cleanup(&mut self) -> impl Future<Output = ()> + Send {
+        self.0.cleanup()
+    }
+
+    fn timer(&self) -> Option<Moment> {
+        self.0.timer()
+    }
+
+    fn on_timer(
+        &mut self,
+        now: Moment,
+        out: &mut Out<Self>,
+        trees: &mut Trees<O::Tree>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.on_timer(now, out, trees)
+    }
+
+    fn emit(tree: &O::Tree, out: &mut Out<Self>) {
+        O::emit(tree, out);
+    }
+
+    fn acked(&mut self, tree: O::Tree) {
+        self.0.acked(tree);
+    }
+
+    fn failed(&mut self, tree: &O::Tree, failure: &Failure) {
+        self.0.failed(tree, failure);
+    }
+
+    fn exhausted(&mut self, tree: O::Tree, failure: &Failure) {
+        self.0.exhausted(tree, failure);
+    }
+
+    fn flush(&mut self) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.flush()
     }
 }

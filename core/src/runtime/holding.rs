@@ -31,6 +31,8 @@ pub(crate) enum Doing {
     Execute = 0,
     Idle = 1,
     Tick = 2,
+    Watermark = 3,
+    Timer = 4,
 }
 
 /// Wakes the watch, which sleeps while nobody has anything in work.
@@ -237,6 +239,8 @@ impl Holding {
         let doing = match self.doing.load(Ordering::Relaxed) {
             doing if doing == Doing::Idle as u8 => "in its idle",
             doing if doing == Doing::Tick as u8 => "in its tick",
+            doing if doing == Doing::Watermark as u8 => "in its on_watermark",
+            doing if doing == Doing::Timer as u8 => "in its on_timer",
             _ => "executing it",
         };
         let (component, task, longest) = (&self.component, self.task, self.timeout.unwrap_or_default());

@@ -12,11 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::envelope::{Envelope, Joints};
+use super::signal::Signal;
 use crate::metrics::QueueSnapshot;
 use crate::schedule::Moment;
 
 /// What an executor waits on: rung when input, space, acks or orders arrive. A ring before the wait is not lost.
 pub(crate) type Bell = Arc<Notify>;
+
+/// The sender of what a feedback edge carries: it tells nothing but tuples.
+pub(crate) const NO_SENDER: u32 = u32::MAX;
 
 /// How many emptied buffers a queue keeps for its senders.
 const SPARE_BUFFERS: usize = 16;
@@ -30,6 +34,10 @@ pub(crate) struct Batch<T> {
     pub(crate) bytes: usize,
     /// When it was pushed.
     pub(crate) sent: Moment,
+    /// Who sent it: the sender's number in this inbox, or [`NO_SENDER`].
+    pub(crate) from: u32,
+    /// What the sender says behind these tuples.
+    pub(crate) signal: Option<Signal>,
 }
 
 #[derive(Debug)]
@@ -42,6 +50,8 @@ struct State<T> {
     blocked: Vec<Bell>,
     /// Senders that have not closed; feedback edges do not count.
     senders: usize,
+    /// Senders ever: the next one's number.
+    opened: u32,
 }
 
 /// A task's input queue.
@@ -62,6 +72,7 @@ impl<T> Inbox<T> {
             spare: Vec::new(),
             blocked: Vec::new(),
             senders: 0,
+            opened: 0,
         };
         Self { state: Mutex::new(state), receiver, capacity_tuples, capacity_bytes }
     }
@@ -75,6 +86,13 @@ impl<T> Inbox<T> {
     /// `sender` once there is space. An empty queue takes a batch of any size.
     pub(crate) fn try_push(&self, batch: Batch<T>, sender: &Bell) -> Result<Vec<Envelope<T>>, Batch<T>> {
         let mut state = self.lock();
+        if batch.envelopes.is_empty()
+            && let Some(last) = state.queue.back_mut().filter(|last| last.from == batch.from)
+        {
+            // Nothing lies between the two, so the newer one stands for both.
+            last.signal = batch.signal;
+            return Ok(Vec::new());
+        }
         let full = state.tuples + batch.envelopes.len() > self.capacity_tuples
             || state.bytes + batch.bytes > self.capacity_bytes;
         if full && !state.queue.is_empty() {
@@ -97,11 +115,11 @@ impl<T> Inbox<T> {
     }
 
     fn push(&self, mut state: MutexGuard<'_, State<T>>, batch: Batch<T>) -> Vec<Envelope<T>> {
-        let was_empty = state.queue.is_empty();
+        let (was_empty, is_signal) = (state.queue.is_empty(), batch.envelopes.is_empty());
         state.tuples += batch.envelopes.len();
         state.bytes += batch.bytes;
         state.queue.push_back(batch);
-        let spare = state.spare.pop().unwrap_or_default();
+        let spare = if is_signal { None } else { state.spare.pop() }.unwrap_or_default();
         drop(state);
         // The receiver drains to empty before it waits, so only the first push has to ring.
         if was_empty {
@@ -132,15 +150,26 @@ impl<T> Inbox<T> {
     /// Takes back an emptied buffer for the next sender.
     pub(crate) fn recycle(&self, buffer: Vec<Envelope<T>>) {
         debug_assert!(buffer.is_empty());
+        if buffer.capacity() == 0 {
+            return;
+        }
         let mut state = self.lock();
         if state.spare.len() < SPARE_BUFFERS {
             state.spare.push(buffer);
         }
     }
 
-    /// Counts one more sender.
-    pub(crate) fn open_sender(&self) {
-        self.lock().senders += 1;
+    /// Counts one more sender, and gives its number.
+    pub(crate) fn open_sender(&self) -> u32 {
+        let mut state = self.lock();
+        let number = state.opened;
+        (state.senders, state.opened) = (state.senders + 1, number + 1);
+        number
+    }
+
+    /// How many senders were ever opened.
+    pub(crate) fn senders(&self) -> usize {
+        self.lock().opened as usize
     }
 
     /// Counts one sender less; the last one rings the receiver.
@@ -180,10 +209,16 @@ impl<T> Inbox<T> {
 mod tests {
     use super::*;
     use crate::runtime::envelope::Anchor;
+    use crate::time::{EventTime, Watermark};
 
     fn batch(tuples: usize, bytes: usize) -> Batch<u8> {
         let envelopes = vec![Envelope { anchor: Anchor::UNTRACKED, tuple: 0 }; tuples];
-        Batch { envelopes, joints: Vec::new(), bytes, sent: Moment::default() }
+        Batch { envelopes, joints: Vec::new(), bytes, sent: Moment::default(), from: 0, signal: None }
+    }
+
+    fn signal(from: u32, ms: i64) -> Batch<u8> {
+        let signal = Some(Signal::Time(EventTime::at(Watermark(ms))));
+        Batch { from, signal, ..batch(0, 100) }
     }
 
     fn rung(bell: &Bell) -> bool {
@@ -245,5 +280,28 @@ mod tests {
         inbox.recycle(first);
         let spare = inbox.try_push(batch(1, 1), &sender).expect("space");
         assert_eq!(spare.as_ptr(), address);
+    }
+
+    #[test]
+    fn a_signal_right_behind_another_of_its_sender_takes_its_place() {
+        let inbox = Inbox::new(Bell::default(), 10, 1_000);
+        let push = |batch| assert!(inbox.try_push(batch, &Bell::default()).is_ok());
+        push(signal(0, 1));
+        push(signal(0, 2));
+        push(batch(1, 1));
+        push(signal(0, 3));
+        push(signal(1, 4));
+        push(signal(0, 5));
+        let heard = std::iter::from_fn(|| inbox.pop()).map(|batch| (batch.envelopes.len(), batch.signal));
+        let at = |ms| Some(Signal::Time(EventTime::at(Watermark(ms))));
+        assert_eq!(heard.collect::<Vec<_>>(), [(0, at(2)), (1, at(3)), (0, at(4)), (0, at(5))]);
+        assert_eq!(inbox.fill().bytes, 0);
+    }
+
+    #[test]
+    fn signals_without_tuples_fill_a_queue_as_well() {
+        let inbox = Inbox::new(Bell::default(), 10, 250);
+        let push = |from| inbox.try_push(signal(from, 1), &Bell::default()).is_ok();
+        assert_eq!([push(0), push(1), push(2), push(1)], [true, true, false, true]);
     }
 }

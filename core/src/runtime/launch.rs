@@ -1,6 +1,7 @@
 //! Starting a topology: queues, ledgers and lanes first, then every executor, then the flow.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::acks::{AckLane, Lanes};
@@ -17,6 +18,7 @@ use crate::context::TaskContext;
 use crate::ledger::RootId;
 use crate::metrics::{ComponentKind, EdgeSnapshot, TaskCounters};
 use crate::schedule::{Scheduler, Task};
+use crate::time::Watermark;
 use crate::topology::{Component, Graph};
 use crate::trace::HopRing;
 
@@ -45,8 +47,12 @@ pub(crate) async fn launch(
     config.batch_size = config.batch_size.max(1);
     let bells: Vec<Vec<Bell>> =
         graph.components.iter().map(|one| (0..one.tasks).map(|_| Bell::default()).collect()).collect();
-    let spouts = graph.components.iter().zip(&bells).filter(|(one, _)| one.kind == ComponentKind::Spout);
-    let lanes = spouts.flat_map(|(_, bells)| bells).map(|bell| AckLane::new(Arc::clone(bell))).collect();
+    let ledgers = first_ledgers(&graph);
+    let mut owners: Vec<(u16, &Vec<Bell>)> =
+        ledgers.iter().zip(&bells).filter_map(|(first, bells)| Some(((*first)?, bells))).collect();
+    owners.sort_by_key(|(first, _)| *first);
+    let lanes =
+        owners.into_iter().flat_map(|(_, bells)| bells).map(|bell| AckLane::new(Arc::clone(bell))).collect();
     let shared = Shared {
         topology: Arc::clone(&name),
         scheduler: Arc::clone(&scheduler),
@@ -56,7 +62,7 @@ pub(crate) async fn launch(
         witness: config.witness.then(Arc::default),
         config: Arc::new(config),
     };
-    let Seated { views: components, executors, posts } = seat_all(&mut graph, &bells, &shared);
+    let Seated { views: components, executors, posts } = seat_all(&mut graph, &bells, &ledgers, &shared);
     let tasks = bells.iter().flatten().count();
     let started = scheduler.clock().now();
     let id = format!("{name}-{}", scheduler.clock().wall_ms() / 1_000).into();
@@ -84,6 +90,21 @@ pub(crate) async fn launch(
     Ok(running)
 }
 
+/// The ledger of the first task of each component whose tasks own one: spouts first, then bolts that open trees.
+fn first_ledgers(graph: &Graph) -> Vec<Option<u16>> {
+    let mut firsts = vec![None; graph.components.len()];
+    let mut next = 0;
+    for spouts in [true, false] {
+        for (component, first) in graph.components.iter().zip(&mut firsts) {
+            if component.opens_trees && (component.kind == ComponentKind::Spout) == spouts {
+                *first = Some(next);
+                next += component.tasks as u16;
+            }
+        }
+    }
+    firsts
+}
+
 async fn all_prepared(running: &Running, control: &Control) -> Result<(), LaunchError> {
     let tasks = running.0.components.iter().map(|component| component.tasks.len()).sum();
     control.wait(|progress| progress.prepared == tasks || progress.failed_to_start).await;
@@ -108,15 +129,18 @@ struct Seated {
 }
 
 /// Makes every executor, connected to all others, and the views on them.
-fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
+fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], shared: &Shared) -> Seated {
+    let has_loops = !graph.loops.is_empty();
     let mut queues: Vec<Vec<Arc<dyn Fill>>> = Vec::new();
     for (component, bells) in graph.components.iter_mut().zip(bells) {
         let start = component.start.as_mut();
         queues.push(start.map(|start| start.open_queues(bells, &shared.config)).unwrap_or_default());
     }
-    let (mut generators, mut ledger) = (0, 0);
+    let mut generators = 0;
     let (mut views, mut executors, mut posts) = (Vec::new(), Vec::new(), Vec::new());
-    for ((component, bells), queues) in graph.components.iter_mut().zip(bells).zip(queues) {
+    for (((component, bells), queues), first_ledger) in
+        graph.components.iter_mut().zip(bells).zip(queues).zip(ledgers)
+    {
         let mut tasks = Vec::new();
         for (task, bell) in bells.iter().enumerate() {
             let env = environment(component, task, bell, shared);
@@ -125,7 +149,8 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
             let seat = Seat {
                 env,
                 lanes: Arc::clone(&shared.lanes),
-                ledger,
+                ledger: first_ledger.unwrap_or(0) + task as u16,
+                has_loops,
                 max_pending: component
                     .max_pending
                     .unwrap_or(shared.config.max_pending)
@@ -137,9 +162,6 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], shared: &Shared) -> Seated {
                 posts: &mut posts,
                 generators: &mut generators,
             };
-            if component.kind == ComponentKind::Spout {
-                ledger += 1;
-            }
             if let Some(start) = component.start.as_mut() {
                 executors.push((format!("{}-{task}", component.name), start.executor(seat)));
             }
@@ -170,6 +192,8 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
             scheduler: Arc::clone(&shared.scheduler),
             control: Arc::clone(&shared.control),
             counters: Arc::clone(&counters),
+            event_time: Arc::new(AtomicI64::new(Watermark::MIN.0)),
+            stores: Arc::default(),
         },
         config: Arc::clone(&shared.config),
         control: Arc::clone(&shared.control),

@@ -2,7 +2,8 @@
 //!
 //! In a tuple's order: a spout emits through [`SpoutEmitter`], which opens the tree; an [`Emitter`] buffers; a route picks
 //! tasks and fills batches; an inbox holds them; the bolt's executor executes them in one of two forms; acks go back
-//! on their lanes to the spout's executor and its ledger. Beside them, a watch looks after what takes too long.
+//! on their lanes to the spout's executor and its ledger, or to those of a bolt that opened the tree. Signals ride on the
+//! batches. Beside them, a watch looks after what takes too long.
 
 mod spout_emitter;
 mod spout_executor;
@@ -10,6 +11,7 @@ mod spout_executor;
 mod emitter;
 mod envelope;
 mod route;
+mod signal;
 
 mod inbox;
 
@@ -18,6 +20,8 @@ mod chunk;
 mod form;
 mod held;
 mod input;
+mod own_trees;
+mod trees;
 
 mod acks;
 
@@ -27,6 +31,7 @@ mod watch;
 mod contain;
 mod control;
 mod executor;
+mod flushes;
 mod launch;
 mod running;
 mod start;
@@ -36,12 +41,14 @@ pub use emitter::{Emitter, EmitterReport, Emitters};
 pub use input::Input;
 pub use route::Flush;
 pub use running::{LaunchError, Running, StuckError};
+pub use signal::Signal;
 pub use spout_emitter::{Full, SpoutEmitter};
+pub use trees::Trees;
 
 pub(crate) use contain::contain;
 pub(crate) use control::{Control, Phase};
 pub(crate) use emitter::EmitterContext;
-pub(crate) use form::{Basic, Form, Rich};
+pub(crate) use form::{Basic, Form, Operating, Rich};
 pub(crate) use launch::launch;
 pub(crate) use route::{Batching, Route, Subscription};
 pub(crate) use start::{BoltStart, InboxSlot, SpoutStart, Start};

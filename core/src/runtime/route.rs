@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::contain::contain;
 use super::envelope::{Anchor, Envelope, JOINT, Joints, for_each_anchor};
-use super::inbox::{Batch, Bell, Inbox};
+use super::inbox::{Batch, Bell, Inbox, NO_SENDER};
+use super::signal::Signal;
 use super::witness::Witness;
 use crate::fail::Fail;
 use crate::grouping::{Grouping, Targets};
@@ -64,6 +65,10 @@ pub(crate) trait Route<T>: Send {
         settled: &mut Settled,
     );
 
+    /// Has every task hear `signal` behind all that was routed to it. A feedback edge carries none: what goes round a cycle
+    /// is as old as its tree.
+    fn signal(&mut self, signal: Signal, now: Moment);
+
     /// Pushes batches to the queues. `false` where one was full: its bell will ring.
     fn send(&mut self, flush: Flush, now: Moment, bell: &Bell, settled: &mut Settled) -> bool;
 
@@ -105,7 +110,11 @@ struct Outbox<In> {
     inbox: Arc<Inbox<In>>,
     envelopes: Vec<Envelope<In>>,
     joints: Joints,
-    /// When the oldest envelope came in.
+    /// What is to be said behind the envelopes: the newest of what was not sent.
+    signal: Option<Signal>,
+    /// Its number in the inbox.
+    from: u32,
+    /// When the oldest envelope came in, or the signal.
     since: Moment,
     /// A full queue handed these back; they go first.
     refused: Option<Batch<In>>,
@@ -116,14 +125,15 @@ struct Outbox<In> {
 
 impl<In: Tuple> Outbox<In> {
     fn new(inbox: Arc<Inbox<In>>) -> Self {
-        inbox.open_sender();
-        Self::feedback(inbox)
+        let from = inbox.open_sender();
+        Self { from, ..Self::feedback(inbox) }
     }
 
     fn feedback(inbox: Arc<Inbox<In>>) -> Self {
         let (envelopes, joints) = Default::default();
         let tuple_bytes = size_of::<Envelope<In>>();
-        Self { inbox, envelopes, joints, since: Moment::default(), refused: None, tuple_bytes, sends: 0 }
+        let (since, signal, refused) = Default::default();
+        Self { inbox, envelopes, joints, signal, from: NO_SENDER, since, refused, tuple_bytes, sends: 0 }
     }
 
     #[inline]
@@ -156,16 +166,21 @@ impl<In: Tuple> Outbox<In> {
         if let Some(batch) = self.refused.take() {
             return batch;
         }
+        let (from, signal) = (self.from, self.signal.take());
+        if self.envelopes.is_empty() {
+            let (envelopes, joints, bytes) = (Vec::new(), Vec::new(), size_of::<Batch<In>>());
+            return Batch { envelopes, joints, bytes, sent: now, from, signal };
+        }
         self.sample_size();
         let envelopes = std::mem::take(&mut self.envelopes);
         let bytes = envelopes.len() * self.tuple_bytes;
-        Batch { envelopes, joints: std::mem::take(&mut self.joints), bytes, sent: now }
+        Batch { envelopes, joints: std::mem::take(&mut self.joints), bytes, sent: now, from, signal }
     }
 
     fn is_due(&self, flush: Flush, now: Moment, batch_size: usize, max_delay: Duration) -> bool {
         match flush {
             _ if self.refused.is_some() => true,
-            _ if self.envelopes.is_empty() => false,
+            _ if self.envelopes.is_empty() && self.signal.is_none() => false,
             Flush::All => true,
             Flush::Due => self.envelopes.len() >= batch_size || now.since(self.since) >= max_delay,
         }
@@ -322,6 +337,18 @@ impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Su
         }
         drop(envelopes);
         joints.clear();
+    }
+
+    fn signal(&mut self, signal: Signal, now: Moment) {
+        if self.batching.feedback.is_some() {
+            return;
+        }
+        for outbox in &mut self.outboxes {
+            if outbox.envelopes.is_empty() && outbox.signal.is_none() {
+                outbox.since = now;
+            }
+            outbox.signal = Some(signal);
+        }
     }
 
     fn send(&mut self, flush: Flush, now: Moment, bell: &Bell, settled: &mut Settled) -> bool {

@@ -115,7 +115,7 @@ impl Running {
             id: Arc::clone(&view.id),
             status: match view.control.phase() {
                 Phase::Preparing | Phase::Active => TopologyStatus::Active,
-                Phase::Inactive => TopologyStatus::Inactive,
+                Phase::Inactive | Phase::Ending => TopologyStatus::Inactive,
                 Phase::Draining | Phase::Aborting => TopologyStatus::Killed,
             },
             uptime,
@@ -158,15 +158,30 @@ impl Running {
     /// stopped. A paused spout is not asked, so it is not idle unless it has finished.
     pub async fn idle(&self) {
         let (spouts, tasks) = (self.spout_tasks(), self.tasks());
-        let idle = |progress: &Progress| progress.idle_spouts == spouts || progress.finished == tasks;
+        let idle = |progress: &Progress| {
+            (progress.idle_spouts == spouts && progress.busy_bolts == 0) || progress.finished == tasks
+        };
         self.0.control.wait(idle).await;
     }
 
     /// Waits until every spout has said that it is finished, and no tree is open; or until the topology has stopped.
     pub async fn finished(&self) {
         let (spouts, tasks) = (self.spout_tasks(), self.tasks());
-        let done = |progress: &Progress| progress.done_spouts == spouts || progress.finished == tasks;
+        let done = |progress: &Progress| {
+            (progress.done_spouts == spouts && progress.busy_bolts == 0) || progress.finished == tasks
+        };
         self.0.control.wait(done).await;
+    }
+
+    /// Brings event time to its end: the spouts are paused for good, and once nothing of theirs is open they say that nothing
+    /// more will come. Bolts hear [`Watermark::MAX`](crate::Watermark::MAX); windows emit what they have. Returns once that
+    /// has gone through the whole topology, and the trees that it opened are done; or once the topology has stopped.
+    ///
+    /// What windows keep stays theirs: the end is not remembered, and a later run goes on.
+    pub async fn end_time(&self) {
+        self.0.control.enter(Phase::Ending);
+        let tasks = self.tasks();
+        self.0.control.wait(|progress| progress.ended == tasks || progress.finished == tasks).await;
     }
 
     /// Stops the topology: the spouts are paused, open trees have `wait` to complete, then bolts and spouts are cleaned up

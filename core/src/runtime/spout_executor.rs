@@ -12,12 +12,14 @@ use super::control::Phase;
 use super::emitter::Emitters;
 use super::executor::Executor;
 use super::route::Flush;
+use super::signal::Signal;
 use super::spout_emitter::{Done, SpoutEmitter};
 use crate::context::TaskContext;
 use crate::fail::{Fail, FailKind, Failure};
 use crate::ledger::{Closed, Update};
 use crate::metrics::record;
 use crate::spout::{Fault, Next, Spout};
+use crate::time::{EventTime, Watermark};
 
 /// How long a spout that is idle, and has no `ready` of its own, is left alone.
 const IDLE_POLL: Duration = Duration::from_millis(1);
@@ -43,6 +45,8 @@ pub(crate) struct SpoutExecutor<S: Spout> {
     pub(crate) untracked: u64,
     /// How often in a row an instance broke or could not start.
     pub(crate) breakdowns: u32,
+    /// How far its subscribers were told that it has come in event time. Survives the instances.
+    pub(crate) told_time: EventTime,
     pub(crate) state: State,
 }
 
@@ -87,7 +91,10 @@ impl<S: Spout> SpoutExecutor<S> {
         }
         self.acks.flush();
         self.out.out.close();
-        self.env.control.advance(|progress| progress.finished += 1);
+        let ended = usize::from(!self.has_ended());
+        self.env.control.advance(|progress| {
+            (progress.finished, progress.ended) = (progress.finished + 1, progress.ended + ended);
+        });
     }
 
     /// Replaces an instance that panicked or erred. Its open trees stay open, and the new instance hears of them. `None`
@@ -139,6 +146,7 @@ impl<S: Spout> SpoutExecutor<S> {
             match self.burst(&mut spout) {
                 Burst::Broken(why) => spout = self.replace(spout, why).await?,
                 Burst::Emitted => {
+                    self.tell_time(&spout);
                     self.send(Flush::Due);
                     self.tell_progress();
                     bursts += 1;
@@ -150,6 +158,7 @@ impl<S: Spout> SpoutExecutor<S> {
                 }
                 Burst::Nothing => {
                     let was_blocked = self.state.blocked;
+                    self.tell_time(&spout);
                     self.send(Flush::All);
                     let unblocked = was_blocked && !self.state.blocked;
                     if self.out.done.is_empty() && !unblocked {
@@ -243,6 +252,34 @@ impl<S: Spout> SpoutExecutor<S> {
         self.state.blocked = !self.out.out.send(flush);
         self.env.settle(&mut self.out.out, &mut self.acks);
         self.acks.flush();
+    }
+
+    /// Has the subscribers hear, behind what was emitted so far, how far the spout has come in event time, where that is news.
+    /// Nobody waits for a spout that knows no event time.
+    fn tell_time(&mut self, spout: &S) {
+        let is_over = self.env.control.phase() == Phase::Ending && self.is_answered();
+        let time = if is_over {
+            EventTime::at(Watermark::MAX)
+        } else {
+            match contain(|| spout.watermark()) {
+                Ok(time) => time.unwrap_or(EventTime::idle(Watermark::MIN)),
+                Err(panicked) => return self.env.report(panicked.0),
+            }
+        };
+        let time = EventTime { at: time.at.max(self.told_time.at), ..time };
+        if time != self.told_time {
+            let had_ended = self.has_ended();
+            self.told_time = time;
+            self.out.out.signal(Signal::Time(time));
+            if self.has_ended() && !had_ended {
+                self.env.control.advance(|progress| progress.ended += 1);
+            }
+        }
+    }
+
+    /// Whether event time is over here.
+    fn has_ended(&self) -> bool {
+        self.told_time.at == Watermark::MAX
     }
 
     /// Waits for acks, space, orders, or something to emit.

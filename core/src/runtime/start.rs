@@ -12,9 +12,10 @@ use super::inbox::{Bell, Inbox};
 use super::input::AnswerDesk;
 use super::spout_emitter::SpoutEmitter;
 use super::spout_executor::SpoutExecutor;
+use super::trees::Keeper;
 use super::watch::Post;
 use crate::config::{Config, Delivery};
-use crate::ledger::Ledger;
+use crate::ledger::{EdgeIds, Ledger};
 use crate::metrics::QueueSnapshot;
 use crate::schedule::Task;
 use crate::spout::Spout;
@@ -38,11 +39,13 @@ impl<T: Send> Fill for Inbox<T> {
 pub(crate) struct Seat<'a> {
     pub(crate) env: Executor,
     pub(crate) lanes: Lanes,
-    /// The ledger it owns (spouts).
+    /// The ledger it owns (spouts and bolts that open trees).
     pub(crate) ledger: u16,
     pub(crate) max_pending: usize,
     /// How long an input may be held (bolts).
     pub(crate) hold_timeout: Option<Duration>,
+    /// Whether the topology has a cycle.
+    pub(crate) has_loops: bool,
     /// Where the watch will look.
     pub(crate) posts: &'a mut Vec<Post>,
     /// Numbers the generators of edges.
@@ -69,6 +72,17 @@ impl Seat<'_> {
             context,
         };
         O::connect(streams, &mut connection)
+    }
+
+    /// A generator of edges that no other task has.
+    fn edges(&mut self) -> EdgeIds {
+        *self.generators += 1;
+        EdgeIds::new(self.env.config.seed, *self.generators)
+    }
+
+    /// Whether trees are tracked.
+    fn tracked(&self) -> bool {
+        self.env.config.delivery != Delivery::AtMostOnce
     }
 
     fn acks(&self) -> Acks {
@@ -105,9 +119,7 @@ impl<S: Spout> SpoutStart<S> {
 impl<S: Spout> Start for SpoutStart<S> {
     fn executor(&mut self, mut seat: Seat<'_>) -> Task {
         let out = seat.connect::<S::Out>(&self.streams);
-        *seat.generators += 1;
-        let edges = crate::ledger::EdgeIds::new(seat.env.config.seed, *seat.generators);
-        let tracked = seat.env.config.delivery != Delivery::AtMostOnce;
+        let (edges, tracked) = (seat.edges(), seat.tracked());
         let ledger = Ledger::new(seat.ledger, seat.max_pending);
         let out = SpoutEmitter::new(out, ledger, edges, tracked, seat.env.witness.clone());
         let executor = SpoutExecutor {
@@ -121,6 +133,7 @@ impl<S: Spout> Start for SpoutStart<S> {
             completions: Default::default(),
             untracked: 0,
             breakdowns: 0,
+            told_time: Default::default(),
             state: Default::default(),
         };
         Box::pin(executor.run())
@@ -162,7 +175,12 @@ impl<F: Form> Start for BoltStart<F> {
         seat.posts.push(Post::new(seat.env.clone(), Arc::clone(&desk), seat.hold_timeout));
         let holding = Arc::clone(&seat.env.holding);
         let turn = Turn::new(seat.acks(), desk, holding, seat.env.witness.clone());
-        let executor = BoltExecutor::new(seat.env, Arc::clone(&self.factory), inbox, out, turn);
+        let keeper = F::OPENS_TREES.then(|| {
+            let ledger = Ledger::new(seat.ledger, seat.max_pending);
+            Keeper::new(ledger, seat.edges(), seat.tracked(), Arc::clone(&seat.lanes))
+        });
+        let (env, factory) = (seat.env, Arc::clone(&self.factory));
+        let executor = BoltExecutor::new(env, factory, inbox, out, turn, keeper, !seat.has_loops);
         Box::pin(executor.run())
     }
 }

@@ -39,7 +39,8 @@ fn check_spouts(graph: &Graph) -> Result<(), BuildError> {
             return Err(BuildError::MaxPending { spout: Arc::clone(&spout.name), asked, limit });
         }
     }
-    let tasks = spouts().fold(0_usize, |tasks, (_, spout)| tasks.saturating_add(spout.tasks));
+    let owners = graph.components.iter().filter(|one| one.opens_trees);
+    let tasks = owners.fold(0_usize, |tasks, one| tasks.saturating_add(one.tasks));
     if spouts().next().is_none() {
         return Err(BuildError::NoSpout);
     }
@@ -165,7 +166,7 @@ mod tests {
             topology.bolt("pass", || Pass).shuffle(&numbers.tasks(usize::MAX));
         });
         let expected = format!(
-            "{} spout tasks are more than the 2048 that one topology can have; give the spouts fewer tasks",
+            "{} tasks of spouts and operators are more than the 2048 that one topology can have; give them fewer",
             usize::MAX
         );
         assert_eq!(sentence, expected);

@@ -84,9 +84,9 @@ pub enum BuildError {
         /// The names that there are.
         there_are: Arc<str>,
     },
-    /// More spout tasks than there are ledgers.
+    /// More tasks of spouts and operators than there are ledgers.
     #[error(
-        "{tasks} spout tasks are more than the {limit} that one topology can have; give the spouts fewer tasks"
+        "{tasks} tasks of spouts and operators are more than the {limit} that one topology can have; give them fewer"
     )]
     TooManyTasks {
         /// How many were asked for.

@@ -25,6 +25,8 @@ pub(crate) struct Component {
     pub(crate) name: Arc<str>,
     pub(crate) kind: ComponentKind,
     pub(crate) tasks: usize,
+    /// Whether each task owns a ledger.
+    pub(crate) opens_trees: bool,
     pub(crate) tick: Option<Duration>,
     pub(crate) max_pending: Option<usize>,
     /// The topology's, where not set.
@@ -89,6 +91,7 @@ impl GraphHandle {
             name: name.into(),
             kind,
             tasks: 1,
+            opens_trees: kind == ComponentKind::Spout,
             tick: None,
             max_pending: None,
             execute_timeout: None,

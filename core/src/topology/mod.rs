@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::bolt::{Bolt, RichBolt};
 use crate::config::Config;
 use crate::metrics::ComponentKind;
-use crate::runtime::{Basic, BoltStart, LaunchError, Rich, Running, SpoutStart, launch};
+use crate::operator::Operator;
+use crate::runtime::{Basic, BoltStart, LaunchError, Operating, Rich, Running, SpoutStart, launch};
 use crate::schedule::Scheduler;
 use crate::spout::Spout;
 use crate::stream::{Declaration, Output, Stream};
@@ -114,6 +115,15 @@ impl Topology {
         if B::WAITS_OUTSIDE { bolt.execute_timeout(None).hold_timeout(None) } else { bolt }
     }
 
+    /// Adds a bolt that emits what came of many inputs in trees of its own, and goes by event time.
+    pub fn operator<O: Operator>(
+        &self,
+        name: &str,
+        factory: impl Fn() -> O + Send + Sync + 'static,
+    ) -> BoltHandle<O::In, O::Out> {
+        self.add_bolt::<Operating<O>>(name, move || Operating(factory()))
+    }
+
     /// A stream that does not exist yet: subscribe to it first, and [`connect`](Feedback::connect) it to the stream that
     /// closes the cycle later.
     ///
@@ -138,7 +148,10 @@ impl Topology {
         let (id, streams) = self.declare::<F::Out>(name, ComponentKind::Bolt);
         let start = BoltStart::<F>::new(Arc::new(factory), streams.clone());
         let inboxes = start.inboxes();
-        self.graph.change(id, |component| component.start = Some(Box::new(start)));
+        self.graph.change(id, |component| {
+            component.start = Some(Box::new(start));
+            component.opens_trees = F::OPENS_TREES;
+        });
         BoltHandle::new(id, self.graph.clone(), streams, inboxes)
     }
 

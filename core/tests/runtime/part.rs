@@ -77,6 +77,16 @@ impl Desk {
         Some((number, attempt))
     }
 
+    /// As [`take`](Self::take), but what was tried before only where `own` says so: time is a task's own.
+    pub(crate) fn take_own(&self, own: impl Fn(u64) -> bool) -> Option<(u64, u32)> {
+        let mut ledger = self.lock();
+        let at = ledger.to_emit.iter().position(|&(number, attempt)| attempt == 1 || own(number))?;
+        let first = ledger.to_emit.remove(at)?;
+        ledger.to_emit.push_front(first);
+        drop(ledger);
+        self.take()
+    }
+
     /// What `next` says when there is nothing to take.
     pub(crate) fn rest(&self) -> Next {
         if self.lock().open.is_empty() { Next::Finished } else { Next::Idle }
