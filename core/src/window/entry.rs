@@ -1,5 +1,7 @@
 //! What an engine keeps of one key, in the form in which it is state.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::Aggregate;
@@ -22,8 +24,9 @@ pub struct Entry<S, V> {
     kept: Kept<S>,
     /// The watermark up to which its windows have fired.
     passed: i64,
-    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
-    pub(super) awaiting: Vec<Awaiting<V>>,
+    /// In the order of the panes' numbers.
+    #[serde(default = "VecDeque::new", skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) awaiting: VecDeque<Awaiting<V>>,
 }
 
 /// A result that was given and not yet acknowledged.
@@ -51,7 +54,7 @@ impl<S: Clone, V> Entry<S, V> {
             Assigner::Count { .. } => Kept::Count(Counted::default()),
             Assigner::Global => Kept::Global(Whole::default()),
         };
-        Self { kept, passed: i64::MIN, awaiting: Vec::new() }
+        Self { kept, passed: i64::MIN, awaiting: VecDeque::new() }
     }
 
     /// Whether it was made by windows of this plan, as far as can be told from it.
@@ -169,6 +172,22 @@ impl<S: Clone, V> Entry<S, V> {
             }
             (Kept::Global(whole), _) => whole.early(aggregate, fired),
             _ => {}
+        }
+    }
+
+    /// The result that a pane awaits its acknowledgement for.
+    pub(super) fn awaited(&self, pane: PaneId) -> Option<&Outcome<V>> {
+        let index = self.awaiting.binary_search_by_key(&pane, |awaiting| awaiting.pane).ok()?;
+        Some(&self.awaiting[index].outcome)
+    }
+
+    /// Forgets the result of a pane.
+    pub(super) fn acked(&mut self, pane: PaneId) {
+        if let Ok(index) = self.awaiting.binary_search_by_key(&pane, |awaiting| awaiting.pane) {
+            self.awaiting.remove(index);
+        }
+        if self.awaiting.is_empty() {
+            self.awaiting = VecDeque::new();
         }
     }
 

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aggregate::Aggregate;
 use super::entry::Entry;
-use super::offer::Refusal;
-use super::plan::{Content, Declined, Item, Plan};
+use super::plan::{Content, Item, Plan};
 use super::windows::{Assigner, WindowError, Windows, within};
 
 /// What was gathered of records of one key that lie in one slice, or in one stretch of a session.
@@ -40,7 +39,7 @@ pub struct Partial<K, S> {
 ///
 /// let windows = sliding(Duration::from_secs(60), Duration::from_secs(1));
 /// let mut partials = Partials::new(windows, aggregate::count()).unwrap();
-/// (0..1_000).for_each(|at| partials.add(&"key", at, ()).unwrap());
+/// (0..1_000).for_each(|at| partials.add(&"key", at, ()));
 ///
 /// let mut engine = Engine::new(windows, aggregate::count::<()>()).unwrap();
 /// let mut counts = Vec::new();
@@ -54,6 +53,7 @@ pub struct Partials<K, A: Aggregate> {
     plan: Plan,
     aggregate: A,
     keys: HashMap<K, Entry<A::Acc, A::Out>, RandomState>,
+    records: u64,
 }
 
 impl<K, A: Aggregate> fmt::Debug for Partials<K, A> {
@@ -77,31 +77,26 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Partials<K, A> {
         }
         let plan =
             Plan { assigner, early_count: None, early_every: None, lateness: 0, max_slices: usize::MAX };
-        Ok(Self { plan, aggregate, keys: HashMap::default() })
+        Ok(Self { plan, aggregate, keys: HashMap::default(), records: 0 })
     }
 
     /// Adds a record.
-    ///
-    /// # Errors
-    /// The record and why it was not taken; there is no reason at present.
-    pub fn add(&mut self, key: &K, at: i64, value: A::In) -> Result<(), (A::In, Refusal)> {
+    pub fn add(&mut self, key: &K, at: i64, value: A::In) {
         let at = within(at);
         let item = Item { first: at, last: at, records: 1, content: Content::Value(value) };
-        let rules = (&self.plan, &self.aggregate);
-        let mut none = Vec::new();
-        let taken = match self.keys.get_mut(key) {
-            Some(entry) => entry.add(rules, item, i64::MIN, &mut none),
-            None => {
-                let mut entry = Entry::new(&self.plan);
-                let taken = entry.add(rules, item, i64::MIN, &mut none);
-                self.keys.insert(key.clone(), entry);
-                taken
-            }
-        };
-        match taken {
-            Err((Declined::Refused(why), Item { content: Content::Value(value), .. })) => Err((value, why)),
-            _ => Ok(()),
+        self.records += 1;
+        if !self.keys.contains_key(key) {
+            self.keys.insert(key.clone(), Entry::new(&self.plan));
         }
+        if let Some(entry) = self.keys.get_mut(key) {
+            // Nothing is late before time begins, and nothing too much without a bound: it is always taken.
+            let _ = entry.add((&self.plan, &self.aggregate), item, i64::MIN, &mut Vec::new());
+        }
+    }
+
+    /// How many records it has gathered since it was last drained; whoever bounds them bounds its memory.
+    pub fn records(&self) -> u64 {
+        self.records
     }
 
     /// How many keys it holds anything of.
@@ -116,6 +111,7 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Partials<K, A> {
 
     /// Takes out all that was gathered.
     pub fn drain(&mut self) -> impl Iterator<Item = Partial<K, A::Acc>> {
+        self.records = 0;
         self.keys.drain().flat_map(|(key, entry)| {
             let partial =
                 move |(first, last, records, acc)| Partial { key: key.clone(), first, last, records, acc };

@@ -139,3 +139,41 @@ impl<K: Hash + Eq, E> Slots<K, E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::entry::Entry;
+
+    #[test]
+    fn a_key_costs_what_the_engine_says() {
+        assert!(size_of::<Option<Slot<u64, Entry<u64, u64>>>>() <= 152);
+    }
+
+    #[test]
+    fn a_key_that_goes_and_comes_between_two_flushes_is_told_once() {
+        let mut slots = Slots::new();
+        let told = |slots: &mut Slots<&'static str, u8>| {
+            let mut told = vec![];
+            slots.take_changes(|key, entry| told.push((*key, entry.copied())));
+            told
+        };
+        let one = slots.insert("one", 1, false);
+        slots.touch(one);
+        slots.remove(one);
+        assert_eq!(told(&mut slots), [], "nobody ever heard of it");
+        let one = slots.insert("one", 2, false);
+        slots.touch(one);
+        assert_eq!(told(&mut slots), [("one", Some(2))]);
+        slots.remove(one);
+        let other = slots.insert("other", 3, false);
+        slots.touch(other);
+        let one = slots.insert("one", 4, false);
+        slots.touch(one);
+        assert_eq!(told(&mut slots), [("other", Some(3)), ("one", Some(4))]);
+        slots.remove(one);
+        assert!(slots.changed());
+        assert_eq!(told(&mut slots), [("one", None)]);
+        assert!(!slots.changed());
+    }
+}

@@ -43,12 +43,19 @@ impl<T: Tuple, F: Fn(T, T) -> T + Send + 'static> Aggregate for Reduce<T, F> {
 }
 
 /// A value that each record changes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Fold<S, T, F, M> {
     initial: S,
     step: F,
     merge: M,
     records: PhantomData<fn(T)>,
+}
+
+impl<S: Clone, T, F: Clone, M: Clone> Clone for Fold<S, T, F, M> {
+    fn clone(&self) -> Self {
+        let Self { initial, step, merge, .. } = self;
+        Self { initial: initial.clone(), step: step.clone(), merge: merge.clone(), records: PhantomData }
+    }
 }
 
 /// Changes a copy of `initial` by `step` with each record. `merge` adds what another fold, also from `initial`, has come

@@ -79,7 +79,7 @@ fn play(
         latest = latest.max(record.at);
         let task = &mut engines[usize::from(record.key % tasks)];
         if partial {
-            partials.add(&record.key, record.at, record.id).unwrap();
+            partials.add(&record.key, record.at, record.id);
         } else {
             let offer = task.add(&record.key, record.at, record.id, &mut |_, fired| table.take(fired));
             prop_assert_eq!(offer, Offer::Added, "{:?}", record);

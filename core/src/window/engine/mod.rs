@@ -3,13 +3,14 @@
 //! Invariant: a key is in a slot exactly while it has an open window or a result that awaits its acknowledgement; its
 //! deadline is never later than it is due; nothing is due up to the watermark.
 
+mod keeping;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
-use thiserror::Error;
 
 use super::aggregate::Aggregate;
 use super::deadlines::Deadlines;
@@ -22,6 +23,8 @@ use super::slots::Slots;
 use super::trigger::Trigger;
 use super::windows::{Assigner, WindowError, Windows, millis, within};
 use crate::time::Watermark;
+
+pub use keeping::RestoreError;
 
 /// Windows over the records of each key, aggregated: a state machine without clock or I/O, one per task.
 ///
@@ -61,7 +64,7 @@ use crate::time::Watermark;
 /// ```
 ///
 /// A bolt written by hand uses it as the operators do. This one has no state to outlive the process, so it has results not
-/// kept ([`unacknowledged`](Self::unacknowledged)), and emits them from its tick:
+/// kept ([`unacknowledged`](Self::unacknowledged)):
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,17 +77,12 @@ use crate::time::Watermark;
 /// }
 ///
 /// /// Clicks in each visit of a user, which half an hour without one ends.
-/// struct Visits {
-///     engine: Engine<String, aggregate::Count<Click>>,
-///     /// The latest time seen.
-///     latest: i64,
-/// }
+/// struct Visits(Engine<String, aggregate::Count<Click>>);
 ///
 /// impl Visits {
 ///     fn new() -> Self {
 ///         let visits = session(Duration::from_secs(30 * 60));
-///         let engine = Engine::new(visits, aggregate::count()).expect("half an hour is a gap").unacknowledged();
-///         Self { engine, latest: i64::MIN }
+///         Self(Engine::new(visits, aggregate::count()).expect("half an hour is a gap").unacknowledged())
 ///     }
 /// }
 ///
@@ -93,22 +91,21 @@ use crate::time::Watermark;
 ///     type Out = Fired<String, u64>;
 ///
 ///     async fn execute(&mut self, click: Timed<Click>, out: &mut Emitter<Self::Out>) -> Result<(), Fail> {
-///         self.latest = self.latest.max(click.at);
 ///         let user = click.user.clone();
-///         match self.engine.add(&user, click.at, click.value, &mut |_, visit| out.emit(visit)) {
+///         match self.0.add(&user, click.at, click.value, &mut |_, visit| out.emit(visit)) {
 ///             Offer::Added => Ok(()),
 ///             Offer::Late(_) => Err(Fail::reject("the visit is over")),
 ///             Offer::Refused(_, why) => Err(Fail::reject(why)),
 ///         }
 ///     }
 ///
-///     async fn tick(&mut self, out: &mut Emitter<Self::Out>) -> Result<(), Fault> {
-///         let complete = Watermark(self.latest.saturating_sub(5_000));
-///         self.engine.advance(complete, &mut |_, visit| out.emit(visit));
+///     async fn on_watermark(&mut self, at: Watermark, out: &mut Emitter<Self::Out>) -> Result<(), Fault> {
+///         self.0.advance(at, &mut |_, visit| out.emit(visit));
 ///         Ok(())
 ///     }
 /// }
-/// # let _ = Visits::new;
+/// # let topology = topo_core::Topology::new("visits");
+/// # topology.bolt("visits", Visits::new);
 /// ```
 pub struct Engine<K, A: Aggregate> {
     plan: Plan,
@@ -137,17 +134,6 @@ impl<K: Hash + Eq + Clone, A: Aggregate> fmt::Debug for Engine<K, A> {
             .field("awaiting", &self.awaiting())
             .finish_non_exhaustive()
     }
-}
-
-/// A key's state that this engine cannot go on from.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RestoreError {
-    /// Windows of another kind or length made it.
-    #[error("the state is of other windows: give the windows another name, or remove their state")]
-    OtherWindows,
-    /// There is one already.
-    #[error("a key has its state twice")]
-    Twice,
 }
 
 impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
@@ -343,86 +329,6 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
         self.next_early
     }
 
-    /// Takes in that a result has been dealt with, or been given up, and is no longer needed. Whether it was awaited.
-    pub fn acked(&mut self, pane: PaneId) -> bool {
-        let Some(number) = self.panes.remove(&pane) else { return false };
-        if let Some(slot) = self.slots.get_mut(number) {
-            slot.entry.awaiting.retain(|awaiting| awaiting.pane != pane);
-            self.slots.touch(number);
-            self.drop_if_over(number);
-        }
-        true
-    }
-
-    /// The result of a pane that has to be emitted again; it stays awaited.
-    pub fn failed(&self, pane: PaneId) -> Option<Fired<K, A::Out>> {
-        let slot = self.slots.get(*self.panes.get(&pane)?)?;
-        let awaiting = slot.entry.awaiting.iter().find(|awaiting| awaiting.pane == pane)?;
-        Some(awaiting.outcome.clone().of(slot.key.clone()))
-    }
-
-    /// Takes in the state of a key. After the last one, [`resume`](Self::resume).
-    ///
-    /// # Errors
-    /// If other windows made it, or the key is known.
-    pub fn restore(&mut self, key: K, entry: Entry<A::Acc, A::Out>) -> Result<(), RestoreError> {
-        if !entry.fits(&self.plan) {
-            return Err(RestoreError::OtherWindows);
-        }
-        if self.slots.find(&key).is_some() {
-            return Err(RestoreError::Twice);
-        }
-        let fresh = entry.is_fresh();
-        let number = self.slots.insert(key, entry, true);
-        if fresh && self.plan.early_every.is_some() {
-            self.list_early(number);
-        }
-        self.schedule(number);
-        if let Some(slot) = self.slots.get_mut(number) {
-            for awaiting in &mut slot.entry.awaiting {
-                self.next_pane += 1;
-                awaiting.pane = PaneId(self.next_pane);
-                self.panes.insert(awaiting.pane, number);
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on after keys were restored: gives the results again that were awaited, under new numbers, and takes the
-    /// watermark that was kept with the state.
-    pub fn resume(&mut self, watermark: Watermark, sink: &mut impl FnMut(PaneId, Fired<K, A::Out>)) {
-        for slot in self.slots.iter() {
-            for awaiting in &slot.entry.awaiting {
-                sink(awaiting.pane, awaiting.outcome.clone().of(slot.key.clone()));
-            }
-        }
-        if watermark != Watermark::MAX {
-            self.advance(watermark, sink);
-        }
-    }
-
-    /// Names each key whose entry changed since the last call, once: with its entry, or with `None` where it is gone.
-    ///
-    /// They count as written out from then on, so whoever calls this keeps them until they are.
-    pub fn take_changes(&mut self, each: impl FnMut(&K, Option<&Entry<A::Acc, A::Out>>)) {
-        self.slots.take_changes(each);
-    }
-
-    /// Whether [`take_changes`](Self::take_changes) would name any key.
-    pub fn has_changes(&self) -> bool {
-        self.slots.changed()
-    }
-
-    /// The entry of a key, if there is anything to keep of it.
-    pub fn get(&self, key: &K) -> Option<&Entry<A::Acc, A::Out>> {
-        Some(&self.slots.get(self.slots.find(key)?)?.entry)
-    }
-
-    /// All keys with their entries.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &Entry<A::Acc, A::Out>)> {
-        self.slots.iter().map(|slot| (&slot.key, &slot.entry))
-    }
-
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -468,7 +374,7 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
             self.next_pane += 1;
             let pane = PaneId(self.next_pane);
             if self.keeps_results {
-                slot.entry.awaiting.push(Awaiting { pane, outcome: outcome.clone() });
+                slot.entry.awaiting.push_back(Awaiting { pane, outcome: outcome.clone() });
                 self.panes.insert(pane, number);
             }
             sink(pane, outcome.of(slot.key.clone()));
