@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod schedule;
 pub mod state;
 pub mod trace;
+pub mod window;
 
 pub use backoff::Backoff;
 pub use bolt::{Bolt, RichBolt};
