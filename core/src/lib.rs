@@ -43,7 +43,10 @@ pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, Stuc
 pub use spout::{Fault, Next, Spout};
 pub use store::TaskStore;
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
-pub use streams::{Branches, ByReference, ByValue, DataStream, Key, KeySelector, KeyedStream, Order, Step};
+pub use streams::{
+    Branches, ByReference, ByValue, DataStream, KeySelector, KeyedStream, Order, Step, WindowResults,
+    Windowed, WindowedStream,
+};
 pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;

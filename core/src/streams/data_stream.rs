@@ -7,13 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::each::Each;
-use super::key::{ByReference, ByValue};
+use super::key::{ByKey, ByReference, ByValue, KeySelector};
 use super::keyed::KeyedStream;
 use super::map_async::{MapAsync, Order};
 use crate::bolt::{Bolt, RichBolt};
 use crate::fail::Fail;
 use crate::ports;
 use crate::runtime::Emitter;
+use crate::state::Key;
 use crate::stream::{Feeds, Output, Stream};
 use crate::time::Timed;
 use crate::topology::{BoltHandle, BuildError, ComponentId, GraphHandle, Topology};
@@ -329,6 +330,27 @@ impl<T: Tuple> DataStream<T> {
         Topology::of(self.graph.clone())
     }
 
+    /// Gives a step as many tasks as the sources have.
+    fn as_many_tasks<In: Tuple, O: Output>(&self, step: BoltHandle<In, O>) -> BoltHandle<In, O> {
+        let tasks = self.sources.iter().filter_map(|one| self.graph.tasks_of(one.component()));
+        match tasks.max() {
+            Some(tasks) => step.tasks(tasks),
+            None => step,
+        }
+    }
+
+    /// Subscribes a step with keyed state to all sources: each value goes to the task that has its key's state.
+    pub(super) fn subscribe_keyed<O: Output, S: KeySelector<T>>(
+        &self,
+        step: BoltHandle<Timed<T>, O>,
+        key: &S,
+    ) -> BoltHandle<Timed<T>, O> {
+        let step = self.as_many_tasks(step);
+        self.sources.iter().fold(step, |step, source| {
+            step.subscribe(source, "key-groups", ByKey(key.clone()), |timed: Timed<T>| timed)
+        })
+    }
+
     /// Subscribes a step to all sources; it gets as many tasks as they have.
     fn subscribe<In: Tuple, O: Output>(&self, mut step: BoltHandle<In, O>) -> BoltHandle<In, O>
     where
@@ -348,11 +370,6 @@ impl<T: Tuple> DataStream<T> {
         step
     }
 }
-
-/// What a stream can be keyed by: any tuple type that can be told equal.
-pub trait Key: Tuple + std::hash::Hash + Eq {}
-
-impl<K: Tuple + std::hash::Hash + Eq> Key for K {}
 
 /// The last step of a stream, which emits nothing.
 #[derive(Debug)]

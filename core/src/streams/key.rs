@@ -2,7 +2,10 @@
 
 use std::marker::PhantomData;
 
-use super::data_stream::Key;
+use crate::grouping::{Grouping, Targets};
+use crate::state::{Key, key_group, task_of_group};
+use crate::time::Timed;
+use crate::tuple::Tuple;
 
 /// Finds the key of a value.
 pub trait KeySelector<T>: Clone + Send + Sync + 'static {
@@ -60,5 +63,20 @@ impl<T, K: Key, F: Fn(&T) -> K + Clone + Send + Sync + 'static> KeySelector<T> f
     #[inline]
     fn key<R>(&self, value: &T, with: impl FnOnce(&K) -> R) -> R {
         with(&(self.0)(value))
+    }
+}
+
+/// The grouping that takes each value to the task that has its key's state.
+#[derive(Debug, Clone)]
+pub(super) struct ByKey<S>(pub(super) S);
+
+impl<T: Tuple, S: KeySelector<T>> Grouping<Timed<T>> for ByKey<S> {
+    #[inline]
+    fn pick(&mut self, timed: &Timed<T>, tasks: usize) -> Targets {
+        Targets::One(task_of_group(self.0.key(&timed.value, |key| key_group(key)), tasks))
+    }
+
+    fn is_total(&self) -> bool {
+        true
     }
 }

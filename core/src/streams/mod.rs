@@ -5,8 +5,13 @@ mod each;
 mod key;
 mod keyed;
 mod map_async;
+mod rolling;
+mod windowed;
+mod windowing;
 
-pub use data_stream::{Branches, DataStream, Key, Step};
+pub use data_stream::{Branches, DataStream, Step};
 pub use key::{ByReference, ByValue, KeySelector};
 pub use keyed::KeyedStream;
 pub use map_async::Order;
+pub use windowed::{WindowResults, WindowedStream};
+pub use windowing::Windowed;

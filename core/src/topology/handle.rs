@@ -198,7 +198,13 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
         self.subscribe(stream, "custom", grouping, T::feed)
     }
 
-    fn subscribe<T, G, C>(self, stream: &Stream<T>, name: &'static str, grouping: G, convert: C) -> Self
+    pub(crate) fn subscribe<T, G, C>(
+        self,
+        stream: &Stream<T>,
+        name: &'static str,
+        grouping: G,
+        convert: C,
+    ) -> Self
     where
         T: Tuple,
         G: Grouping<T>,

@@ -20,6 +20,16 @@ enum Shape {
     Global,
 }
 
+impl Windows {
+    /// How long they are, of windows that have a length in time.
+    pub fn length(&self) -> Option<Duration> {
+        match self.0 {
+            Shape::Time { size, .. } => Some(size),
+            _ => None,
+        }
+    }
+}
+
 /// Windows of length `size`, one behind the other.
 pub fn tumbling(size: Duration) -> Windows {
     sliding(size, size)
