@@ -32,11 +32,13 @@
 //! ```
 
 pub use std::process::ExitCode;
+pub use std::time::Duration;
 
 pub use bytes::Bytes;
 pub use serde::{Deserialize, Serialize};
 pub use topo_core::log::{Consumed, Header, Record};
 pub use topo_core::schedule::{Moment, Seeded};
+pub use topo_core::window::{Fired, Trigger, Window, count_sliding, global, session, sliding, tumbling};
 pub use topo_core::{
     Bolt, Config, DataStream, Delivery, Direct, Emitter, Fail, FailKind, Failure, Fault, Feedback, Grouping,
     Input, Next, Order, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Timed,

@@ -15,6 +15,7 @@ use topo_core::{DataStream, Fail, Timed, Topology, Tuple};
 pub use print::Print;
 pub use record::{ToRecord, packed};
 pub use source::Source;
+use source::Times;
 pub use to::To;
 
 use crate::launcher::{Application, Environment};
@@ -99,8 +100,17 @@ impl Streams {
         decode: impl Fn(&Consumed) -> Result<T, Fail> + Clone + Send + Sync + 'static,
     ) -> Source<T> {
         self.environment.will_read(topic);
-        let timed = move |record: &Consumed| Ok(Timed { at: record.timestamp_ms, value: decode(record)? });
-        let spout = self.topology.spout(topic, self.environment.log_spout(topic, timed));
-        Source::new(DataStream::of(&spout))
+        let (times, environment, from) = (Times::default(), self.environment.clone(), topic.to_owned());
+        let source = times.clone();
+        let spout = self.topology.spout(topic, move || {
+            let (config, time) = source.get();
+            let decode = decode.clone();
+            let timed = move |record: &Consumed| {
+                let value = decode(record)?;
+                Ok(Timed { at: time(record, &value)?, value })
+            };
+            environment.log_spout(&from, timed)().event_time(config)
+        });
+        Source::new(DataStream::of(&spout), times)
     }
 }

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 use serde::Serialize;
+use topo_core::state::Key;
+use topo_core::window::Fired;
 use topo_core::{Fail, Tuple};
 
 /// A value that a topic can hold, as the key and the value of a record.
@@ -83,6 +85,13 @@ impl<K: Tuple, V: Tuple> ToRecord for (K, V) {
 
     fn value(&self) -> Result<Option<Bytes>, Fail> {
         packed(&self.1).map(Some)
+    }
+}
+
+/// The key is the result's; the value is all of the result: the window, what it gave, how often it did before.
+impl<K: Key, V: Tuple> ToRecord for Fired<K, V> {
+    fn key(&self) -> Result<Option<Bytes>, Fail> {
+        packed(&self.key).map(Some)
     }
 }
 
