@@ -1,6 +1,6 @@
 //! A bolt: a step that takes tuples and may emit others.
 
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 
 use crate::context::TaskContext;
 use crate::fail::Fail;
@@ -167,6 +167,24 @@ pub trait RichBolt: Send + 'static {
     /// # Errors
     /// An error replaces this instance with a fresh one, and whatever inputs it held fail.
     fn idle(
+        &mut self,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Completes when `idle` is worth calling though no input came: what the bolt waits for itself, such as an answer from
+    /// outside, has come. Asked while the queue is empty. It may be dropped and called again at any await, so it must not lose
+    /// anything then.
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    /// Called once when nothing more will come, before `cleanup`: the moment to emit what is left.
+    ///
+    /// # Errors
+    /// An error is reported, and whatever inputs the bolt held fail.
+    fn finish(
         &mut self,
         _out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send {

@@ -21,6 +21,7 @@ mod topology;
 mod config;
 mod runtime;
 
+mod streams;
 mod time;
 
 pub mod ledger;
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod schedule;
 pub mod state;
 pub mod trace;
+pub mod window;
 
 pub use backoff::Backoff;
 pub use bolt::{Bolt, RichBolt};
@@ -41,6 +43,10 @@ pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, Stuc
 pub use spout::{Fault, Next, Spout};
 pub use store::TaskStore;
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
+pub use streams::{
+    Branches, ByReference, ByValue, DataStream, KeySelector, KeyedStream, Order, Step, WindowResults,
+    Windowed, WindowedStream,
+};
 pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
 pub use tuple::Tuple;

@@ -225,7 +225,8 @@ impl Side for Reading {
 
 /// Declares a component's several named streams.
 ///
-/// The struct is the component's `Out`. In `execute` its fields are emitters; on the handle they are streams.
+/// The struct is the component's `Out`. In `execute` its fields are emitters; on the handle they are streams. It may have
+/// type parameters, which are tuples.
 ///
 /// ```
 /// use topo_core::{Bolt, Fail, ports};
@@ -256,22 +257,24 @@ impl Side for Reading {
 macro_rules! ports {
     (
         $(#[$meta:meta])*
-        $vis:vis struct $name:ident { $($(#[$field_meta:meta])* $field:ident : $tuple:ty),+ $(,)? }
+        $vis:vis struct $name:ident $(< $($generic:ident),+ >)? {
+            $($(#[$field_meta:meta])* $field:ident : $tuple:ty),+ $(,)?
+        }
     ) => {
         $(#[$meta])*
-        $vis struct $name<S: $crate::Side = $crate::Emitting> {
+        $vis struct $name<$($($generic: $crate::Tuple,)+)? S: $crate::Side = $crate::Emitting> {
             $($(#[$field_meta])* pub $field: S::Of<$tuple>,)+
         }
 
-        impl Clone for $name<$crate::Reading> {
+        impl$(<$($generic: $crate::Tuple),+>)? Clone for $name<$($($generic,)+)? $crate::Reading> {
             fn clone(&self) -> Self {
                 Self { $($field: self.$field.clone(),)+ }
             }
         }
 
-        impl $crate::Output for $name {
+        impl$(<$($generic: $crate::Tuple),+>)? $crate::Output for $name$(<$($generic),+>)? {
             type Emitter = Self;
-            type Streams = $name<$crate::Reading>;
+            type Streams = $name<$($($generic,)+)? $crate::Reading>;
 
             fn declare(component: &$crate::Declaration) -> Self::Streams {
                 $name { $($field: component.stream(stringify!($field)),)+ }
@@ -282,7 +285,7 @@ macro_rules! ports {
             }
         }
 
-        impl $crate::Emitters for $name {
+        impl$(<$($generic: $crate::Tuple),+>)? $crate::Emitters for $name$(<$($generic),+>)? {
             #[inline]
             fn begin(&mut self, root: $crate::ledger::RootId) {
                 $($crate::Emitters::begin(&mut self.$field, root);)+

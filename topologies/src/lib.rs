@@ -5,9 +5,11 @@ pub mod launcher;
 pub mod prelude;
 pub mod ready_made;
 pub mod status;
+pub mod streams;
 pub mod testing;
 
 pub use launcher::main;
+pub use streams::stream;
 #[cfg(feature = "kafka")]
 #[doc(no_inline)]
 pub use topo_connectors::kafka;

@@ -31,14 +31,20 @@
 //! }
 //! ```
 
+pub use std::process::ExitCode;
+pub use std::time::Duration;
+
+pub use bytes::Bytes;
 pub use serde::{Deserialize, Serialize};
 pub use topo_core::log::{Consumed, Header, Record};
 pub use topo_core::schedule::{Moment, Seeded};
 pub use topo_core::state::{ListState, MapState, State};
+pub use topo_core::window::{Fired, Trigger, Window, count_sliding, global, session, sliding, tumbling};
 pub use topo_core::{
-    Bolt, Config, Delivery, Direct, Emitter, EventTime, Fail, FailKind, Failure, Fault, Feedback, Grouping,
-    Input, Next, Operator, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets, TaskContext, Timed,
-    Topology, Trees, Tuple, Watermark, ports,
+    Bolt, Config, DataStream, Delivery, Direct, Emitter, EventTime, Fail, FailKind, Failure, Fault, Feedback,
+    Grouping, Input, Next, Operator, Order, RichBolt, Running, Spout, SpoutEmitter, Stream, Targets,
+    TaskContext, Timed, Topology, Trees, Tuple, Watermark, ports,
 };
 
 pub use crate::launcher::{Application, Environment};
+pub use crate::streams::{Print, Streams, To, ToRecord, packed};

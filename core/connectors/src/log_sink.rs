@@ -34,7 +34,7 @@ const OUTAGE_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration
 /// How often it looks meanwhile whether the topology is stopped.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A bolt that appends each tuple, made into a record by a function, to a topic.
+/// A bolt that appends each tuple, made into a record by a function, to a topic. What the function refuses fails.
 ///
 /// Records with a key go to the partition that the partitioner picks for it, the others to the partitions in turn.
 pub struct LogSink<T, E> {
@@ -59,7 +59,7 @@ struct Gathered<T> {
 impl<T, E> LogSink<T, E>
 where
     T: Tuple,
-    E: Fn(&T) -> Record + Send + 'static,
+    E: Fn(&T) -> Result<Record, Fail> + Send + 'static,
 {
     /// A sink to `topic`, to be made in a topology's factory.
     pub fn new(log: Arc<dyn Log>, topic: &str, partitioner: Partitioner, encode: E) -> Self {
@@ -113,9 +113,7 @@ where
                 }
             };
             if let Err((inputs, error)) = left {
-                let gathered = &mut self.gathered[at.partition as usize];
-                gathered.records = inputs.iter().map(|input| (self.encode)(input)).collect();
-                gathered.inputs = inputs;
+                self.gathered[at.partition as usize] = self.encode_all(inputs);
                 outage = Err(error);
             }
         }
@@ -131,7 +129,7 @@ where
                 let later = inputs.split_off(inputs.len() / 2);
                 groups.push(later);
             }
-            let records = inputs.iter().map(|input| (self.encode)(input)).collect();
+            let Gathered { records, mut inputs } = self.encode_all(inputs);
             match self.log.append(at, records).await {
                 Err(LogError::Invalid(_)) if inputs.len() > 1 => groups.push(inputs),
                 Err(error) if is_outage(&error) => {
@@ -142,6 +140,21 @@ where
             }
         }
         Ok(())
+    }
+
+    /// The records of inputs that were encoded before.
+    fn encode_all(&self, inputs: Vec<Input<T>>) -> Gathered<T> {
+        let mut all = Gathered { records: Vec::with_capacity(inputs.len()), inputs: Vec::new() };
+        for input in inputs {
+            match (self.encode)(&input) {
+                Ok(record) => {
+                    all.records.push(record);
+                    all.inputs.push(input);
+                }
+                Err(fail) => input.fail(fail),
+            }
+        }
+        all
     }
 
     fn report(&self, trouble: &str) {
@@ -206,7 +219,7 @@ fn answer<T>(inputs: Vec<Input<T>>, appended: &Result<i64, LogError>) {
 impl<T, E> RichBolt for LogSink<T, E>
 where
     T: Tuple,
-    E: Fn(&T) -> Record + Send + 'static,
+    E: Fn(&T) -> Result<Record, Fail> + Send + 'static,
 {
     type In = T;
     type Out = ();
@@ -224,7 +237,13 @@ where
     }
 
     async fn execute(&mut self, input: Input<T>, _out: &mut Emitter<()>) -> Result<(), Fault> {
-        let record = (self.encode)(&input);
+        let record = match (self.encode)(&input) {
+            Ok(record) => record,
+            Err(fail) => {
+                input.fail(fail);
+                return Ok(());
+            }
+        };
         self.records += 1;
         self.bytes +=
             [&record.key, &record.value].into_iter().flatten().map(|bytes| bytes.len()).sum::<usize>();

@@ -49,6 +49,7 @@ pub(crate) struct TaskCounters {
     pub(crate) failed: Counter,
     pub(crate) rejected: Counter,
     timed_out: AtomicU64,
+    late: AtomicU64,
     pub(crate) pending: Counter,
     pub(crate) trees_acked: Counter,
     pub(crate) trees_failed: Counter,
@@ -72,6 +73,7 @@ impl Default for TaskCounters {
             failed: Counter::default(),
             rejected: Counter::default(),
             timed_out: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             pending: Counter::default(),
             trees_acked: Counter::default(),
             trees_failed: Counter::default(),
@@ -96,6 +98,11 @@ impl TaskCounters {
         self.timed_out.fetch_add(count, Relaxed);
     }
 
+    /// Inputs came too late for their windows.
+    pub(crate) fn late(&self, count: u64) {
+        self.late.fetch_add(count, Relaxed);
+    }
+
     pub(crate) fn windows(&self) -> MutexGuard<'_, Vec<WindowSnapshot>> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,6 +123,7 @@ impl TaskCounters {
             failed: self.failed.get(),
             rejected: self.rejected.get(),
             timed_out: self.timed_out.load(Relaxed),
+            late: self.late.load(Relaxed),
             pending: self.pending.get(),
             trees_acked: self.trees_acked.get(),
             trees_failed: self.trees_failed.get(),

@@ -88,6 +88,8 @@ pub struct TaskSnapshot {
     /// Executes that took longer than they may and inputs held longer (bolts), or trees that failed for one (spouts, among
     /// the failed). An input that a bolt owns, and answers after all, counts as acked or failed as well.
     pub timed_out: u64,
+    /// Inputs that came too late for their windows.
+    pub late: u64,
     /// Trees opened and not yet completed or failed (spouts), or not yet completed or given up (operators).
     pub pending: u64,
     /// Trees of its own that were completed (operators).

@@ -2,12 +2,13 @@
 //!
 //! The instance is replaced when it panics or errs; queue, emitters and acks are the executor's and survive it.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::acks::Cause;
 use super::chunk::Chunk;
-use super::contain::{contain, contain_future};
+use super::contain::{Panicked, contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
 use super::envelope::Joints;
@@ -112,6 +113,9 @@ impl<F: Form> BoltExecutor<F> {
         if let (Some(form), true) = (form, started) {
             self.next_tick = self.env.tick.map(|every| self.env.now().after(every));
             let mut form = self.work_off(form).await;
+            if let Some(form) = &mut form {
+                self.finish(form).await;
+            }
             self.flush_for_good(form.as_mut()).await;
             if let Some(form) = form {
                 self.clean_up(form).await;
@@ -132,6 +136,19 @@ impl<F: Form> BoltExecutor<F> {
         self.inputs.raise(self.env.task.watermark());
         if self.keeps.is_none() && (F::KEEPS_STATE || !self.env.task.stores.is_empty()) {
             self.keeps = Some(self.env.control.flushes.join(&self.env.bell));
+        }
+    }
+
+    /// Lets the instance emit what is left, unless the topology aborts.
+    async fn finish(&mut self, form: &mut F) {
+        if self.env.control.phase() == Phase::Aborting {
+            return;
+        }
+        self.out.begin(RootId::UNTRACKED);
+        match contain_future(form.finish(&mut self.out)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => self.env.report(fault.to_string().into()),
+            Err(panicked) => self.env.report(panicked.0),
         }
     }
 
@@ -299,22 +316,31 @@ impl<F: Form> BoltExecutor<F> {
         if has_input || has_orders || (F::OPENS_TREES && self.has_answers()) {
             return Some(Rested::Ready(form));
         }
-        let due = if F::OPENS_TREES { self.trees_due(&form) } else { None };
-        match self.next_tick.into_iter().chain(due).min() {
-            Some(at) => {
-                let tick = self.env.task.scheduler.sleep_until(at);
-                tokio::select! {
-                    biased;
-                    () = self.env.bell.notified() => {}
-                    () = tick => {}
-                }
-            }
-            None => self.env.bell.notified().await,
+        if let Err(panicked) = self.wait(&mut form).await {
+            return self.replace(form, Fail::Retry(panicked.0).into()).await.map(Rested::Ready);
         }
         self.tell();
         match self.tick_if_due(&mut form).await {
             Ok(()) => Some(Rested::Ready(form)),
             Err(cause) => self.replace(form, cause).await.map(Rested::Ready),
+        }
+    }
+
+    /// Waits for input, orders, the next tick, or what the instance waits for itself.
+    async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+        let due = if F::OPENS_TREES { self.trees_due(form) } else { None };
+        let due = self.next_tick.into_iter().chain(due).min();
+        let tick = async {
+            match due {
+                Some(at) => self.env.task.scheduler.sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.env.bell.notified() => Ok(()),
+            ready = contain_future(form.ready()) => ready,
+            () = tick => Ok(()),
         }
     }
 

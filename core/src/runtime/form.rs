@@ -1,6 +1,6 @@
 //! The forms of a bolt, seen alike by their executor.
 
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 use std::sync::Arc;
 
 use super::acks::{Acks, Cause};
@@ -58,6 +58,12 @@ pub(crate) trait Form: Send + 'static {
         trees: &mut Trees<Self::Tree>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
     fn idle(
+        &mut self,
+        out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Completes when `idle` is worth calling without an input.
+    fn ready(&mut self) -> impl Future<Output = ()> + Send;
+    fn finish(
         &mut self,
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
@@ -278,6 +284,14 @@ impl<B: Bolt> Form for Basic<B> {
         Ok(())
     }
 
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    async fn finish(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn tick(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.tick(out)
     }
@@ -334,6 +348,14 @@ impl<B: RichBolt> Form for Rich<B> {
 
     fn idle(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.idle(out)
+    }
+
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        self.0.ready()
+    }
+
+    fn finish(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.finish(out)
     }
 
     fn tick(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what it opens for an input that fails is taken back, and nothing else is.
 
-use std::future::Future;
+use std::future::{Future, pending};
 
 use super::chunk::Chunk;
 use super::envelope::Envelope;
@@ -71,6 +71,14 @@ impl<O: Operator> Form for Operating<O> {
     }
 
     async fn idle(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    async fn finish(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
         Ok(())
     }
 

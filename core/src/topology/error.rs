@@ -6,6 +6,12 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// A step that cannot be, for a reason of its own.
+    #[error("{reason}")]
+    Refused {
+        /// Why, and what to do.
+        reason: Arc<str>,
+    },
     /// A component has an empty name.
     #[error("a component has no name; give every spout and bolt one")]
     NoName,

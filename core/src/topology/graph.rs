@@ -1,5 +1,6 @@
 //! The topology under construction: what was added, and what was wrong with it.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +52,10 @@ pub(crate) struct Loop {
 /// Components, loops, and what went wrong so far.
 #[derive(Default)]
 pub(crate) struct Graph {
+    /// The topology's name.
+    pub(crate) topology: Arc<str>,
+    /// What the builder of streams has to know.
+    pub(crate) attached: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) components: Vec<Component>,
     pub(crate) loops: Vec<Loop>,
     pub(crate) errors: Vec<BuildError>,
@@ -101,6 +106,30 @@ impl GraphHandle {
             start: None,
         });
         ComponentId(graph.components.len() - 1)
+    }
+
+    /// Gives a component another name.
+    pub(crate) fn rename(&self, id: ComponentId, name: &str) {
+        let mut graph = self.lock();
+        if graph.components.iter().enumerate().any(|(at, one)| at != id.0 && &*one.name == name) {
+            graph.errors.push(BuildError::NameTwice { name: name.into() });
+        }
+        if name.is_empty() {
+            graph.errors.push(BuildError::NoName);
+        }
+        if let Some(component) = graph.components.get_mut(id.0) {
+            component.name = name.into();
+        }
+    }
+
+    /// A name for the next component, by its kind and number.
+    pub(crate) fn next_name(&self, kind: &str) -> String {
+        format!("{kind}-{}", self.lock().components.len())
+    }
+
+    /// How many tasks a component has so far; `None` for a loop's entry.
+    pub(crate) fn tasks_of(&self, id: ComponentId) -> Option<usize> {
+        self.lock().components.get(id.0).map(|component| component.tasks)
     }
 
     pub(crate) fn add_loop(&self, name: &str) -> ComponentId {

@@ -79,6 +79,14 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
         Self { id, graph, streams, inboxes }
     }
 
+    pub(crate) fn graph(&self) -> &GraphHandle {
+        &self.graph
+    }
+
+    pub(crate) fn id(&self) -> ComponentId {
+        self.id
+    }
+
     /// How many tasks run the bolt; 1 unless set.
     pub fn tasks(self, tasks: usize) -> Self {
         self.graph.change(self.id, |component| component.tasks = tasks);
@@ -190,7 +198,13 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
         self.subscribe(stream, "custom", grouping, T::feed)
     }
 
-    fn subscribe<T, G, C>(self, stream: &Stream<T>, name: &'static str, grouping: G, convert: C) -> Self
+    pub(crate) fn subscribe<T, G, C>(
+        self,
+        stream: &Stream<T>,
+        name: &'static str,
+        grouping: G,
+        convert: C,
+    ) -> Self
     where
         T: Tuple,
         G: Grouping<T>,

@@ -5,6 +5,7 @@ mod error;
 mod graph;
 mod handle;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use check::check;
 
 pub(crate) use graph::{Component, ComponentId, Graph, GraphHandle};
 
-/// A graph of spouts and bolts, to be launched.
+/// A graph of spouts and bolts, to be launched. A clone is the same graph.
 ///
 /// ```
 /// use topo_core::{Bolt, Emitter, Fail, Fault, Next, Spout, SpoutEmitter, Topology};
@@ -68,6 +69,7 @@ pub(crate) use graph::{Component, ComponentId, Graph, GraphHandle};
 /// topology.check()?;
 /// # Ok::<(), topo_core::BuildError>(())
 /// ```
+#[derive(Clone)]
 pub struct Topology {
     name: Arc<str>,
     graph: GraphHandle,
@@ -76,7 +78,22 @@ pub struct Topology {
 impl Topology {
     /// An empty topology.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), graph: GraphHandle::default() }
+        let (name, graph) = (Arc::<str>::from(name), GraphHandle::default());
+        graph.lock().topology = Arc::clone(&name);
+        Self { name, graph }
+    }
+
+    /// The topology that `graph` belongs to, for adding to it.
+    pub(crate) fn of(graph: GraphHandle) -> Self {
+        let name = Arc::clone(&graph.lock().topology);
+        Self { name, graph }
+    }
+
+    /// Gives what is built on a topology's streams something to know: where topics are, for a step that writes one. The
+    /// newest counts.
+    #[doc(hidden)]
+    pub fn attach(&self, attached: Arc<dyn Any + Send + Sync>) {
+        self.graph.lock().attached = Some(attached);
     }
 
     /// The topology's name.

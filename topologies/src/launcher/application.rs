@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use topo_connectors::{LogSink, LogSpout, LogSpoutConfig, SourceProgress, StartAt};
 use topo_core::log::{Consumed, Log, LogError, Record, TopicSpec};
@@ -10,6 +10,7 @@ use topo_core::{BuildError, Fail, Topology, Tuple};
 use topo_protocol::partition_for_key;
 
 use super::options::RunOptions;
+use crate::streams::Streams;
 
 /// A topology and its topics, ready to be run.
 ///
@@ -38,6 +39,7 @@ pub struct Application {
     name: Arc<str>,
     input: Option<Arc<str>>,
     outputs: Vec<Arc<str>>,
+    sockets: Vec<(String, Arc<str>)>,
     letters: DeadLetterTopics,
     build: Box<dyn Fn(&Environment) -> Topology + Send + Sync>,
 }
@@ -45,8 +47,24 @@ pub struct Application {
 impl Application {
     /// An application that builds its topology with `build`.
     pub fn new(name: &str, build: impl Fn(&Environment) -> Topology + Send + Sync + 'static) -> Self {
-        let letters = DeadLetterTopics::default();
-        Self { name: name.into(), input: None, outputs: Vec::new(), letters, build: Box::new(build) }
+        let (outputs, sockets, letters) = Default::default();
+        Self { name: name.into(), input: None, outputs, sockets, letters, build: Box::new(build) }
+    }
+
+    /// An application of streams, which learns its topics from what `build` reads and writes: its input goes to the first
+    /// topic that is read.
+    ///
+    /// ```
+    /// use topo::prelude::*;
+    ///
+    /// let application = Application::streams("shout", |log| {
+    ///     log.lines("lines").map(|line| line.to_uppercase()).to("shouts");
+    /// });
+    /// assert_eq!(&**application.name(), "shout");
+    /// ```
+    pub fn streams(name: &str, build: impl Fn(&Streams) + Send + Sync + 'static) -> Self {
+        let topology = name.to_owned();
+        Self::new(name, move |environment| Streams::build(&topology, environment, &build))
     }
 
     /// Names the topic that its input goes to; created if need be.
@@ -88,14 +106,31 @@ impl Application {
         self.input.as_ref()
     }
 
+    /// The TCP servers whose lines it reads, each with the topic that they go to.
+    pub(super) fn sockets(&self) -> &[(String, Arc<str>)] {
+        &self.sockets
+    }
+
     /// The topics that it writes.
     pub fn output_topics(&self) -> &[Arc<str>] {
         &self.outputs
     }
 
-    /// Builds the topology.
-    pub fn topology(&self, environment: &Environment) -> Topology {
-        (self.build)(environment)
+    /// Builds the topology, and learns which topics it lives on beside those that were named.
+    pub(super) fn topology(&mut self, environment: &Environment) -> Topology {
+        let topology = (self.build)(environment);
+        let topics = std::mem::take(&mut *environment.topics());
+        for topic in topics.read {
+            match &self.input {
+                None => self.input = Some(topic),
+                Some(input) if *input == topic => {}
+                // Created as the outputs are; fed by somebody else.
+                Some(_) => self.outputs.push(topic),
+            }
+        }
+        self.outputs.extend(topics.written);
+        self.sockets = topics.sockets;
+        topology
     }
 
     /// Whether every component that has dead letters of its own is in `topology`.
@@ -148,6 +183,16 @@ pub struct Environment {
     group: Arc<str>,
     start: StartAt,
     letters: DeadLetterTopics,
+    topics: Arc<Mutex<Topics>>,
+}
+
+/// The topics that a topology turned out to live on, as it was built.
+#[derive(Debug, Default)]
+struct Topics {
+    read: Vec<Arc<str>>,
+    written: Vec<Arc<str>>,
+    /// Addresses whose lines go to a topic.
+    sockets: Vec<(String, Arc<str>)>,
 }
 
 impl Environment {
@@ -158,7 +203,27 @@ impl Environment {
         options: &RunOptions,
     ) -> Self {
         let (group, letters) = (Arc::clone(application.name()), application.letters.clone());
-        Self { log, progress, group, start: options.from.into(), letters }
+        let (start, topics) = (options.from.into(), Arc::default());
+        Self { log, progress, group, start, letters, topics }
+    }
+
+    /// Notes that the topology reads `topic`: created if need be, and the first one is where the input goes.
+    pub fn will_read(&self, topic: &str) {
+        self.topics().read.push(topic.into());
+    }
+
+    /// Notes that the topology writes `topic`, which is created if need be.
+    pub fn will_write(&self, topic: &str) {
+        self.topics().written.push(topic.into());
+    }
+
+    /// Has the lines that a TCP server at `address` sends gathered into `topic` while the topology runs.
+    pub fn will_gather(&self, address: &str, topic: &str) {
+        self.topics().sockets.push((address.to_owned(), topic.into()));
+    }
+
+    fn topics(&self) -> MutexGuard<'_, Topics> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The log. It opens once the topology is built: until then its calls fail.
@@ -221,6 +286,15 @@ impl Environment {
         topic: &str,
         encode: impl Fn(&T) -> Record + Clone + Send + Sync + 'static,
     ) -> impl Fn() -> LogSink<T, LogEncoder<T>> + Send + Sync + 'static {
+        self.try_log_sink(topic, move |tuple| Ok(encode(tuple)))
+    }
+
+    /// As [`log_sink`](Self::log_sink), for a function that may refuse a tuple, which fails its tree.
+    pub fn try_log_sink<T: Tuple>(
+        &self,
+        topic: &str,
+        encode: impl Fn(&T) -> Result<Record, Fail> + Clone + Send + Sync + 'static,
+    ) -> impl Fn() -> LogSink<T, LogEncoder<T>> + Send + Sync + 'static {
         let (log, topic) = (Arc::clone(&self.log), Arc::<str>::from(topic));
         move || {
             let encode: LogEncoder<T> = Box::new(encode.clone());
@@ -233,7 +307,7 @@ impl Environment {
 pub type LogDecoder<T> = Box<dyn Fn(&Consumed) -> Result<T, Fail> + Send>;
 
 /// How tuples become records.
-pub type LogEncoder<T> = Box<dyn Fn(&T) -> Record + Send>;
+pub type LogEncoder<T> = Box<dyn Fn(&T) -> Result<Record, Fail> + Send>;
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,8 +22,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::{try_join, try_join_all};
 use topo_broker::BrokerError;
-use topo_connectors::gather::{FileLines, Gather, GatherError, StreamLines};
+use topo_connectors::gather::{FileLines, Gather, GatherError, SocketLines, StreamLines};
 use topo_connectors::{Brokers, SourceProgress};
 use topo_core::log::{Log, LogError, TopicPartition};
 use topo_core::metrics::{ComponentKind, TaskSnapshot};
@@ -118,11 +119,8 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`], each a sentence for the user. What can be known to be wrong before anything is started, is.
-pub async fn run(application: Application, options: RunOptions) -> Result<Summary, RunError> {
+pub async fn run(mut application: Application, options: RunOptions) -> Result<Summary, RunError> {
     let input = options.input.as_deref().map(open_input).transpose()?;
-    if input.is_some() && application.input_topic().is_none() {
-        return Err(RunError::NoInput(Arc::clone(application.name())));
-    }
     if options.state == StatePlace::Disk && !cfg!(feature = "fjall") {
         return Err(RunError::State(StateError::NoDisk));
     }
@@ -131,7 +129,10 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
     let port = Port::bind(&options)?;
     let (log, progress) = (Arc::new(LateLog::default()), SourceProgress::default());
     let environment = Environment::new(Arc::clone(&log) as _, progress.clone(), &application, &options);
-    let topology = topology(&application, &options, &environment)?;
+    let topology = topology(&mut application, &options, &environment)?;
+    if input.is_some() && application.input_topic().is_none() {
+        return Err(RunError::NoInput(Arc::clone(application.name())));
+    }
     let scheduler = Arc::new(TokioScheduler::current());
     let open = OpenLog::open(&options, &scheduler).await?;
     log.open(open.log());
@@ -147,7 +148,7 @@ pub async fn run(application: Application, options: RunOptions) -> Result<Summar
 
 /// The application's topology with the tasks that `options` give it, found to be sound.
 fn topology(
-    application: &Application,
+    application: &mut Application,
     options: &RunOptions,
     environment: &Environment,
 ) -> Result<Topology, BuildError> {
@@ -217,10 +218,19 @@ impl Run {
     async fn until_over(&self, running: &Running, input: Option<Input>) -> Result<Ended, RunError> {
         let topic = self.application.input_topic();
         let mut fed = input.zip(topic);
-        if let Some((input, topic)) = &mut fed {
-            let lines = input.gather(&*self.log, topic).await?;
-            tracing::info!(lines, %topic, "the input is in the log");
-        }
+        let sockets = try_join_all(self.application.sockets().iter().map(async |(address, topic)| {
+            let socket = SocketLines::new(address);
+            let mut socket = if self.options.until_idle { socket.once() } else { socket };
+            socket.gather(&*self.log, topic).await
+        }));
+        let feeding = async {
+            if let Some((input, topic)) = &mut fed {
+                let lines = input.gather(&*self.log, topic).await?;
+                tracing::info!(lines, %topic, "the input is in the log");
+            }
+            Ok(())
+        };
+        try_join(sockets, feeding).await?;
         if !self.options.until_idle {
             std::future::pending::<()>().await;
         }

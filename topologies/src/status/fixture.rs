@@ -93,6 +93,7 @@ fn idle(task: u32) -> TaskSnapshot {
         failed: 0,
         rejected: 0,
         timed_out: 0,
+        late: 0,
         pending: 0,
         trees_acked: 0,
         trees_failed: 0,

@@ -3,9 +3,11 @@
 mod file;
 mod lines;
 mod position;
+mod socket;
 
 pub use file::FileLines;
 pub use lines::{BadInput, MAX_LINE_BYTES, blocks, lines};
+pub use socket::SocketLines;
 
 use std::io::{self, Read};
 use std::sync::Arc;

@@ -186,7 +186,7 @@ impl Lab {
         };
         let worked = topology.bolt("work", work).tasks(self.setup.work_tasks).shuffle(&lines);
         let log = self.log.clone() as Arc<dyn Log>;
-        let sink = move || LogSink::new(Arc::clone(&log), OUT, partition, encode);
+        let sink = move || LogSink::new(Arc::clone(&log), OUT, partition, |text| Ok(encode(text)));
         topology.rich_bolt(OUT, sink).tasks(self.setup.sink_tasks).shuffle(&worked);
         if let Some(beside) = &self.beside {
             beside(&topology);

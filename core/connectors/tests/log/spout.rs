@@ -195,7 +195,7 @@ fn a_topic_is_read_by_one_spout_of_a_topology() {
             topo_connectors::LogSpout::new(log.clone() as _, config.clone(), progress.clone(), decode)
         });
         let log = lab.log.clone();
-        let sink = move || LogSink::new(log.clone() as _, OUT, |_, _| 0, |_: &String| Record::default());
+        let sink = move || LogSink::new(log.clone() as _, OUT, |_, _| 0, |_: &String| Ok(Record::default()));
         topology.rich_bolt(&format!("{name}-out"), sink).shuffle(&lines);
     }
     let launched = lab.block_on(topology.launch(lab.scheduler.clone(), lab.setup.runtime.clone()));

@@ -1,0 +1,192 @@
+//! A keyed stream cut into windows.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::data_stream::DataStream;
+use super::key::KeySelector;
+use super::windowing::{Plan, Windowing};
+use crate::state::Key;
+use crate::topology::BuildError;
+use crate::tuple::Tuple;
+use crate::window::aggregate::{self, Aggregate, Number};
+use crate::window::{Fired, Trigger, Windows, sliding, tumbling};
+
+impl From<Duration> for Windows {
+    /// Windows of this length, one behind the other.
+    fn from(size: Duration) -> Self {
+        tumbling(size)
+    }
+}
+
+/// A keyed stream cut into windows: what is computed over it is given once for each key and window that had a value, as the
+/// watermark passes the window's end (Flink's `WindowedStream`, Kafka Streams' `TimeWindowedKStream`).
+///
+/// A result is a tree of its own: its window's state goes once everything that came of the result is done, and no input
+/// waits for its window. Windows, results under way and the watermark are state, and outlive the process.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use topo_core::DataStream;
+/// # fn of(words: &DataStream<String>) {
+/// let counts = words.key_by(|word| word).window(Duration::from_secs(5)).every(Duration::from_secs(1)).count();
+/// counts.for_each(|fired| println!("{} {}: {}", fired.window, fired.key, fired.value));
+/// counts.late().for_each(|word| println!("{word} came too late"));
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct WindowedStream<T, S> {
+    stream: DataStream<T>,
+    key: S,
+    plan: Plan,
+}
+
+impl<T, S> fmt::Debug for WindowedStream<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WindowedStream").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
+    pub(super) fn new(stream: DataStream<T>, key: S, windows: Windows) -> Self {
+        Self { stream, key, plan: Plan::new(windows) }
+    }
+
+    /// Has a window of the same length begin every so often, at most as long as the windows are: they overlap then.
+    #[must_use]
+    pub fn every(mut self, every: Duration) -> Self {
+        match self.plan.windows.length() {
+            Some(size) => self.plan.windows = sliding(size, every),
+            None => self.stream.refuse(BuildError::Refused {
+                reason: "`every` is for windows of a length in time: leave it out".into(),
+            }),
+        }
+        self
+    }
+
+    /// What is given before a window is complete.
+    #[must_use]
+    pub fn trigger(mut self, trigger: Trigger) -> Self {
+        self.plan.trigger = trigger;
+        self
+    }
+
+    /// Has windows take values for so long after they were complete; each gives another result then.
+    #[must_use]
+    pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
+        self.plan.lateness = lateness;
+        self
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> WindowResults<T, S::Key, u64> {
+        self.add("window-count", aggregate::count())
+    }
+
+    /// The sum of a number of each value.
+    pub fn sum<N: Number>(
+        &self,
+        number: impl Fn(&T) -> N + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, N> {
+        self.add("window-sum", aggregate::sum(number))
+    }
+
+    /// The smallest of what `of` finds in each value.
+    pub fn min<V: Tuple + PartialOrd>(
+        &self,
+        of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, V> {
+        self.add("window-min", aggregate::min(of))
+    }
+
+    /// The largest of what `of` finds in each value.
+    pub fn max<V: Tuple + PartialOrd>(
+        &self,
+        of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, V> {
+        self.add("window-max", aggregate::max(of))
+    }
+
+    /// The mean of a number of each value.
+    pub fn average<N: Number>(
+        &self,
+        number: impl Fn(&T) -> N + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, f64> {
+        self.add("window-average", aggregate::average(number))
+    }
+
+    /// The values made into one, two by two; `two` is associative.
+    pub fn reduce(
+        &self,
+        two: impl Fn(T, T) -> T + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, T> {
+        self.add("window-reduce", aggregate::reduce(two))
+    }
+
+    /// The `n` values of which `by` is largest, the largest first.
+    pub fn top<V: Ord + 'static>(
+        &self,
+        n: usize,
+        by: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, Vec<T>> {
+        self.add("window-top", aggregate::top(n, by))
+    }
+
+    /// Any [`Aggregate`] of the values, such as those of [`aggregate`].
+    pub fn aggregate<A: Aggregate<In = T> + Clone + Sync>(
+        &self,
+        aggregate: A,
+    ) -> WindowResults<T, S::Key, A::Out> {
+        self.add("window", aggregate)
+    }
+
+    fn add<A: Aggregate<In = T> + Clone + Sync>(
+        &self,
+        kind: &str,
+        aggregate: A,
+    ) -> WindowResults<T, S::Key, A::Out> {
+        if let Err(error) = self.plan.engine::<S::Key, A>(aggregate.clone()) {
+            self.stream.refuse(BuildError::Refused { reason: error.to_string().into() });
+        }
+        let (key, plan) = (self.key.clone(), self.plan.clone());
+        let operator = move || Windowing::new(key.clone(), plan.clone(), aggregate.clone());
+        let step = self.stream.topology().operator(&self.stream.step_name(kind), operator);
+        let step = self.stream.subscribe_keyed(step, &self.key);
+        WindowResults { results: DataStream::of(&step.results), late: DataStream::of(&step.late) }
+    }
+}
+
+/// What windows give; dereferences to the stream of results.
+#[derive(Debug, Clone)]
+pub struct WindowResults<T, K, V> {
+    results: DataStream<Fired<K, V>>,
+    late: DataStream<T>,
+}
+
+impl<T: Tuple, K: Key, V: Tuple> WindowResults<T, K, V> {
+    /// What came too late for its windows, as it came. What nobody reads of it is counted on the page all the same.
+    pub fn late(&self) -> &DataStream<T> {
+        &self.late
+    }
+
+    /// Names the step.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        Self { results: self.results.name(name), late: self.late }
+    }
+
+    /// Gives the step so many tasks.
+    #[must_use]
+    pub fn tasks(self, tasks: usize) -> Self {
+        Self { results: self.results.tasks(tasks), late: self.late }
+    }
+}
+
+impl<T, K, V> Deref for WindowResults<T, K, V> {
+    type Target = DataStream<Fired<K, V>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.results
+    }
+}

@@ -1,0 +1,345 @@
+//! The operator that drives a window engine: its keys' entries are state, its results trees of their own.
+//!
+//! Invariant: between two calls the engine is in the operator or, where the instance broke, back at its task; so what was
+//! acknowledged is in it until it is flushed.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::key::KeySelector;
+use super::rolling::unprepared;
+use crate::context::TaskContext;
+use crate::fail::{Fail, Failure};
+use crate::operator::Operator;
+use crate::ports;
+use crate::runtime::Trees;
+use crate::schedule::Moment;
+use crate::spout::Fault;
+use crate::state::{Key, State, groups_of_task, key_group};
+use crate::store::TaskStore;
+use crate::time::{Timed, Watermark};
+use crate::tuple::Tuple;
+use crate::window::aggregate::Aggregate;
+use crate::window::{Engine, Entry, Fired, Offer, PaneId, Trigger, Window, WindowError, Windows};
+
+ports! {
+    /// What a step with windows emits.
+    pub struct Windowed<R, T> {
+        /// Results of windows.
+        results: Timed<R>,
+        /// What came too late for its windows.
+        late: Timed<T>,
+    }
+}
+
+/// What windows there are, and when they give results.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) windows: Windows,
+    pub(super) trigger: Trigger,
+    pub(super) lateness: Duration,
+}
+
+impl Plan {
+    pub(super) fn new(windows: Windows) -> Self {
+        Self { windows, trigger: Trigger::watermark(), lateness: Duration::ZERO }
+    }
+
+    pub(super) fn engine<K: std::hash::Hash + Eq + Clone, A: Aggregate>(
+        &self,
+        aggregate: A,
+    ) -> Result<Engine<K, A>, WindowError> {
+        Engine::new(self.windows, aggregate)?.trigger(self.trigger)?.allowed_lateness(self.lateness)
+    }
+}
+
+/// A result on its way.
+#[derive(Debug)]
+pub(super) struct Given<K, V> {
+    pane: PaneId,
+    fired: Fired<K, V>,
+}
+
+impl<K, V> Given<K, V> {
+    /// The last moment of the result's window, or `now` where that has none.
+    fn at(&self, now: i64) -> i64 {
+        match self.fired.window {
+            Window::ALL => now,
+            Window { end, .. } => end.saturating_sub(1),
+        }
+    }
+}
+
+/// An engine, and the states that it is written out to.
+struct Kept<K: Key, A: Aggregate> {
+    engine: Engine<K, A>,
+    entries: State<K, Entry<A::Acc, A::Out>>,
+    /// The watermark, once for each key group that is the task's: whichever task has a group next finds it.
+    marks: State<u32, i64>,
+    groups: Vec<u32>,
+    marked: Watermark,
+    /// Keys that changed and could not be written out.
+    unwritten: Vec<K>,
+}
+
+impl<K: Key, A: Aggregate> Kept<K, A> {
+    async fn open(
+        task: &TaskContext,
+        engine: Engine<K, A>,
+        given: &mut Vec<Given<K, A::Out>>,
+    ) -> Result<Self, Fault> {
+        let name = task.component();
+        let entries: State<K, Entry<A::Acc, A::Out>> = task.state(name).await?;
+        let marks: State<u32, i64> = task.state(&format!("{name}.watermark")).await?;
+        let groups = groups_of_task(task.task() as usize, task.tasks() as usize);
+        let groups = groups.map(key_of_group).collect();
+        let mut kept = Self { engine, entries, marks, groups, marked: Watermark::MIN, unwritten: Vec::new() };
+        let mut restored = Ok(());
+        kept.entries.for_each(|key, entry| {
+            if restored.is_ok() {
+                restored = kept.engine.restore(key.clone(), entry.clone());
+            }
+        })?;
+        restored?;
+        let mut earliest = None;
+        kept.marks.for_each(|_, mark| {
+            earliest = Some(earliest.map_or(*mark, |earliest: i64| earliest.min(*mark)));
+        })?;
+        kept.marked = earliest.map_or(Watermark::MIN, Watermark);
+        task.raise_watermark(kept.marked);
+        kept.engine.resume(kept.marked, &mut |pane, fired| given.push(Given { pane, fired }));
+        Ok(kept)
+    }
+
+    /// Brings the states up to the engine.
+    fn write_out(&mut self) -> Result<(), Fault> {
+        let mut entries = self.entries.lock();
+        let unwritten = &mut self.unwritten;
+        self.engine.take_changes(|key, _| unwritten.push(key.clone()));
+        while let Some(key) = unwritten.last() {
+            match self.engine.get(key) {
+                Some(entry) => entries.put(key.clone(), entry.clone())?,
+                None => entries.remove(key).map(drop)?,
+            }
+            unwritten.pop();
+        }
+        drop(entries);
+        let watermark = self.engine.watermark();
+        if watermark > self.marked {
+            let mut marks = self.marks.lock();
+            self.groups.iter().try_for_each(|group| marks.put(*group, watermark.0))?;
+            self.marked = watermark;
+        }
+        Ok(())
+    }
+}
+
+/// The smallest key that is of a key group.
+fn key_of_group(group: usize) -> u32 {
+    (0..).find(|key| usize::from(key_group(key)) == group).unwrap_or_default()
+}
+
+/// Where a task keeps its engine while no instance has it.
+struct Shelf<K: Key, A: Aggregate>(Mutex<Option<Kept<K, A>>>);
+
+impl<K: Key, A: Aggregate> Shelf<K, A> {
+    // Nothing is done under the lock but to take and to put back.
+    fn lock(&self) -> MutexGuard<'_, Option<Kept<K, A>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl<K: Key, A: Aggregate> TaskStore for Shelf<K, A> {
+    async fn flush(&self) -> Result<(), Fault> {
+        // Kept before the states were, so that they are flushed behind it.
+        self.lock().as_mut().map_or(Ok(()), Kept::write_out)
+    }
+}
+
+/// A step with windows.
+pub(super) struct Windowing<T, S: KeySelector<T>, A: Aggregate<In = T>> {
+    selector: S,
+    plan: Plan,
+    aggregate: A,
+    kept: Option<Kept<S::Key, A>>,
+    shelf: Option<Arc<Shelf<S::Key, A>>>,
+    task: Option<TaskContext>,
+    /// The moment that processing time is counted from.
+    begin: Moment,
+    /// The key in work; its room is used again.
+    key: Option<S::Key>,
+    /// Results of an earlier run, which are to be given again.
+    given: Vec<Given<S::Key, A::Out>>,
+}
+
+impl<T, S, A> Windowing<T, S, A>
+where
+    T: Tuple,
+    S: KeySelector<T>,
+    A: Aggregate<In = T> + Sync,
+{
+    pub(super) fn new(selector: S, plan: Plan, aggregate: A) -> Self
+    where
+        A: Clone,
+    {
+        let begin = Moment::default();
+        let (kept, shelf, task, key, given) = Default::default();
+        Self { selector, plan, aggregate, kept, shelf, task, begin, key, given }
+    }
+
+    fn open_given(&mut self, trees: &mut Trees<Given<S::Key, A::Out>>) {
+        let now = self.kept.as_ref().map_or(i64::MIN, |kept| kept.engine.watermark().0);
+        self.given.drain(..).for_each(|given| trees.open(given.at(now), given));
+    }
+
+    fn millis(&self, now: Moment) -> i64 {
+        now.since(self.begin).as_millis().try_into().unwrap_or(i64::MAX)
+    }
+}
+
+impl<T, S, A> Operator for Windowing<T, S, A>
+where
+    T: Tuple,
+    S: KeySelector<T>,
+    A: Aggregate<In = T> + Clone + Sync,
+{
+    type In = Timed<T>;
+    type Out = Windowed<Fired<S::Key, A::Out>, T>;
+    type Tree = Given<S::Key, A::Out>;
+
+    const KEEPS_STATE: bool = true;
+
+    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        self.task = Some(task.clone());
+        self.begin = task.now();
+        let name = format!("{}.windows", task.component());
+        let shelf = task.store::<Shelf<S::Key, A>>(&name).unwrap_or_else(|| {
+            let shelf = Arc::new(Shelf(Mutex::new(None)));
+            task.keep_store(&name, Arc::clone(&shelf) as _);
+            shelf
+        });
+        self.kept = shelf.lock().take();
+        self.shelf = Some(shelf);
+        if self.kept.is_none() {
+            let engine = self.plan.engine(self.aggregate.clone())?;
+            self.kept = Some(Kept::open(task, engine, &mut self.given).await?);
+        }
+        if let Some(kept) = &mut self.kept {
+            // Early results begin to be due.
+            kept.engine.processing_time(0, &mut |_, _| ());
+        }
+        Ok(())
+    }
+
+    async fn execute(
+        &mut self,
+        timed: Timed<T>,
+        out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        trees: &mut Trees<Self::Tree>,
+    ) -> Result<(), Fail> {
+        let Timed { at, value } = timed;
+        let kept = self.kept.as_mut().ok_or_else(unprepared)?;
+        let key = self.selector.key(&value, |key| {
+            let mut own = self.key.take().unwrap_or_else(|| key.clone());
+            own.clone_from(key);
+            own
+        });
+        let offer = kept.engine.add(&key, at, value, &mut |pane, fired| {
+            let given = Given { pane, fired };
+            trees.open(given.at(at), given);
+        });
+        self.key = Some(key);
+        match offer {
+            Offer::Added => Ok(()),
+            Offer::Late(value) => {
+                if let Some(task) = &self.task {
+                    task.counters.late(1);
+                }
+                out.late.emit(Timed { at, value });
+                Ok(())
+            }
+            Offer::Refused(_, why) => Err(Fail::reject(why)),
+        }
+    }
+
+    async fn on_watermark(
+        &mut self,
+        at: Watermark,
+        _out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        trees: &mut Trees<Self::Tree>,
+    ) -> Result<(), Fault> {
+        self.open_given(trees);
+        if let Some(kept) = &mut self.kept {
+            kept.engine.advance(at, &mut |pane, fired| {
+                let given = Given { pane, fired };
+                trees.open(given.at(at.0), given);
+            });
+        }
+        Ok(())
+    }
+
+    fn timer(&self) -> Option<Moment> {
+        if !self.given.is_empty() {
+            return Some(self.begin);
+        }
+        let due = self.kept.as_ref()?.engine.next_processing_time()?;
+        Some(self.begin.after(Duration::from_millis(due.try_into().unwrap_or(0))))
+    }
+
+    async fn on_timer(
+        &mut self,
+        now: Moment,
+        _out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        trees: &mut Trees<Self::Tree>,
+    ) -> Result<(), Fault> {
+        self.open_given(trees);
+        let millis = self.millis(now);
+        if let Some(kept) = &mut self.kept {
+            let watermark = kept.engine.watermark().0;
+            kept.engine.processing_time(millis, &mut |pane, fired| {
+                let given = Given { pane, fired };
+                trees.open(given.at(watermark), given);
+            });
+        }
+        Ok(())
+    }
+
+    fn emit(given: &Self::Tree, out: &mut Windowed<Fired<S::Key, A::Out>, T>) {
+        let Fired { window, .. } = given.fired;
+        let at = if window == Window::ALL { i64::MAX - 1 } else { window.end.saturating_sub(1) };
+        out.results.emit(Timed { at, value: given.fired.clone() });
+    }
+
+    fn acked(&mut self, given: Self::Tree) {
+        if let Some(kept) = &mut self.kept {
+            kept.engine.acked(given.pane);
+        }
+    }
+
+    fn exhausted(&mut self, given: Self::Tree, _failure: &Failure) {
+        // Reported and counted; to keep it would only have it fail again.
+        self.acked(given);
+    }
+
+    async fn flush(&mut self) -> Result<(), Fault> {
+        self.kept.as_mut().map_or(Ok(()), Kept::write_out)
+    }
+}
+
+impl<T, S: KeySelector<T>, A: Aggregate<In = T>> Drop for Windowing<T, S, A> {
+    fn drop(&mut self) {
+        if let (Some(shelf), Some(kept)) = (&self.shelf, self.kept.take()) {
+            *shelf.lock() = Some(kept);
+        }
+    }
+}
+
+impl<T, S: KeySelector<T>, A: Aggregate<In = T>> fmt::Debug for Windowing<T, S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Windowing").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! What outlives an engine: results until they are acknowledged, and keys' entries for a restart.
+
+use std::hash::Hash;
+
+use thiserror::Error;
+
+use super::Engine;
+use crate::time::Watermark;
+use crate::window::aggregate::Aggregate;
+use crate::window::entry::Entry;
+use crate::window::fired::{Fired, PaneId};
+
+/// A key's state that this engine cannot go on from.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RestoreError {
+    /// Windows of another kind or length made it.
+    #[error("the state is of other windows: give the windows another name, or remove their state")]
+    OtherWindows,
+    /// There is one already.
+    #[error("a key has its state twice")]
+    Twice,
+}
+
+impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
+    /// Takes in that a result has been dealt with, or been given up, and is no longer needed. Whether it was awaited.
+    pub fn acked(&mut self, pane: PaneId) -> bool {
+        let Some(number) = self.panes.remove(&pane) else { return false };
+        if let Some(slot) = self.slots.get_mut(number) {
+            slot.entry.acked(pane);
+            self.slots.touch(number);
+            self.drop_if_over(number);
+        }
+        true
+    }
+
+    /// The result of a pane that has to be emitted again; it stays awaited.
+    pub fn failed(&self, pane: PaneId) -> Option<Fired<K, A::Out>> {
+        let slot = self.slots.get(*self.panes.get(&pane)?)?;
+        Some(slot.entry.awaited(pane)?.clone().of(slot.key.clone()))
+    }
+
+    /// Takes in the state of a key. After the last one, [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// If other windows made it, or the key is known.
+    pub fn restore(&mut self, key: K, entry: Entry<A::Acc, A::Out>) -> Result<(), RestoreError> {
+        if !entry.fits(&self.plan) {
+            return Err(RestoreError::OtherWindows);
+        }
+        if self.slots.find(&key).is_some() {
+            return Err(RestoreError::Twice);
+        }
+        let fresh = entry.is_fresh();
+        let number = self.slots.insert(key, entry, true);
+        if fresh && self.plan.early_every.is_some() {
+            self.list_early(number);
+        }
+        self.schedule(number);
+        if let Some(slot) = self.slots.get_mut(number) {
+            for awaiting in &mut slot.entry.awaiting {
+                self.next_pane += 1;
+                awaiting.pane = PaneId(self.next_pane);
+                self.panes.insert(awaiting.pane, number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on after keys were restored: gives the results again that were awaited, under new numbers, and takes the
+    /// watermark that was kept with the state.
+    pub fn resume(&mut self, watermark: Watermark, sink: &mut impl FnMut(PaneId, Fired<K, A::Out>)) {
+        for slot in self.slots.iter() {
+            for awaiting in &slot.entry.awaiting {
+                sink(awaiting.pane, awaiting.outcome.clone().of(slot.key.clone()));
+            }
+        }
+        if watermark != Watermark::MAX {
+            self.advance(watermark, sink);
+        }
+    }
+
+    /// Names each key whose entry changed since the last call, once: with its entry, or with `None` where it is gone.
+    ///
+    /// They count as written out from then on, so whoever calls this keeps them until they are.
+    pub fn take_changes(&mut self, each: impl FnMut(&K, Option<&Entry<A::Acc, A::Out>>)) {
+        self.slots.take_changes(each);
+    }
+
+    /// Whether [`take_changes`](Self::take_changes) would name any key.
+    pub fn has_changes(&self) -> bool {
+        self.slots.changed()
+    }
+
+    /// The entry of a key, if there is anything to keep of it.
+    pub fn get(&self, key: &K) -> Option<&Entry<A::Acc, A::Out>> {
+        Some(&self.slots.get(self.slots.find(key)?)?.entry)
+    }
+
+    /// All keys with their entries.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &Entry<A::Acc, A::Out>)> {
+        self.slots.iter().map(|slot| (&slot.key, &slot.entry))
+    }
+}

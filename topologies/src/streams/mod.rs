@@ -1,0 +1,116 @@
+//! Streams from topics and sockets, and to topics and the terminal: where the functional face of a topology meets the log.
+
+mod print;
+mod record;
+mod source;
+mod to;
+
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use topo_core::log::Consumed;
+use topo_core::{DataStream, Fail, Timed, Topology, Tuple};
+
+pub use print::Print;
+pub use record::{ToRecord, packed};
+pub use source::Source;
+use source::Times;
+pub use to::To;
+
+use crate::launcher::{Application, Environment};
+
+/// Runs a topology of streams, as its program's `main`; the command line is that of `topo run`.
+///
+/// ```no_run
+/// use topo::prelude::*;
+///
+/// fn main() -> ExitCode {
+///     topo::stream("shout", |log| {
+///         log.lines("lines").map(|line| line.to_uppercase()).to("shouts");
+///     })
+/// }
+/// ```
+pub fn stream(name: &str, build: impl Fn(&Streams) + Send + Sync + 'static) -> ExitCode {
+    crate::main(Application::streams(name, build))
+}
+
+/// Where streams begin: the topics of the log.
+#[derive(Clone)]
+pub struct Streams {
+    topology: Topology,
+    environment: Environment,
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("topology", &self.topology).finish_non_exhaustive()
+    }
+}
+
+impl Streams {
+    pub(crate) fn build(name: &str, environment: &Environment, build: impl Fn(&Streams)) -> Topology {
+        let topology = Topology::new(name);
+        topology.attach(Arc::new(environment.clone()));
+        build(&Self { topology: topology.clone(), environment: environment.clone() });
+        topology
+    }
+
+    /// The topology under construction, for spouts and bolts beside the streams.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The log's spouts and sinks, for components beside the streams.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The lines of a topic: each record's value as text; bytes that are not UTF-8 become the character U+FFFD.
+    pub fn lines(&self, topic: &str) -> Source<String> {
+        self.records(topic, |record| {
+            Ok(String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned())
+        })
+    }
+
+    /// The lines that a TCP server at `address` sends, such as `nc -lk 9999`, gathered into `topic` on their way: what was
+    /// gathered is durable, and is replayed like all that comes from a topic.
+    ///
+    /// While nobody serves there it tries again. With `--until-idle`, the end of the connection is the end of the input.
+    pub fn socket(&self, address: &str, topic: &str) -> Source<String> {
+        self.environment.will_gather(address, topic);
+        self.lines(topic)
+    }
+
+    /// The values of a topic, which are MessagePack as [`To::to`] writes them. A record that is none goes to the topic's dead
+    /// letters.
+    pub fn topic<T: Tuple>(&self, topic: &str) -> Source<T> {
+        self.records(topic, |record| {
+            let value = record.value.as_deref().ok_or_else(|| Fail::reject("the record has no value"))?;
+            rmp_serde::from_slice(value).map_err(Fail::reject)
+        })
+    }
+
+    /// The records of a topic, each made into a value by `decode`. What it refuses goes to the topic's dead letters.
+    ///
+    /// Event time is the records' own timestamps, unless [`Source::event_time`] says otherwise.
+    pub fn records<T: Tuple>(
+        &self,
+        topic: &str,
+        decode: impl Fn(&Consumed) -> Result<T, Fail> + Clone + Send + Sync + 'static,
+    ) -> Source<T> {
+        self.environment.will_read(topic);
+        let (times, environment, from) = (Times::default(), self.environment.clone(), topic.to_owned());
+        let source = times.clone();
+        let spout = self.topology.spout(topic, move || {
+            let (config, time) = source.get();
+            let decode = decode.clone();
+            let timed = move |record: &Consumed| {
+                let value = decode(record)?;
+                Ok(Timed { at: time(record, &value)?, value })
+            };
+            environment.log_spout(&from, timed)().event_time(config)
+        });
+        Source::new(DataStream::of(&spout), times)
+    }
+}
