@@ -122,6 +122,16 @@ impl AnswerDesk {
         }
     }
 
+    /// Forgets all that was answered and all that is held.
+    pub(crate) fn forget(&self) {
+        let mut answered = self.lock();
+        answered.acks.clear();
+        answered.dropped.clear();
+        answered.held = Held::default();
+        answered.last_fail = None;
+        self.has_dropped.store(false, Ordering::Relaxed);
+    }
+
     /// Whether any tracked input is not answered yet.
     pub(crate) fn holds(&self) -> bool {
         self.lock().held.len() > 0

@@ -164,6 +164,16 @@ impl<T> Keeper<T> {
         std::mem::take(&mut self.retries).into_values().for_each(|tree| trees.release(tree.at));
     }
 
+    /// Forgets all trees, and what was answered to them.
+    pub(crate) fn reset(&mut self) {
+        self.ledger.drain_all();
+        self.retries.clear();
+        self.untracked.clear();
+        let mut dropped = Answers::default();
+        self.lane().take(&mut dropped);
+        self.answers = Answers::default();
+    }
+
     /// Whether anything was answered that the bolt was not told of.
     pub(crate) fn has_answers(&self) -> bool {
         !self.answers.is_empty() || !self.untracked.is_empty() || !self.lane().is_empty()

@@ -158,6 +158,11 @@ impl<K: Key, A: Aggregate> TaskStore for Shelf<K, A> {
         // Kept before the states were, so that they are flushed behind it.
         self.lock().as_mut().map_or(Ok(()), Kept::write_out)
     }
+
+    // It is opened again from the state that it writes to.
+    fn goes_back(&self) -> bool {
+        true
+    }
 }
 
 /// A step with windows.
