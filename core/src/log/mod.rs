@@ -3,6 +3,7 @@
 //! The embedded log and the Kafka client both implement [`Log`]; spouts and sinks know only this trait.
 
 mod membership;
+mod transaction_stage;
 mod transactional;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use membership::{Change, Joining, Membership};
+pub use transaction_stage::TransactionStage;
 pub use transactional::{TransactionalConfig, TransactionalLog};
 
 /// A topic and one of its partitions.

@@ -72,7 +72,8 @@ pub trait TransactionalLog: Send {
     /// Aborts the transaction, if one is open: nothing of it is ever seen by who reads what is committed.
     ///
     /// # Errors
-    /// [`LogError::Fenced`] where another instance has the id, which has seen to that, or the transaction took longer than its
-    /// timeout. After any other error this may be asked again.
+    /// [`LogError::Invalid`] where it may be committed: only [`commit`](TransactionalLog::commit) finds that out.
+    /// [`LogError::Fenced`] where another instance has the id, which has seen to the abort, or the transaction took longer than
+    /// its timeout. After any other error this may be asked again, or the id be opened anew.
     async fn abort(&mut self) -> Result<(), LogError>;
 }
