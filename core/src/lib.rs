@@ -49,8 +49,8 @@ pub use streams::{
     Windowed, WindowedStream,
 };
 pub use time::{EventTime, Timed, Watermark};
-pub use transaction::InputOffsets;
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
+pub use transaction::InputOffsets;
 pub use tuple::Tuple;
 
 #[doc(hidden)]

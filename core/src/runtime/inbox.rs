@@ -228,7 +228,15 @@ mod tests {
 
     fn batch(tuples: usize, bytes: usize) -> Batch<u8> {
         let envelopes = vec![Envelope { anchor: Anchor::UNTRACKED, tuple: 0 }; tuples];
-        Batch { envelopes, joints: Vec::new(), bytes, sent: Moment::default(), from: 0, signal: None, marker: None }
+        Batch {
+            envelopes,
+            joints: Vec::new(),
+            bytes,
+            sent: Moment::default(),
+            from: 0,
+            signal: None,
+            marker: None,
+        }
     }
 
     fn signal(from: u32, ms: i64) -> Batch<u8> {

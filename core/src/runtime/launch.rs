@@ -122,7 +122,8 @@ async fn open_transactions(
 ) -> Result<Box<dyn TransactionalLog>, LaunchError> {
     check_exactly_once(graph)?;
     let Some(log) = &config.state.log else {
-        let reason = "exactly once commits state, outputs and offsets to one log; name it in Config::state.log";
+        let reason =
+            "exactly once commits state, outputs and offsets to one log; name it in Config::state.log";
         return Err(BuildError::Refused { reason: reason.into() }.into());
     };
     let settings = TransactionalConfig { id: Arc::clone(name), timeout: config.transactions.timeout };

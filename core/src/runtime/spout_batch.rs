@@ -140,7 +140,8 @@ impl<S: Spout> SpoutExecutor<S> {
         }
         self.told_time = EventTime::default();
         let again = transactions.txid() - 1;
-        self.batch = SpoutBatch { closed: again, passed: again, told: self.batch.told, ..SpoutBatch::default() };
+        self.batch =
+            SpoutBatch { closed: again, passed: again, told: self.batch.told, ..SpoutBatch::default() };
         self.tell_progress();
         transactions.arrive(self.env.seat, Stage::Clear);
         self.env.wait_while(&[Stage::Clear, Stage::Wait]).await.then_some(spout)

@@ -275,8 +275,7 @@ impl<S: Spout> SpoutExecutor<S> {
         if self.has_ended() {
             return;
         }
-        let is_over =
-            self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
+        let is_over = self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
         let time = if is_over {
             EventTime::at(Watermark::MAX)
         } else {

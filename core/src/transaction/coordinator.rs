@@ -73,7 +73,8 @@ impl Coordinator {
         self.committed
     }
 
-    pub(crate) fn is_committing(&self) -> bool {
+    #[cfg(test)]
+    fn is_committing(&self) -> bool {
         self.committing
     }
 

@@ -73,7 +73,8 @@ impl Driver {
             {
                 began = self.now();
                 close_at = began.after(self.transactions.settings.interval);
-                committing = Some(Box::pin(commit(own, Arc::clone(&self.log), Arc::clone(&self.scheduler), batch)));
+                committing =
+                    Some(Box::pin(commit(own, Arc::clone(&self.log), Arc::clone(&self.scheduler), batch)));
             }
             match self.transactions.stage() {
                 Stage::Wait => {
@@ -122,7 +123,8 @@ impl Driver {
     /// Waits before a batch that failed is made again: twice as long each time in a row.
     async fn wait_to_go_on(&self) {
         let times = 2_u32.saturating_pow(self.transactions.failures().saturating_sub(1)).min(LONGEST_WAIT);
-        let mut delay = self.scheduler.sleep_until(self.now().after(self.restart_delay.saturating_mul(times)));
+        let mut delay =
+            self.scheduler.sleep_until(self.now().after(self.restart_delay.saturating_mul(times)));
         while self.control.phase() < Phase::Draining {
             tokio::select! {
                 biased;
@@ -184,9 +186,9 @@ async fn commit(
     let outcome = match result {
         Ok(()) => Outcome::Committed,
         Err(error @ (LogError::Fenced(_) | LogError::Closed)) => Outcome::Lost(error),
-        Err(error) => match own.abort().await {
+        Err(error) => match abort_for_sure(&mut *own, &*scheduler).await {
             Ok(()) => Outcome::Aborted(error),
-            Err(_) => Outcome::Lost(error),
+            Err(lost) => Outcome::Lost(lost),
         },
     };
     (own, batch, outcome)
@@ -207,11 +209,23 @@ async fn commit_for_sure(own: &mut dyn TransactionalLog, scheduler: &dyn Schedul
     }
 }
 
-async fn write(
-    own: &mut dyn TransactionalLog,
-    log: &dyn Log,
-    staged: &mut Staged,
-) -> Result<(), LogError> {
+/// Aborts, and asks again until the log has heard of it; an error where the topology has lost its transactions.
+async fn abort_for_sure(own: &mut dyn TransactionalLog, scheduler: &dyn Scheduler) -> Result<(), LogError> {
+    let mut wait = ASK_AGAIN.0;
+    loop {
+        match own.abort().await {
+            Ok(()) => return Ok(()),
+            Err(error @ (LogError::Fenced(_) | LogError::Closed)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a micro-transaction could not be aborted, so that is asked again");
+                scheduler.sleep_until(scheduler.clock().now().after(wait)).await;
+                wait = (2 * wait).min(ASK_AGAIN.1);
+            }
+        }
+    }
+}
+
+async fn write(own: &mut dyn TransactionalLog, log: &dyn Log, staged: &mut Staged) -> Result<(), LogError> {
     for letter in &staged.letters {
         let partitions = partitions(log, &letter.topic).await?;
         let at = TopicPartition::new(Arc::clone(&letter.topic), letter.number % partitions.max(1));

@@ -233,7 +233,11 @@ impl Transactions {
     }
 
     /// The batch before the open one is committed, or was not.
-    pub(super) fn end_commit(&self, result: Result<(), Arc<str>>, note: impl FnOnce(&mut TransactionSnapshot)) {
+    pub(super) fn end_commit(
+        &self,
+        result: Result<(), Arc<str>>,
+        note: impl FnOnce(&mut TransactionSnapshot),
+    ) {
         self.with(|shared| {
             note(&mut shared.numbers);
             shared.coordinator.end_commit(result);

@@ -1,0 +1,8 @@
+//! Exactly once, in whole topologies on the seeded scheduler and a log in memory: whatever fails, whoever reads what is
+//! committed sees every word counted once for each time it was written.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faults;
+mod lab;
+mod plain;
