@@ -33,6 +33,9 @@ pub struct MicroTransactions {
     pub batch_records: usize,
     /// About how many bytes of outputs and changes of state a batch may gather; one that gathers more is closed at once.
     pub batch_bytes: usize,
+    /// How long a bolt that owns its inputs may take to answer those of a batch once its marker has come; then the batch fails,
+    /// with the bolt's name.
+    pub held_wait: Duration,
     /// After how long the log aborts a transaction that is not committed: Kafka's `transaction.timeout.ms`.
     pub timeout: Duration,
 }
@@ -43,6 +46,7 @@ impl Default for MicroTransactions {
             interval: Duration::from_millis(100),
             batch_records: 100_000,
             batch_bytes: 64 << 20,
+            held_wait: Duration::from_secs(5),
             timeout: Duration::from_secs(60),
         }
     }

@@ -14,6 +14,7 @@ use super::holding::Doing;
 use super::route::Flush;
 use super::signal::{InputTimes, Signal};
 use super::trees::Trees;
+use crate::fail::Fail;
 use crate::ledger::RootId;
 use crate::spout::Fault;
 use crate::time::EventTime;
@@ -53,18 +54,14 @@ impl<F: Form> BoltExecutor<F> {
                 }
             }
         }
-        if F::IDLES {
-            self.env.holding.arrive().await;
-            let idle = self.env.holding.run(Doing::Idle, form.idle(&mut self.out)).await;
-            if let Err(cause) = outcome_of(idle) {
-                return self.replace(form, cause).await;
-            }
+        form = self.wait_for_answers(form).await?;
+        if self.backs != backs || self.env.control.is_stopping() {
+            return Some(form);
         }
-        self.send(Flush::Due);
-        if self.turn.desk.holds() {
+        if self.turn.desk.has_open() {
             let component = &self.env.task.component;
             let why: Arc<str> = format!(
-                "`{component}` still held an input as the marker of its batch passed; exactly once needs every input answered \
+                "`{component}` still held an input long after the marker of its batch; exactly once needs every input answered \
                  within its batch"
             )
             .into();
@@ -90,6 +87,36 @@ impl<F: Form> BoltExecutor<F> {
             transactions.pass(self.env.seat, txid, staged, shelves);
         }
         Some(form)
+    }
+
+    /// Lets a bolt that owns its inputs answer those that it still has. `None` where the topology aborted.
+    async fn wait_for_answers(&mut self, mut form: F) -> Option<F> {
+        let longest = self.env.transactions().map(|transactions| transactions.settings.held_wait);
+        let until = self.env.now().after(longest.unwrap_or_default());
+        let backs = self.backs;
+        loop {
+            if F::IDLES {
+                self.env.holding.arrive().await;
+                let idle = self.env.holding.run(Doing::Idle, form.idle(&mut self.out)).await;
+                if let Err(cause) = outcome_of(idle) {
+                    form = self.replace(form, cause).await?;
+                }
+            }
+            self.send(Flush::Due);
+            let is_over = self.backs != backs || self.env.control.is_stopping();
+            if is_over || !self.turn.desk.has_open() || self.env.now() >= until {
+                return Some(form);
+            }
+            let waited = tokio::select! {
+                biased;
+                () = self.env.bell.notified() => Ok(()),
+                ready = contain_future(form.ready()) => ready,
+                () = self.env.task.scheduler.sleep_until(until) => Ok(()),
+            };
+            if let Err(panicked) = waited {
+                return self.replace(form, Fail::Retry(panicked.0).into()).await;
+            }
+        }
     }
 
     /// All that the task has for the batch: what its sinks staged and what its states changed.

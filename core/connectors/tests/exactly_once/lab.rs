@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use topo_connectors::{LogSink, LogSpout, LogSpoutConfig, SourceProgress};
-use topo_core::log::{Consumed, Log, LogError, Record, TopicPartition, TopicSpec};
+use topo_core::log::{Consumed, Log, Record, TopicPartition, TopicSpec};
 use topo_core::metrics::TransactionSnapshot;
 use topo_core::schedule::{Clock, Scheduler, Seeded};
 use topo_core::state::State;
@@ -27,12 +27,16 @@ pub(crate) const NAME: &str = "exact";
 /// Where something may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
+    /// The transactional id is taken over, as the topology starts.
+    TakeOver,
     /// A line is fetched.
     Fetch,
     /// A line is split.
     Split,
     /// A word is counted; its count was changed.
     Count,
+    /// A counter is started, as at the beginning and whenever everybody goes back.
+    Prepare,
     /// An output or a change of state is appended.
     Append,
     /// The offsets are added to the transaction.
@@ -95,6 +99,7 @@ pub(crate) struct Lab {
     lines: Vec<String>,
     running: Option<Running>,
     partitions: u32,
+    build: fn(&Self) -> Topology,
 }
 
 impl Lab {
@@ -130,7 +135,13 @@ impl Lab {
             lines: Vec::new(),
             running: None,
             partitions,
+            build: Self::word_count,
         }
+    }
+
+    /// Has it run another topology.
+    pub(crate) fn build(&mut self, build: fn(&Self) -> Topology) {
+        self.build = build;
     }
 
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -144,17 +155,14 @@ impl Lab {
         let trouble = trouble.clone();
         self.log.judge(move |call| {
             let takes = Duration::from_micros(random.random_range(0..3_000));
-            let fails = || Fate { takes, ..Fate::fails() };
+            let fails = Fate::fails;
             match call {
+                Call::TakeOver(_) if trouble.strikes(Step::TakeOver) => fails(),
                 Call::Fetch(..) if trouble.strikes(Step::Fetch) => fails(),
                 Call::Append(..) if trouble.strikes(Step::Append) => fails(),
                 Call::Commit(_) if trouble.strikes(Step::Offsets) => fails(),
                 Call::CommitTransaction if trouble.strikes(Step::Commit) => fails(),
-                Call::CommitTransaction if trouble.strikes(Step::Answer) => Fate {
-                    takes,
-                    error: Some(LogError::Unavailable("the answer is lost".into())),
-                    lies: true,
-                },
+                Call::CommitTransaction if trouble.strikes(Step::Answer) => Fate::unanswered(),
                 Call::AbortTransaction if trouble.strikes(Step::Abort) => fails(),
                 _ => Fate { takes, ..Fate::default() },
             }
@@ -173,7 +181,7 @@ impl Lab {
         }
     }
 
-    fn topology(&self) -> Topology {
+    fn word_count(&self) -> Topology {
         let topology = Topology::new(NAME);
         let log = self.log.clone() as Arc<dyn Log>;
         let config = LogSpoutConfig { attempts: 20, ..LogSpoutConfig::new(IN, NAME) };
@@ -193,7 +201,7 @@ impl Lab {
     }
 
     pub(crate) fn try_launch(&mut self) -> Result<(), LaunchError> {
-        let launch = self.topology().launch(self.scheduler.clone(), self.setup.runtime.clone());
+        let launch = (self.build)(self).launch(self.scheduler.clone(), self.setup.runtime.clone());
         self.running = Some(self.block_on(launch)?);
         Ok(())
     }
@@ -224,13 +232,17 @@ impl Lab {
 
     /// Waits until all that `in` holds is committed.
     pub(crate) fn finish(&self) {
+        self.block_on(self.committed_all());
+    }
+
+    pub(crate) async fn committed_all(&self) {
         let mut ends = Vec::new();
         for number in 0..self.partitions {
             let at = TopicPartition::new(IN, number);
-            let end = self.block_on(self.log.offsets(&at)).unwrap().log_end;
+            let end = self.log.offsets(&at).await.unwrap().log_end;
             ends.push((at, end));
         }
-        self.block_on(self.progress.reached(&ends));
+        self.progress.reached(&ends).await;
     }
 
     /// Drains and stops.
@@ -313,7 +325,7 @@ pub(crate) fn for_seeds(seeds: u64, scenario: impl Fn(u64)) {
     }
 }
 
-fn text(bytes: Option<bytes::Bytes>) -> String {
+pub(crate) fn text(bytes: Option<bytes::Bytes>) -> String {
     String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap()
 }
 
@@ -370,6 +382,9 @@ impl Bolt for Count {
     type Out = (String, u64);
 
     async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        if self.trouble.strikes(Step::Prepare) {
+            return Err("the counter does not start".into());
+        }
         self.counts = Some(task.state("counts").await?);
         Ok(())
     }

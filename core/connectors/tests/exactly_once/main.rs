@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod fail_points;
 mod faults;
 mod lab;
 mod plain;
+mod refused;
+mod windows;
