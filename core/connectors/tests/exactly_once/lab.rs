@@ -152,17 +152,24 @@ impl Lab {
     pub(crate) fn trouble(&mut self, seed: u64, trouble: &Trouble) {
         let mut random = SmallRng::seed_from_u64(seed ^ 0x5eed);
         self.trouble = trouble.clone();
-        let trouble = trouble.clone();
+        let (trouble, mut is_undecided) = (trouble.clone(), false);
         self.log.judge(move |call| {
             let takes = Duration::from_micros(random.random_range(0..3_000));
             let fails = Fate::fails;
             match call {
-                Call::TakeOver(_) if trouble.strikes(Step::TakeOver) => fails(),
+                Call::TakeOver(_) => {
+                    is_undecided = false;
+                    if trouble.strikes(Step::TakeOver) { fails() } else { Fate { takes, ..Fate::default() } }
+                }
                 Call::Fetch(..) if trouble.strikes(Step::Fetch) => fails(),
                 Call::Append(..) if trouble.strikes(Step::Append) => fails(),
                 Call::Commit(_) if trouble.strikes(Step::Offsets) => fails(),
-                Call::CommitTransaction if trouble.strikes(Step::Commit) => fails(),
-                Call::CommitTransaction if trouble.strikes(Step::Answer) => Fate::unanswered(),
+                // Asked again after its answer was lost, a log does not say that nothing is committed.
+                Call::CommitTransaction if !is_undecided && trouble.strikes(Step::Commit) => fails(),
+                Call::CommitTransaction => {
+                    is_undecided = trouble.strikes(Step::Answer);
+                    if is_undecided { Fate::unanswered() } else { Fate { takes, ..Fate::default() } }
+                }
                 Call::AbortTransaction if trouble.strikes(Step::Abort) => fails(),
                 _ => Fate { takes, ..Fate::default() },
             }

@@ -26,7 +26,7 @@ fn windows(lab: &Lab) -> Topology {
         |_, line: &String| Ok(line.split_once(' ').unwrap().1.parse().unwrap()),
     );
     let spout = move || {
-        let spout = LogSpout::new(Arc::clone(&log), config.clone(), progress.clone(), decode);
+        let spout = LogSpout::new(Arc::clone(&log), config.clone(), progress.clone(), decode.clone());
         spout.event_time(EventTimeConfig::new(Duration::ZERO))
     };
     let lines = topology.spout("lines", spout).tasks(lab.setup.spout_tasks);
