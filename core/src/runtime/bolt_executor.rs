@@ -70,6 +70,8 @@ pub(crate) struct BoltExecutor<F: Form> {
     pub(crate) flushed: u64,
     /// From how many senders the marker of the batch has come.
     pub(super) markers: usize,
+    /// In which batch event time was found to be over.
+    pub(super) ended_in: u64,
     /// How often it went back to what was committed.
     pub(super) backs: u64,
 }
@@ -103,6 +105,7 @@ impl<F: Form> BoltExecutor<F> {
             keeps: None,
             flushed: 0,
             markers: 0,
+            ended_in: 0,
             backs: 0,
         }
     }

@@ -86,7 +86,17 @@ impl<F: Form> BoltExecutor<F> {
             let shelves = self.env.task.states.shelves();
             transactions.pass(self.env.seat, txid, staged, shelves);
         }
+        self.wait_for_others(txid).await;
         Some(form)
+    }
+
+    /// Does nothing until everybody has passed the marker: what a timer, a tick or a watermark led to would come to those
+    /// behind before they have the markers of all their senders.
+    async fn wait_for_others(&mut self, txid: u64) {
+        let Some(transactions) = self.env.transactions().map(Arc::clone) else { return };
+        while transactions.closing() == Some(txid) && self.env.control.phase() != Phase::Aborting {
+            self.env.bell.notified().await;
+        }
     }
 
     /// Lets a bolt that owns its inputs answer those that it still has. `None` where the topology aborted.
@@ -167,7 +177,9 @@ impl<F: Form> BoltExecutor<F> {
         self.inputs = InputTimes::new(self.inbox.senders());
         self.told_time = EventTime::default();
         self.env.task.forget_watermark();
-        if std::mem::take(&mut self.ended) {
+        // An end that is committed is not heard again: what it led to was emitted.
+        if self.ended && self.ended_in > transactions.committed() {
+            self.ended = false;
             self.env.control.advance(|progress| progress.ended -= 1);
         }
         let form = self.start_again().await?;

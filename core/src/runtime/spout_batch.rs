@@ -31,6 +31,8 @@ pub(crate) struct SpoutBatch {
     /// Trees opened in the batch that is open.
     emitted: usize,
     offsets: Option<InputOffsets>,
+    /// The batch in which it told that event time is over.
+    ended_in: u64,
 }
 
 impl<S: Spout> SpoutExecutor<S> {
@@ -66,6 +68,16 @@ impl<S: Spout> SpoutExecutor<S> {
         if self.batch.emitted >= transactions.settings.batch_records.max(1) {
             transactions.close_soon();
         }
+    }
+
+    /// Event time was told to be over: in the batch whose marker is the next to be sent.
+    pub(super) fn note_end(&mut self) {
+        self.batch.ended_in = self.batch.closed + 1;
+    }
+
+    /// Whether it has sent the marker of a batch and the next one is not open: nothing is said then.
+    pub(super) fn is_between_batches(&self) -> bool {
+        self.env.transactions().is_some_and(|transactions| transactions.txid() <= self.batch.closed)
     }
 
     /// Whether all that was emitted is committed, where that matters.
@@ -135,13 +147,16 @@ impl<S: Spout> SpoutExecutor<S> {
         let spout = self.rewind(spout).await?;
         let (told_idle, told_done) = (self.state.told_idle, self.state.told_done);
         self.state = State { active: self.state.active, told_idle, told_done, ..State::default() };
-        if self.has_ended() {
-            self.env.control.advance(|progress| progress.ended -= 1);
+        // An end that is committed is not told again: what it led to was emitted.
+        if !self.has_ended() || self.batch.ended_in > transactions.committed() {
+            if self.has_ended() {
+                self.env.control.advance(|progress| progress.ended -= 1);
+            }
+            self.told_time = EventTime::default();
         }
-        self.told_time = EventTime::default();
         let again = transactions.txid() - 1;
-        self.batch =
-            SpoutBatch { closed: again, passed: again, told: self.batch.told, ..SpoutBatch::default() };
+        let SpoutBatch { told, ended_in, .. } = self.batch;
+        self.batch = SpoutBatch { closed: again, passed: again, told, ended_in, ..SpoutBatch::default() };
         self.tell_progress();
         transactions.arrive(self.env.seat, Stage::Clear);
         self.env.wait_while(&[Stage::Clear, Stage::Wait]).await.then_some(spout)

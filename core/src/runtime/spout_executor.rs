@@ -272,7 +272,7 @@ impl<S: Spout> SpoutExecutor<S> {
     /// Has the subscribers hear, behind what was emitted so far, how far the spout has come in event time, where that is news.
     /// Nobody waits for a spout that knows no event time.
     fn tell_time(&mut self, spout: &S) {
-        if self.has_ended() {
+        if self.has_ended() || self.is_between_batches() {
             return;
         }
         let is_over = self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
@@ -288,6 +288,7 @@ impl<S: Spout> SpoutExecutor<S> {
             self.told_time = time;
             self.out.out.signal(Signal::Time(time));
             if self.has_ended() {
+                self.note_end();
                 self.env.control.advance(|progress| progress.ended += 1);
             }
         }
