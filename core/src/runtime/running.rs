@@ -200,7 +200,19 @@ impl Running {
     pub async fn end_time(&self) {
         self.0.control.enter(Phase::Ending);
         let tasks = self.tasks();
-        self.0.control.wait(|progress| progress.ended == tasks || progress.finished == tasks).await;
+        loop {
+            self.0.control.wait(|progress| progress.ended == tasks || progress.finished == tasks).await;
+            let Some(transactions) = &self.0.control.transactions else { return };
+            // What came of the end may be taken back until it is committed.
+            let txid = transactions.txid();
+            let is_committed = || transactions.committed() >= txid;
+            let waits_again = |progress: &Progress| progress.ended < tasks && progress.finished < tasks;
+            let over = |progress: &Progress| is_committed() || progress.finished == tasks;
+            self.0.control.wait(|progress| over(progress) || waits_again(progress)).await;
+            if !waits_again(&self.0.control.progress()) {
+                return;
+            }
+        }
     }
 
     /// Stops the topology: the spouts are paused, open trees have `wait` to complete, then bolts and spouts are cleaned up

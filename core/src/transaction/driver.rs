@@ -112,6 +112,8 @@ impl Driver {
                         return;
                     }
                     log = Some(own);
+                    // Somebody may wait for the commit.
+                    self.control.advance(|_| ());
                 }
                 () = self.transactions.news.notified() => {}
                 () = self.control.driver_bell.notified() => {}
