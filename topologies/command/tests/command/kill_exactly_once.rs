@@ -35,7 +35,8 @@ fn produce(data_dir: &Path, text: &str) {
 
 /// How far each word is counted, where every count follows the one before it.
 fn counted(data_dir: &Path) -> Counts {
-    let arguments = ["consume", "counts", "--from-beginning", "-e", "--isolation", "read_committed", "-f", r"%k\t%v\n"];
+    let arguments =
+        ["consume", "counts", "--from-beginning", "-e", "--isolation", "read_committed", "-f", r"%k\t%v\n"];
     let mut counts = Counts::new();
     for line in said(data_dir, &arguments).split_terminator('\n') {
         let (word, count) = line.split_once('\t').expect("a key and a value");
@@ -81,7 +82,9 @@ fn what_was_counted_at_least_once_goes_on_exactly_once() {
     let (log, seed) = (&place.log(), seed());
     said(log, &["topic", "create", "lines"]);
     let mut written = String::new();
-    for (round, delivery) in ["at-least-once", "exactly-once", "exactly-once", "at-least-once"].iter().enumerate() {
+    for (round, delivery) in
+        ["at-least-once", "exactly-once", "exactly-once", "at-least-once"].iter().enumerate()
+    {
         let chunk = text(seed.wrapping_add(round as u64), 500) + "\n";
         produce(log, &chunk);
         written.push_str(&chunk);
