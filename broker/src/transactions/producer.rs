@@ -19,7 +19,7 @@ use crate::clock::wall_ms;
 use crate::error::BrokerError;
 use crate::groups::Claim;
 use crate::offsets::CommittedOffset;
-use crate::partition::Appended;
+use crate::partition::{Appended, Partition};
 use crate::topic::TopicPartition;
 
 /// How a producer takes part.
@@ -82,6 +82,8 @@ pub struct TransactionalProducer {
     groups: BTreeSet<Arc<str>>,
     /// The sequence number of the next record for each partition, in this epoch.
     sequences: BTreeMap<TopicPartition, i32>,
+    /// Up to where each partition has to be durable before the transaction is committed.
+    written: BTreeMap<TopicPartition, (Arc<Partition>, i64)>,
     is_open: bool,
     /// Whether a write has failed, so that it is unknown what is in the log.
     has_failed: bool,
@@ -100,6 +102,7 @@ impl TransactionalProducer {
             partitions: BTreeSet::new(),
             groups: BTreeSet::new(),
             sequences: BTreeMap::new(),
+            written: BTreeMap::new(),
             is_open: false,
             has_failed: false,
         })
@@ -177,7 +180,11 @@ impl TransactionalProducer {
         let id = &self.config.transactional_id;
         let started = self.transactions.start_append(id, self.instance, to, batches, now_ms);
         match &started {
-            Ok(_) => drop(self.sequences.insert(to.clone(), sequence)),
+            Ok(appending) => {
+                self.sequences.insert(to.clone(), sequence);
+                let written = (appending.partition().clone(), appending.appended().next_offset);
+                self.written.insert(to.clone(), written);
+            }
             Err(_) => self.has_failed = true,
         }
         started
@@ -216,6 +223,11 @@ impl TransactionalProducer {
                 asked: "committed, since a write has failed,",
                 state: TransactionState::Ongoing,
             });
+        }
+        // Or a decision that is durable would be about records that are not.
+        for (partition, next_offset) in self.written.values() {
+            let durable = partition.until_durable(*next_offset).await;
+            durable.inspect_err(|_| self.has_failed = true)?;
         }
         self.end(TransactionResult::Commit).await
     }
@@ -259,6 +271,7 @@ impl TransactionalProducer {
         self.is_open = false;
         self.partitions.clear();
         self.groups.clear();
+        self.written.clear();
     }
 }
 

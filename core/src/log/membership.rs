@@ -4,6 +4,7 @@
 //! the group divides its topics anew.
 
 use async_trait::async_trait;
+use std::any::Any;
 use std::sync::Arc;
 
 use super::{LogError, TopicPartition};
@@ -47,8 +48,10 @@ pub enum Change {
 }
 
 /// A member of a group. Dropping it leaves the group without waiting for the answer.
+///
+/// A log knows its own members by their type, where it is given one to commit for in a transaction.
 #[async_trait]
-pub trait Membership: Send + Sync {
+pub trait Membership: Any + Send + Sync {
     /// Waits for the next change. May be dropped at any await and called again; no change is missed by that.
     ///
     /// # Errors

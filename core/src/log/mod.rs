@@ -3,6 +3,8 @@
 //! The embedded log and the Kafka client both implement [`Log`]; spouts and sinks know only this trait.
 
 mod membership;
+mod transaction_stage;
+mod transactional;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +15,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use membership::{Change, Joining, Membership};
+pub use transaction_stage::TransactionStage;
+pub use transactional::{TransactionalConfig, TransactionalLog};
 
 /// A topic and one of its partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,9 +179,13 @@ pub enum LogError {
         /// What the partition holds.
         held: Offsets,
     },
-    /// A member commits what is no longer its own.
+    /// A member commits what is no longer its own, or another instance has the transactional id.
     #[error("{0}")]
     Fenced(String),
+    /// A group does not take what a transaction commits for it: it has divided its topics anew, or is about to. The
+    /// transaction is to be aborted; the transactional id is still its holder's.
+    #[error("{0}")]
+    CommitFailed(String),
     /// Stored bytes are not what was written.
     #[error("{0}")]
     Corrupt(String),
@@ -265,4 +273,20 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// [`LogError::UnknownTopic`], or a storage or connection error.
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError>;
+
+    /// Becomes the holder of a transactional id: fences whoever had it before, and aborts what they left open. A log without
+    /// transactions refuses, unless it says otherwise.
+    ///
+    /// # Errors
+    /// [`LogError::Invalid`] where the log has no transactions, or the id or timeout is none that it takes; or a storage or
+    /// connection error.
+    async fn transactional(
+        &self,
+        config: &TransactionalConfig,
+    ) -> Result<Box<dyn TransactionalLog>, LogError> {
+        Err(LogError::Invalid(format!(
+            "this log has no transactions, as `{}` needs them; use the embedded log or a Kafka broker",
+            config.id
+        )))
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use topo_core::log::{
     FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo, TopicPartition,
-    TopicSpec,
+    TopicSpec, TransactionalConfig, TransactionalLog,
 };
 
 /// A log that is opened later; until then it answers that it is closed.
@@ -75,5 +75,12 @@ impl Log for LateLog {
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
         self.get()?.join(joining).await
+    }
+
+    async fn transactional(
+        &self,
+        config: &TransactionalConfig,
+    ) -> Result<Box<dyn TransactionalLog>, LogError> {
+        self.get()?.transactional(config).await
     }
 }

@@ -19,6 +19,14 @@ struct Script {
     appends: &'static [(usize, &'static str)],
     offset: Option<i64>,
     ends: Ends,
+    /// Whether the commit has to see to it that what is appended is durable.
+    is_left_to_commit: bool,
+}
+
+impl Script {
+    const fn new(appends: &'static [(usize, &'static str)], offset: Option<i64>, ends: Ends) -> Self {
+        Self { appends, offset, ends, is_left_to_commit: false }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +38,14 @@ enum Ends {
 }
 
 const SCRIPT: &[Script] = &[
-    Script { appends: &[(0, "1a"), (1, "1b")], offset: Some(1), ends: Ends::Commit },
-    Script { appends: &[(0, "2a")], offset: Some(2), ends: Ends::Abort },
-    Script { appends: &[(1, "3b"), (1, "3c")], offset: None, ends: Ends::Commit },
-    Script { appends: &[(0, "4a"), (1, "4b")], offset: Some(4), ends: Ends::TakenOver },
-    Script { appends: &[(0, "5a")], offset: Some(5), ends: Ends::Commit },
+    Script::new(&[(0, "1a"), (1, "1b")], Some(1), Ends::Commit),
+    Script::new(&[(0, "2a")], Some(2), Ends::Abort),
+    Script::new(&[(1, "3b"), (1, "3c")], None, Ends::Commit),
+    Script::new(&[(0, "4a"), (1, "4b")], Some(4), Ends::TakenOver),
+    Script {
+        is_left_to_commit: true,
+        ..Script::new(&[(0, "5a"), (1, "5b"), (0, "5c")], Some(5), Ends::Commit)
+    },
 ];
 
 fn config() -> TransactionalConfig {
@@ -60,7 +71,13 @@ async fn run_until_failure(disk: &SimulatedDisk) -> Vec<Seen> {
     for script in SCRIPT {
         let write = async {
             for (partition, value) in script.appends {
-                producer.append(&lines(*partition as u32), vec![batch(value)]).await?;
+                let to = lines(*partition as u32);
+                if script.is_left_to_commit {
+                    producer.add(std::slice::from_ref(&to)).await?;
+                    drop(producer.start_append(&to, vec![batch(value)], 0)?);
+                } else {
+                    producer.append(&to, vec![batch(value)]).await?;
+                }
             }
             if let Some(offset) = script.offset {
                 producer.commit_offsets("g", &Claim::nobody(), &[(lines(0), at(offset))]).await?;
@@ -98,8 +115,8 @@ async fn run_until_failure(disk: &SimulatedDisk) -> Vec<Seen> {
 async fn operations() -> u64 {
     let disk = SimulatedDisk::new(0);
     let all = run_until_failure(&disk).await;
-    let expected =
-        [vec!["1a".to_owned(), "5a".to_owned()], vec!["1b".to_owned(), "3b".to_owned(), "3c".to_owned()]];
+    let expected = [&["1a", "5a", "5c"][..], &["1b", "3b", "3c", "5b"]];
+    let expected = expected.map(|values| values.iter().map(|&value| value.to_owned()).collect());
     assert_eq!(all, [Seen { values: expected, offset: Some(5) }]);
     disk.operations()
 }
