@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use topo_broker::{Broker, BrokerError, FetchLimit, Topic, TopicPartition};
+use topo_broker::{Broker, BrokerError, FetchLimit, Isolation, Topic, TopicPartition};
 
 use super::batches::Batch;
 use super::read::Reader;
@@ -53,7 +53,7 @@ pub(super) async fn fetch(
     max_bytes: usize,
     span: Span,
 ) -> Result<Tally, BrokerError> {
-    let limit = FetchLimit { max_bytes, max_wait: Duration::ZERO };
+    let limit = FetchLimit { max_bytes, max_wait: Duration::ZERO, isolation: Isolation::ReadUncommitted };
     let mut tally = Tally::default();
     loop {
         for (partition, reader) in topic_partitions(&topic).iter().zip(&mut readers) {
