@@ -11,6 +11,7 @@ mod kafka;
 mod kill;
 mod kill_access_log;
 mod page;
+mod ready_made;
 mod refusal;
 mod replay;
 mod stop;
