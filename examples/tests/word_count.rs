@@ -153,19 +153,30 @@ fn words_roll_from_topic_to_topic_and_the_next_run_counts_on() {
     }
 }
 
-#[test]
-fn words_are_counted_in_windows_from_topic_to_topic() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, input) = (dir.path().join("data"), dir.path().join("input.txt"));
-    std::fs::write(&input, TEXT.join("\n")).unwrap();
-    run(env!("CARGO_BIN_EXE_windowed_word_count"), &data, &["--input", input.to_str().unwrap()]);
-    let fired = read(&data, "counts").into_iter().map(|record| {
+/// What the windowed word count wrote to topic `counts`.
+fn windowed(dir: &Path) -> WindowCounts {
+    last(read(dir, "counts").into_iter().map(|record| {
         let fired: Fired = rmp_serde::from_slice(record.value.as_deref().unwrap()).unwrap();
         assert_eq!(text(record.key.as_deref()), fired.key);
         assert_eq!(record.timestamp_ms, fired.window.end - 1);
         fired
-    });
-    assert_eq!(last(fired), window_counts(&read(&data, "lines")));
+    }))
+}
+
+#[test]
+fn words_are_counted_in_windows_from_topic_to_topic_and_the_next_run_goes_on_with_those_left_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, input) = (dir.path().join("data"), dir.path().join("input.txt"));
+    let mut records = 0;
+    for (run_number, lines) in [&TEXT[..2], &[], &TEXT[2..]].into_iter().enumerate() {
+        std::fs::write(&input, lines.join("\n")).unwrap();
+        run(env!("CARGO_BIN_EXE_windowed_word_count"), &data, &["--input", input.to_str().unwrap()]);
+        assert_eq!(windowed(&data), window_counts(&read(&data, "lines")), "run {run_number}");
+        let now = read(&data, "counts").len();
+        // Nothing new, nothing to tell, though windows are open.
+        assert_eq!(now == records, lines.is_empty(), "run {run_number}");
+        records = now;
+    }
 }
 
 #[test]

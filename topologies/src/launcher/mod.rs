@@ -212,7 +212,7 @@ impl Run {
         let _ = write!(io::stderr(), "{banner}");
     }
 
-    /// Feeds the input, then waits until all is done where that is asked for, else for ever.
+    /// Feeds the input, then waits until all is done where that is asked for, and for the end of time; else for ever.
     async fn until_over(&self, running: &Running, input: Option<Input>) -> Result<Ended, RunError> {
         let topic = self.application.input_topic();
         let mut fed = input.zip(topic);
@@ -236,6 +236,8 @@ impl Run {
             Some(topic) => self.until_done(topic).await?,
             None => running.idle().await,
         }
+        // Windows give what they have, as they do before they are complete; what they keep is there for the next run.
+        running.end_time().await;
         if let Some((input, topic)) = &mut fed {
             input.ended(&*self.log, topic).await?;
         }
