@@ -166,12 +166,14 @@ fn windowed(dir: &Path) -> WindowCounts {
 #[test]
 fn words_are_counted_in_windows_from_topic_to_topic_and_the_next_run_goes_on_with_those_left_open() {
     let dir = tempfile::tempdir().unwrap();
-    let (data, input) = (dir.path().join("data"), dir.path().join("input.txt"));
+    let data = dir.path().join("data");
     let mut records = 0;
     for (run_number, lines) in [&TEXT[..2], &[], &TEXT[2..]].into_iter().enumerate() {
+        let input = dir.path().join(format!("{run_number}.txt"));
         std::fs::write(&input, lines.join("\n")).unwrap();
         run(env!("CARGO_BIN_EXE_windowed_word_count"), &data, &["--input", input.to_str().unwrap()]);
         assert_eq!(windowed(&data), window_counts(&read(&data, "lines")), "run {run_number}");
+        assert_eq!(read(&data, "lines").len(), [2, 2, 4][run_number]);
         let now = read(&data, "counts").len();
         // Nothing new, nothing to tell, though windows are open.
         assert_eq!(now == records, lines.is_empty(), "run {run_number}");

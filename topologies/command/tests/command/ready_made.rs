@@ -227,7 +227,7 @@ fn visits(requests: &[Request]) -> Visits {
 #[test]
 fn requests_are_joined_to_visits_late_ones_told_apart_and_bad_lines_given_up() {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
-    let (data, input) = (dir.path().join("data"), dir.path().join("access.log"));
+    let data = dir.path().join("data");
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed());
     let (mut at, mut all, mut bad) = (BEGIN_MS, Vec::new(), 0);
     for part in 0..3 {
@@ -247,6 +247,7 @@ fn requests_are_joined_to_visits_late_ones_told_apart_and_bad_lines_given_up() {
             all.push(Request::parse(&line).expect("a request"));
             lines.push(line);
         }
+        let input = dir.path().join(format!("access.log.{part}"));
         fs::write(&input, lines.join("\n")).expect("room for a test");
         let told = run(&data, "sessions", &["--input", input.to_str().expect("a path of text")]);
         assert!(told.contains("exhausted 0"), "{told}");
