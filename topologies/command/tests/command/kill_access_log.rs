@@ -189,27 +189,27 @@ enum Program {
     Failing(PathBuf),
 }
 
-impl Program {
-    /// Builds the failing one, as cargo built the command for this test.
-    fn failing() -> Self {
-        let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let mut build = Command::new(cargo);
-        build.args(["build", "--offline", "--message-format=json", "--example=failing-access-log"]);
-        build.args(["--manifest-path", manifest]);
-        if env!("CARGO_BIN_EXE_topo").contains("/release/") {
-            build.arg("--release");
-        }
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
-        let built = build.env("CARGO_TARGET_DIR", target).output().expect("cargo runs the tests");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let said = String::from_utf8(built.stdout).expect("cargo prints JSON");
-        let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let of_it = messages.filter(|one| one["target"]["name"] == "failing-access-log");
-        let program = of_it.filter_map(|one| one["executable"].as_str().map(PathBuf::from)).next();
-        Self::Failing(program.expect("cargo names what it built"))
+/// Builds an example of this crate, as cargo built the command for this test.
+pub(crate) fn built(example: &str) -> PathBuf {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--offline", "--message-format=json", "--example", example]);
+    build.args(["--manifest-path", manifest]);
+    if env!("CARGO_BIN_EXE_topo").contains("/release/") {
+        build.arg("--release");
     }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+    let built = build.env("CARGO_TARGET_DIR", target).output().expect("cargo runs the tests");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let said = String::from_utf8(built.stdout).expect("cargo prints JSON");
+    let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_it = messages.filter(|one| one["target"]["name"] == example);
+    let program = of_it.filter_map(|one| one["executable"].as_str().map(PathBuf::from)).next();
+    program.expect("cargo names what it built")
+}
 
+impl Program {
     fn command(&self, data_dir: &Path) -> Command {
         match self {
             Self::Command => command(data_dir, &["run", "access-log"]),
@@ -224,7 +224,7 @@ impl Program {
 }
 
 /// Waits until `lines` are acknowledged, and where lines fail, until one has; gives what was acknowledged.
-fn wait_for_acks(run: &Run, lines: u64, fails: bool) -> u64 {
+pub(crate) fn wait_for_acks(run: &Run, lines: u64, fails: bool) -> u64 {
     let begun = Instant::now();
     loop {
         let topology = run.topology();
@@ -274,5 +274,5 @@ fn the_command_killed_between_acks_loses_no_line_and_gathers_none_twice() {
 
 #[test]
 fn a_program_killed_while_replay_is_at_work_loses_no_line_and_gathers_none_twice() {
-    kill_again_and_again(&Program::failing(), kills().div_ceil(2));
+    kill_again_and_again(&Program::Failing(built("failing-access-log")), kills().div_ceil(2));
 }

@@ -10,6 +10,7 @@ mod errors;
 mod kafka;
 mod kill;
 mod kill_access_log;
+mod kill_windows;
 mod page;
 mod ready_made;
 mod refusal;

@@ -35,7 +35,7 @@ fn on_log<T>(data_dir: &Path, work: impl AsyncFnOnce(&EmbeddedLog) -> T) -> T {
 }
 
 /// All that a topic holds; nothing where it is not there.
-fn read(data_dir: &Path, topic: &str) -> Vec<Consumed> {
+pub(crate) fn read(data_dir: &Path, topic: &str) -> Vec<Consumed> {
     on_log(data_dir, async |log| {
         let mut records = Vec::new();
         for partition in 0..log.topic(topic).await.expect("it is asked").map_or(0, |info| info.partitions) {
