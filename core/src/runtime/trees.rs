@@ -114,6 +114,9 @@ pub(crate) struct Keeper<T> {
     failures: u64,
     /// Trees that were done when they were emitted, and that the bolt was not told of.
     pub(crate) untracked: VecDeque<Tree<T>>,
+    /// What was done and is not yet flushed by those who keep what came of it: the content of each tree, behind the newest flush
+    /// that was asked for before it was done. In that order.
+    settling: VecDeque<(u64, T)>,
     /// Answers being worked on; its buffers are swapped with the lane's.
     pub(crate) answers: Answers,
     /// Where they come from.
@@ -124,8 +127,9 @@ pub(crate) struct Keeper<T> {
 
 impl<T> Keeper<T> {
     pub(crate) fn new(ledger: Ledger<Tree<T>>, edges: EdgeIds, tracked: bool, lanes: Lanes) -> Self {
-        let (retries, untracked, answers) = Default::default();
-        Self { ledger, edges, tracked, retries, failures: 0, untracked, answers, lanes, told_busy: false }
+        let (retries, untracked, settling, answers) = Default::default();
+        let (failures, told_busy) = Default::default();
+        Self { ledger, edges, tracked, retries, failures, untracked, settling, answers, lanes, told_busy }
     }
 
     /// The next tree to be emitted, if there is one and there is room for it.
@@ -162,6 +166,22 @@ impl<T> Keeper<T> {
     /// Gives up all attempts that are to be made.
     pub(crate) fn drop_retries(&mut self, trees: &mut Trees<T>) {
         std::mem::take(&mut self.retries).into_values().for_each(|tree| trees.release(tree.at));
+    }
+
+    /// A tree was done when `newest` was the newest flush that was asked for; gives how many now await a flush.
+    pub(crate) fn settle(&mut self, newest: u64, content: T) -> usize {
+        self.settling.push_back((newest, content));
+        self.settling.len()
+    }
+
+    /// The oldest tree whose outcome everybody has flushed, where they have answered requests up to `completed`.
+    pub(crate) fn settled(&mut self, completed: u64) -> Option<T> {
+        self.settling.pop_front_if(|(newest, _)| *newest < completed).map(|(_, content)| content)
+    }
+
+    /// Whether anything that was done awaits a flush.
+    pub(crate) fn has_settling(&self) -> bool {
+        !self.settling.is_empty()
     }
 
     /// Whether anything was answered that the bolt was not told of.
@@ -215,6 +235,15 @@ mod tests {
         assert_eq!((tree.attempt, trees.is_empty()), (2, false));
         trees.release(tree.at);
         assert_eq!((trees.hold(), trees.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn what_is_done_is_settled_by_a_flush_that_was_asked_for_after_it() {
+        let mut keeper = keeper(1);
+        assert_eq!((keeper.settle(4, 1), keeper.settle(5, 2)), (1, 2));
+        assert_eq!(keeper.settled(4), None);
+        assert_eq!((keeper.settled(5), keeper.settled(5), keeper.has_settling()), (Some(1), None, true));
+        assert_eq!((keeper.settled(9), keeper.has_settling()), (Some(2), false));
     }
 
     #[test]
