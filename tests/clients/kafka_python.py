@@ -49,7 +49,10 @@ def shown(record):
 
 def consume(options):
     consumer = KafkaConsumer(
-        bootstrap_servers=options.broker, enable_auto_commit=False, consumer_timeout_ms=60_000
+        bootstrap_servers=options.broker,
+        enable_auto_commit=False,
+        consumer_timeout_ms=60_000,
+        isolation_level=options.isolation,
     )
     numbers = consumer.partitions_for_topic(options.topic)
     partitions = [TopicPartition(options.topic, number) for number in numbers]

@@ -8,6 +8,7 @@
 
 mod compaction;
 mod removal;
+mod replay;
 mod syncing;
 #[cfg(test)]
 mod tests;

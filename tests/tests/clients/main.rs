@@ -11,3 +11,4 @@ mod record;
 mod group;
 mod notebook;
 mod round_trip;
+mod transactions;

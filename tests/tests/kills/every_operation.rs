@@ -1,4 +1,6 @@
 //! A kill at every operation of the storage in a fixed run: before it, and with half of it done.
+//!
+//! Runs with transactions are killed at one of sixteen operations, another one each time; `TOPO_EVERY=1` has it be all.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -11,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::copying::{COPIES, Copier, GROUP};
 use crate::load::{Acknowledged, TOPIC, client, create_topic, producer, send};
 use crate::process::{PATIENCE, Process, free_address};
+use crate::random::setting;
 use crate::reading::{check, consumer, ends, position};
 
 const PARTITIONS: i32 = 2;
@@ -136,9 +139,11 @@ fn start_after_kill(plan: &str, run: impl FnOnce(SocketAddr) -> Box<dyn Run>) ->
 /// Runs at once, each of its own kills: the clients mostly wait.
 const AT_ONCE: u64 = 8;
 
-fn survives_each(plan: &str, run: impl Fn(SocketAddr) -> Box<dyn Run> + Sync) {
+/// Kills at one of `every` operations.
+fn survives_each(plan: &str, every: u64, run: impl Fn(SocketAddr) -> Box<dyn Run> + Sync) {
+    let skipped = rand::random::<u64>() % every;
     let survive = |first: u64| {
-        let numbers = (first..).step_by(AT_ONCE as usize);
+        let numbers = (first * every - skipped..).step_by((AT_ONCE * every) as usize);
         let starts = numbers.map_while(|number| start_after_kill(&format!("{plan}={number}"), &run));
         starts.collect::<Vec<_>>()
     };
@@ -148,10 +153,10 @@ fn survives_each(plan: &str, run: impl Fn(SocketAddr) -> Box<dyn Run> + Sync) {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let (kills, slowest) = (starts.len(), starts.iter().max().unwrap());
-    assert!(kills > 50, "the run has no more than {kills} operations");
+    assert!(kills as u64 * every > 50, "the run has no more than {kills} operations");
     eprintln!(
-        "{plan}: {kills} kills, each at another operation; 0 lost, 0 twice; the slowest start to the first answer, among \
-         {AT_ONCE} runs at once, took {slowest:?}"
+        "{plan}: {kills} kills, at one of {every} operations each; 0 lost, 0 twice; the slowest start to the first answer, \
+         among {AT_ONCE} runs at once, took {slowest:?}"
     );
 }
 
@@ -163,32 +168,37 @@ fn copies(address: SocketAddr, is_taken_over: bool) -> Box<dyn Run> {
     Box::new(Copies { copier: Copier::new(address, 0, 1, 1), address, is_taken_over })
 }
 
+/// Of how many operations one is, in a run with transactions.
+fn every() -> u64 {
+    setting("TOPO_EVERY", 16)
+}
+
 #[test]
 fn a_kill_before_each_operation_loses_nothing() {
-    survives_each("kill-before", records);
+    survives_each("kill-before", 1, records);
 }
 
 #[test]
 fn a_kill_within_each_operation_loses_nothing() {
-    survives_each("kill-within", records);
+    survives_each("kill-within", 1, records);
 }
 
 #[test]
 fn a_kill_before_each_operation_of_transactions_leaves_all_of_them_or_nothing() {
-    survives_each("kill-before", |address| copies(address, false));
+    survives_each("kill-before", every(), |address| copies(address, false));
 }
 
 #[test]
 fn a_kill_within_each_operation_of_transactions_leaves_all_of_them_or_nothing() {
-    survives_each("kill-within", |address| copies(address, false));
+    survives_each("kill-within", every(), |address| copies(address, false));
 }
 
 #[test]
 fn another_instance_takes_over_after_a_kill_before_each_operation() {
-    survives_each("kill-before", |address| copies(address, true));
+    survives_each("kill-before", every(), |address| copies(address, true));
 }
 
 #[test]
 fn another_instance_takes_over_after_a_kill_within_each_operation() {
-    survives_each("kill-within", |address| copies(address, true));
+    survives_each("kill-within", every(), |address| copies(address, true));
 }

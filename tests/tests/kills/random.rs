@@ -23,7 +23,8 @@ const IN_ONE: usize = 50;
 /// How many records the load may be ahead of their copies.
 const AHEAD: u64 = 2_000;
 
-fn setting(name: &str, default: u64) -> u64 {
+/// A number from the environment.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().unwrap())
 }
 

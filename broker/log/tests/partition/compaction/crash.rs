@@ -45,6 +45,7 @@ fn before_a_pass(seed: u64) -> (SimulatedDisk, Keyed) {
         for _ in 0..rng.random_range(15..30) {
             log.append(&mut partition, &mut rng).unwrap();
         }
+        log.end_all(&mut partition, &mut rng).unwrap();
         log.durable = sync(&mut partition).unwrap();
         log.now_ms += DELETE_RETENTION_MS / 2;
         if rng.random() {
