@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use topo_core::log::{Change, Joining, LogError, Membership, TopicPartition};
 
-use super::{Call, Shared};
+use super::{Call, Shared, State};
 
 /// The members of one group.
 #[derive(Debug, Default)]
@@ -126,6 +126,20 @@ impl MemoryMember {
         done
     }
 
+    /// Says which partition is another's, if one is.
+    pub(super) fn check_owned(
+        &self,
+        state: &mut State,
+        offsets: &[(TopicPartition, i64)],
+    ) -> Result<(), String> {
+        let member = state.groups.get_mut(&self.group).and_then(|group| group.find(self.id));
+        let owned = member.map(|member| &member.owned[..]).unwrap_or_default();
+        match offsets.iter().find(|(at, _)| !owned.contains(at)) {
+            Some((at, _)) => Err(format!("{at} is another member's now")),
+            None => Ok(()),
+        }
+    }
+
     fn next_change(&self) -> Option<Change> {
         let mut state = self.shared.lock();
         state.groups.get_mut(&self.group)?.find(self.id)?.changes.pop_front()
@@ -159,15 +173,10 @@ impl Membership for MemoryMember {
     }
 
     async fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        let (group, id) = (self.group.clone(), self.id);
         self.shared
             .carry_out(Call::Commit(offsets), |state| {
-                let member = state.groups.get_mut(&group).and_then(|group| group.find(id));
-                let owned = member.map(|member| &member.owned[..]).unwrap_or_default();
-                if let Some((at, _)) = offsets.iter().find(|(at, _)| !owned.contains(at)) {
-                    return Err(LogError::Fenced(format!("{at} is another member's now")));
-                }
-                state.commit(&group, offsets);
+                self.check_owned(state, offsets).map_err(LogError::Fenced)?;
+                state.commit(&self.group, offsets);
                 Ok(())
             })
             .await

@@ -6,6 +6,8 @@
 //! Invariant: a record can be read only after the call that appended it was given its time, as if it had been synced.
 
 mod group;
+mod partition;
+mod transactional;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,22 +18,30 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use topo_core::log::{
-    Consumed, FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
-    TopicPartition, TopicSpec,
+    Consumed, FetchLimit, Fetched, Isolation, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
+    TopicPartition, TopicSpec, TransactionalConfig, TransactionalLog,
 };
 use topo_core::schedule::Scheduler;
 
 use self::group::{Group, MemoryMember};
+use self::partition::Partition;
+use self::transactional::{Id, MemoryTransactional};
 
 /// A call that is about to be carried out.
 #[derive(Debug, Clone, Copy)]
 pub enum Call<'a> {
-    /// [`Log::append`] of so many records.
+    /// [`Log::append`] or [`TransactionalLog::append`] of these records.
     Append(&'a TopicPartition, &'a [Record]),
     /// [`Log::fetch`] from this offset on.
     Fetch(&'a TopicPartition, i64),
-    /// [`Log::commit`].
+    /// [`Log::commit`], [`Membership::commit`] or [`TransactionalLog::commit_offsets`].
     Commit(&'a [(TopicPartition, i64)]),
+    /// [`Log::transactional`] under this id.
+    TakeOver(&'a str),
+    /// [`TransactionalLog::commit`] of a transaction that is open. After [`LogError::Unavailable`] it is asked for again.
+    CommitTransaction,
+    /// [`TransactionalLog::abort`] of a transaction that is open.
+    AbortTransaction,
 }
 
 /// What becomes of a call.
@@ -46,6 +56,12 @@ pub struct Fate {
 }
 
 impl Fate {
+    /// It is carried out, and the answer is lost.
+    pub fn unanswered() -> Self {
+        let error = Some(LogError::Unavailable("the answer is lost".into()));
+        Self { error, lies: true, ..Self::default() }
+    }
+
     /// It fails with a storage error.
     pub fn fails() -> Self {
         Self { error: Some(LogError::Storage("the disk is gone".into())), ..Self::default() }
@@ -87,25 +103,11 @@ struct State {
     committed: HashMap<(String, TopicPartition), i64>,
     commits: Vec<Commit>,
     groups: HashMap<String, Group>,
+    transactional_ids: BTreeMap<Arc<str>, Id>,
+    /// How many were begun.
+    transactions: u64,
     fetch_records: Option<usize>,
     judge: Option<Judge>,
-}
-
-#[derive(Clone, Default)]
-struct Partition {
-    /// Offset of the first record held.
-    log_start: i64,
-    records: Vec<Consumed>,
-}
-
-impl Partition {
-    fn end(&self) -> i64 {
-        self.log_start + self.records.len() as i64
-    }
-
-    fn offsets(&self) -> Offsets {
-        Offsets { log_start: self.log_start, high_watermark: self.end(), log_end: self.end() }
-    }
 }
 
 impl State {
@@ -162,11 +164,7 @@ impl MemoryLog {
     /// # Panics
     /// Where there is no such partition.
     pub fn delete_before(&self, at: &TopicPartition, offset: i64) {
-        let mut state = self.lock();
-        let partition = state.partition(at).expect("tests delete from what they created");
-        let gone = usize::try_from(offset - partition.log_start).unwrap_or(0).min(partition.records.len());
-        partition.records.drain(..gone);
-        partition.log_start += gone as i64;
+        self.lock().partition(at).expect("tests delete from what they created").delete_before(offset);
     }
 
     /// Has all members of `group` give up their partitions, then gives partition `i` to the member with the task number
@@ -183,10 +181,12 @@ impl MemoryLog {
         self.shared.changed.notify_waiters();
     }
 
-    /// What a partition holds; nothing, where there is none.
+    /// What of a partition is committed, or of no transaction; nothing, where there is none.
     pub fn records(&self, topic: &str, partition: u32) -> Vec<Consumed> {
         let at = TopicPartition::new(topic, partition);
-        self.lock().partition(&at).map_or_else(|_| Vec::new(), |partition| partition.records.clone())
+        let mut state = self.lock();
+        let readable = |of: &mut Partition| of.readable(Isolation::ReadCommitted).cloned().collect();
+        state.partition(&at).map_or_else(|_| Vec::new(), readable)
     }
 
     /// Every commit that took effect, in order.
@@ -213,9 +213,9 @@ impl Shared {
     ) -> Result<T, LogError> {
         let fate = self.lock().judge.as_mut().map(|judge| judge(call)).unwrap_or_default();
         if !fate.takes.is_zero() {
-            let until = self.scheduler.clock().now().after(fate.takes);
-            self.scheduler.sleep_until(until).await;
+            self.pause(fate.takes).await;
         }
+        self.lock().expire(self.scheduler.clock().now(), self.wall_ms());
         match fate.error {
             Some(error) if !fate.lies => Err(error),
             Some(error) => act(&mut self.lock()).and(Err(error)),
@@ -223,8 +223,17 @@ impl Shared {
         }
     }
 
-    /// Waits until `from` holds a record at `offset`, or until `max_wait` is over.
-    async fn wait_for(&self, from: &TopicPartition, offset: i64, max_wait: Duration) {
+    async fn pause(&self, takes: Duration) {
+        self.scheduler.sleep_until(self.scheduler.clock().now().after(takes)).await;
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.scheduler.clock().wall_ms()
+    }
+
+    /// Waits until `from` has something to be read at `offset`, or until the longest wait is over.
+    async fn wait_for(&self, from: &TopicPartition, offset: i64, limit: FetchLimit) {
+        let FetchLimit { max_wait, isolation, .. } = limit;
         if max_wait.is_zero() {
             return;
         }
@@ -232,7 +241,8 @@ impl Shared {
         loop {
             let mut appended = pin!(self.appended.notified());
             appended.as_mut().enable();
-            if self.lock().partition(from).map_or(true, |partition| partition.end() > offset) {
+            let end = self.lock().partition(from).map(|partition| partition.readable_end(isolation));
+            if end.map_or(true, |end| end > offset) {
                 return;
             }
             tokio::select! {
@@ -281,19 +291,9 @@ impl Log for MemoryLog {
     }
 
     async fn append(&self, to: &TopicPartition, records: Vec<Record>) -> Result<i64, LogError> {
-        let now_ms = self.shared.scheduler.clock().wall_ms();
-        let appended = self.shared.carry_out(Call::Append(to, &records), |state| {
-            let partition = state.partition(to)?;
-            let base_offset = partition.end();
-            partition.records.extend(records.iter().zip(base_offset..).map(|(record, offset)| Consumed {
-                offset,
-                timestamp_ms: record.timestamp_ms.unwrap_or(now_ms),
-                key: record.key.clone(),
-                value: record.value.clone(),
-                headers: record.headers.clone(),
-            }));
-            Ok(base_offset)
-        });
+        let now_ms = self.shared.wall_ms();
+        let append = |state: &mut State| Ok(state.partition(to)?.append(&records, None, now_ms));
+        let appended = self.shared.carry_out(Call::Append(to, &records), append);
         let appended = appended.await;
         self.shared.appended.notify_waiters();
         appended
@@ -305,26 +305,11 @@ impl Log for MemoryLog {
         offset: i64,
         limit: FetchLimit,
     ) -> Result<Fetched, LogError> {
-        self.shared.wait_for(from, offset, limit.max_wait).await;
+        self.shared.wait_for(from, offset, limit).await;
         self.shared
             .carry_out(Call::Fetch(from, offset), |state| {
                 let most = state.fetch_records.unwrap_or(usize::MAX);
-                let partition = state.partition(from)?;
-                let held = partition.offsets();
-                if !(held.log_start..=held.log_end).contains(&offset) {
-                    return Err(LogError::OffsetOutOfRange { at: from.clone(), asked: offset, held });
-                }
-                let mut bytes = 0;
-                let begin = (offset - held.log_start) as usize;
-                let fits = |record: &&Consumed| {
-                    let fits = bytes < limit.max_bytes;
-                    bytes += record.value.as_ref().map_or(0, |value| value.len());
-                    fits
-                };
-                let records: Vec<_> =
-                    partition.records[begin..].iter().take(most).take_while(fits).cloned().collect();
-                let next_offset = offset + records.len() as i64;
-                Ok(Fetched { records, next_offset, high_watermark: held.high_watermark })
+                state.partition(from)?.fetch(from, offset, limit, most)
             })
             .await
     }
@@ -335,8 +320,7 @@ impl Log for MemoryLog {
 
     async fn offset_for_time(&self, of: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
         self.lock().partition(of).map(|partition| {
-            let high_watermark = partition.offsets().high_watermark;
-            let readable = partition.records.iter().take_while(|record| record.offset < high_watermark);
+            let readable = partition.readable(Isolation::ReadCommitted);
             let mut late = readable.filter(|record| record.timestamp_ms >= timestamp_ms);
             late.next().map(|record| record.offset)
         })
@@ -357,5 +341,12 @@ impl Log for MemoryLog {
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
         Ok(Arc::new(MemoryMember::join(&self.shared, joining)?))
+    }
+
+    async fn transactional(
+        &self,
+        config: &TransactionalConfig,
+    ) -> Result<Box<dyn TransactionalLog>, LogError> {
+        Ok(Box::new(MemoryTransactional::open(&self.shared, config).await?))
     }
 }

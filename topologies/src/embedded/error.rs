@@ -1,5 +1,7 @@
 //! The broker's errors and offsets in the words of [`Log`](topo_core::log::Log).
 
+use std::sync::Arc;
+
 use topo_broker::BrokerError;
 use topo_core::log::{Isolation, LogError, Offsets, TopicPartition};
 
@@ -37,6 +39,14 @@ pub(super) fn unwritten(error: BrokerError) -> LogError {
         | BrokerError::Producer { .. } => LogError::Invalid(error.to_string()),
         BrokerError::Corrupt(sentence) => LogError::Corrupt(sentence),
         error => LogError::Storage(error.to_string()),
+    }
+}
+
+/// The same for an error that others may have been told as well.
+pub(super) fn shared(error: Arc<BrokerError>) -> LogError {
+    match Arc::try_unwrap(error) {
+        Ok(error) => unwritten(error),
+        Err(error) => LogError::Storage(error.to_string()),
     }
 }
 

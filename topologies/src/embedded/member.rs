@@ -4,17 +4,17 @@
 //!
 //! Invariant: after a revocation nothing more is asked of the group until the spout has released what it had, or is gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use topo_broker::{Broker, Change as Told, GroupError, MemberConfig, Membership as Place};
+use topo_broker::{Broker, Change as Told, Claim, GroupError, MemberConfig, Membership as Place};
 use topo_core::log::{Change, Joining, LogError, Membership, TopicPartition};
 use topo_core::schedule::Clock;
 
 use super::committed_at;
-use super::error::{here, unwritten};
+use super::error::{here, shared};
 
 /// How soon a member learns that others come or go. In the same process, asking costs next to nothing.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -29,7 +29,15 @@ enum Request {
 /// A member of a group of the embedded broker.
 pub(super) struct Member {
     requests: mpsc::UnboundedSender<Request>,
-    changes: Mutex<mpsc::UnboundedReceiver<Result<Change, LogError>>>,
+    changes: Mutex<mpsc::UnboundedReceiver<Result<News, LogError>>>,
+    /// What goes with the assignment that was told last.
+    claim: Lock<Option<Claim>>,
+}
+
+/// A change, and as what the member commits from then on.
+struct News {
+    change: Change,
+    claim: Option<Claim>,
 }
 
 impl Member {
@@ -44,7 +52,13 @@ impl Member {
         let (tell, changes) = mpsc::unbounded_channel();
         let keeper = Keeper { place: broker.groups().member(config), asked, tell, clock };
         tokio::spawn(keeper.keep());
-        Self { requests, changes: Mutex::new(changes) }
+        Self { requests, changes: Mutex::new(changes), claim: Lock::default() }
+    }
+
+    /// As what the member commits what it was assigned last; `None` where it has nothing. While it has not been told of
+    /// another assignment that stays as it is, and the group refuses it.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -52,7 +66,11 @@ impl Member {
 impl Membership for Member {
     async fn changed(&self) -> Result<Change, LogError> {
         match self.changes.lock().await.recv().await {
-            Some(change) => change,
+            Some(news) => {
+                let News { change, claim } = news?;
+                *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = claim;
+                Ok(change)
+            }
             // What ended it was told before.
             None => std::future::pending().await,
         }
@@ -80,7 +98,7 @@ impl Membership for Member {
 struct Keeper {
     place: Place,
     asked: mpsc::UnboundedReceiver<Request>,
-    tell: mpsc::UnboundedSender<Result<Change, LogError>>,
+    tell: mpsc::UnboundedSender<Result<News, LogError>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -106,9 +124,10 @@ impl Keeper {
                 },
                 told = self.place.next(), if !is_revoked => {
                     is_revoked = matches!(told, Ok(Told::Revoked));
-                    let change = told.map(change).map_err(refusal);
-                    let is_over = change.is_err();
-                    if self.tell.send(change).is_err() || is_over {
+                    let claim = self.place.claim().cloned();
+                    let news = told.map(|told| News { change: change(told), claim }).map_err(refusal);
+                    let is_over = news.is_err();
+                    if self.tell.send(news).is_err() || is_over {
                         return;
                     }
                 }
@@ -131,17 +150,14 @@ fn change(told: Told) -> Change {
 }
 
 /// A group's refusal, in the words of the log.
-fn refusal(error: GroupError) -> LogError {
+pub(super) fn refusal(error: GroupError) -> LogError {
     match error {
         GroupError::UnknownMember
         | GroupError::IllegalGeneration { .. }
         | GroupError::RebalanceInProgress
         | GroupError::FencedInstance => LogError::Fenced(error.to_string()),
         GroupError::Unavailable => LogError::Closed,
-        GroupError::Broker(error) => match Arc::try_unwrap(error) {
-            Ok(error) => unwritten(error),
-            Err(error) => LogError::Storage(error.to_string()),
-        },
+        GroupError::Broker(error) => shared(error),
         error => LogError::Invalid(error.to_string()),
     }
 }

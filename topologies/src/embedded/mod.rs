@@ -7,6 +7,7 @@ mod member;
 mod read;
 #[cfg(test)]
 mod tests;
+mod transactional;
 mod write;
 
 use std::path::Path;
@@ -16,13 +17,14 @@ use async_trait::async_trait;
 use topo_broker::{Broker, BrokerConfig, BrokerError, CommittedOffset};
 use topo_core::log::{
     FetchLimit, Fetched, Isolation, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
-    TopicPartition, TopicSpec,
+    TopicPartition, TopicSpec, TransactionalConfig, TransactionalLog,
 };
 use topo_core::schedule::Clock;
 use topo_protocol::Compression;
 
 use self::error::{isolation_there, offsets, there, unread, unwritten};
 use self::member::Member;
+use self::transactional::Transactional;
 
 /// How an [`EmbeddedLog`] writes and reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +183,13 @@ impl Log for EmbeddedLog {
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
         self.broker.topic(&joining.topic).map_err(unread)?;
         Ok(Arc::new(Member::join(&self.broker, joining, Arc::clone(&self.clock))))
+    }
+
+    async fn transactional(
+        &self,
+        config: &TransactionalConfig,
+    ) -> Result<Box<dyn TransactionalLog>, LogError> {
+        Ok(Box::new(Transactional::open(self, config).await?))
     }
 }
 

@@ -15,19 +15,32 @@ impl EmbeddedLog {
         to: &TopicPartition,
         records: &[Record],
     ) -> Result<i64, BrokerError> {
-        let to = there(to);
+        let (to, now_ms) = (there(to), self.clock.wall_ms());
+        let batches = self.batches(&to, records, now_ms)?;
+        if batches.is_empty() {
+            return Ok(self.broker.topic(&to.topic)?.partition(to.partition)?.offsets()?.log_end);
+        }
+        Ok(self.broker.append_at(&to, batches, now_ms).await?.base_offset)
+    }
+
+    /// The batches of `records`, as the partition's topic takes them; none of no records.
+    pub(super) fn batches(
+        &self,
+        to: &topo_broker::TopicPartition,
+        records: &[Record],
+        now_ms: i64,
+    ) -> Result<Vec<BytesMut>, BrokerError> {
         let topic = self.broker.topic(&to.topic)?;
+        topic.partition(to.partition)?;
         if records.is_empty() {
-            return Ok(topic.partition(to.partition)?.offsets()?.log_end);
+            return Ok(Vec::new());
         }
         let compression = match topic.config().compression_type {
             CompressionType::Producer => self.config.compression,
             CompressionType::As(compression) => compression,
         };
         let max_bytes = self.config.batch_bytes.min(compressible(topic.config().max_message_bytes as usize));
-        let now_ms = self.clock.wall_ms();
-        let batches = batches(records, max_bytes, compression, now_ms)?;
-        Ok(self.broker.append_at(&to, batches, now_ms).await?.base_offset)
+        Ok(batches(records, max_bytes, compression, now_ms)?)
     }
 }
 

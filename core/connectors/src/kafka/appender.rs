@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
 };
-use rdkafka::{ClientContext, config::RDKafkaLogLevel};
+use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel};
 use tokio::sync::{Notify, oneshot};
 use topo_core::log::{LogError, Record, TopicPartition};
 
@@ -27,15 +27,16 @@ pub(super) struct Appender {
     producers: Mutex<HashMap<usize, Arc<Sender>>>,
 }
 
-struct Sender {
-    producer: ThreadedProducer<Deliveries>,
+/// A producer of librdkafka's.
+pub(super) struct Sender {
+    pub(super) producer: ThreadedProducer<Deliveries>,
     /// Whose records are handed over.
     turn: tokio::sync::Mutex<()>,
 }
 
 /// Hears what became of records.
 #[derive(Default)]
-struct Deliveries {
+pub(super) struct Deliveries {
     /// Rung when a record has left the producer's memory.
     left: Notify,
 }
@@ -63,7 +64,7 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
 }
 
 /// An append under way.
-struct Append(Mutex<State>);
+pub(super) struct Append(Mutex<State>);
 
 struct State {
     /// Records that nothing was heard of.
@@ -74,14 +75,14 @@ struct State {
 }
 
 impl Append {
-    fn new(records: usize) -> (Arc<Self>, oneshot::Receiver<Result<i64, KafkaError>>) {
+    pub(super) fn new(records: usize) -> (Arc<Self>, oneshot::Receiver<Result<i64, KafkaError>>) {
         let (waits, answer) = oneshot::channel();
         let state = State { open: records, came_to: Ok(i64::MAX), waits: Some(waits) };
         (Arc::new(Self(Mutex::new(state))), answer)
     }
 
     /// Notes what became of so many records.
-    fn done(&self, records: usize, what: Result<i64, KafkaError>) {
+    pub(super) fn done(&self, records: usize, what: Result<i64, KafkaError>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.open = state.open.saturating_sub(records);
         state.came_to = match (std::mem::replace(&mut state.came_to, Ok(0)), what) {
@@ -135,14 +136,7 @@ impl Appender {
             tracing::warn!(%code, reason, "the producer is given up");
             self.producers().retain(|_, one| !Arc::ptr_eq(one, sender));
         }
-        match error.rdkafka_error_code() {
-            Some(Code::MessageSizeTooLarge) => LogError::Invalid(format!(
-                "a record is too large for topic `{}`, which takes {max} bytes; raise its max.message.bytes",
-                to.topic
-            )),
-            Some(code) => append_error(&self.brokers, code, to),
-            None => log_error(&self.brokers, error, About::Partition(to)),
-        }
+        delivery_error(&self.brokers, to, error, max)
     }
 
     fn sender(&self, max_message_bytes: usize) -> Result<Arc<Sender>, LogError> {
@@ -151,9 +145,8 @@ impl Appender {
             return Ok(Arc::clone(sender));
         }
         let config = self.config.producer(&self.brokers, max_message_bytes);
-        let created = config.create_with_context(Deliveries::default());
-        let producer = created.map_err(|error| log_error(&self.brokers, &error, About::Cluster))?;
-        let sender = Arc::new(Sender { producer, turn: tokio::sync::Mutex::default() });
+        let created = Sender::create(&config);
+        let sender = Arc::new(created.map_err(|error| log_error(&self.brokers, &error, About::Cluster))?);
         producers.insert(batch_bytes(max_message_bytes), Arc::clone(&sender));
         Ok(sender)
     }
@@ -165,8 +158,13 @@ impl Appender {
 }
 
 impl Sender {
+    pub(super) fn create(config: &ClientConfig) -> KafkaResult<Self> {
+        let producer = config.create_with_context(Deliveries::default())?;
+        Ok(Self { producer, turn: tokio::sync::Mutex::default() })
+    }
+
     /// Gives a record to librdkafka, once it has room for it.
-    async fn hand_over(
+    pub(super) async fn hand_over(
         &self,
         to: &TopicPartition,
         record: &Record,
@@ -196,8 +194,29 @@ impl Sender {
     }
 }
 
+/// Why a record of a topic that takes batches of `max` bytes is not in the log.
+pub(super) fn delivery_error(
+    brokers: &Brokers,
+    to: &TopicPartition,
+    error: &KafkaError,
+    max: usize,
+) -> LogError {
+    match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge) => LogError::Invalid(format!(
+            "a record is too large for topic `{}`, which takes {max} bytes; raise its max.message.bytes",
+            to.topic
+        )),
+        Some(code) => append_error(brokers, code, to),
+        None => log_error(brokers, error, About::Partition(to)),
+    }
+}
+
 /// Refuses what would be refused after some of it is appended.
-fn check(to: &TopicPartition, records: &[Record], max_message_bytes: usize) -> Result<(), LogError> {
+pub(super) fn check(
+    to: &TopicPartition,
+    records: &[Record],
+    max_message_bytes: usize,
+) -> Result<(), LogError> {
     for record in records {
         if let Some(header) = record.headers.iter().find(|header| header.key.contains('\0')) {
             let name = header.key.escape_default();
@@ -216,7 +235,7 @@ fn check(to: &TopicPartition, records: &[Record], max_message_bytes: usize) -> R
 }
 
 /// What a record takes, uncompressed; a little more than it does.
-fn bytes(record: &Record) -> usize {
+pub(super) fn bytes(record: &Record) -> usize {
     let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len) + 5;
     let headers: usize =
         record.headers.iter().map(|header| header.key.len() + 5 + length(&header.value)).sum();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use topo_core::log::Isolation;
+use topo_core::log::{Isolation, TransactionalConfig};
 
 use crate::brokers::Brokers;
 
@@ -34,7 +34,7 @@ impl Default for KafkaConfig {
 /// The group that reading is done as. It never commits; librdkafka wants it to have a name.
 const READING_GROUP: &str = "topo-reading";
 /// The most bytes that librdkafka puts into a batch unless the topic takes less; its own default.
-const BATCH_BYTES: usize = 1_000_000;
+pub(super) const BATCH_BYTES: usize = 1_000_000;
 /// What a batch takes beside its records, rounded up.
 const BATCH_OVERHEAD: usize = 128;
 
@@ -103,6 +103,16 @@ impl KafkaConfig {
         // A record that is larger has a batch of its own, and the broker decides by its compressed size.
         config.set("batch.size", batch_bytes(max_message_bytes).to_string());
         config.set("message.max.bytes", "1000000000");
+        config
+    }
+
+    /// A producer that has a transactional id, to topics that take large batches.
+    pub(super) fn transactional(&self, brokers: &Brokers, holder: &TransactionalConfig) -> ClientConfig {
+        let mut config = self.producer(brokers, usize::MAX);
+        // librdkafka takes no less than a second, and wants records to be given up no later than their transaction.
+        let timeout = holder.timeout.as_millis().clamp(1_000, i32::MAX as u128);
+        config.set("transactional.id", &*holder.id).set("transaction.timeout.ms", timeout.to_string());
+        config.set("message.timeout.ms", self.append_timeout.as_millis().clamp(1, timeout).to_string());
         config
     }
 }

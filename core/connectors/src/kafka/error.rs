@@ -12,6 +12,8 @@ pub(super) enum About<'a> {
     Topic(&'a str),
     Partition(&'a TopicPartition),
     Group(&'a str),
+    /// A transactional id.
+    Id(&'a str),
 }
 
 impl About<'_> {
@@ -19,7 +21,7 @@ impl About<'_> {
         match self {
             Self::Topic(topic) => Some(topic.to_owned()),
             Self::Partition(at) => Some(at.topic.to_string()),
-            Self::Cluster | Self::Group(_) => None,
+            Self::Cluster | Self::Group(_) | Self::Id(_) => None,
         }
     }
 
@@ -29,6 +31,7 @@ impl About<'_> {
             Self::Topic(topic) => format!("topic `{topic}`"),
             Self::Partition(at) => format!("partition {at}"),
             Self::Group(group) => format!("group `{group}`"),
+            Self::Id(id) => format!("transactional id `{id}`"),
         }
     }
 }
@@ -84,6 +87,7 @@ pub(super) fn by_code(brokers: &Brokers, code: Code, about: About<'_>) -> LogErr
         | Code::PolicyViolation
         | Code::InvalidArgument
         | Code::InvalidGroupId
+        | Code::InvalidTransactionTimeout
         | Code::OffsetMetadataTooLarge => {
             LogError::Invalid(format!("{name} is refused by the broker: {code}"))
         }
@@ -94,7 +98,8 @@ pub(super) fn by_code(brokers: &Brokers, code: Code, about: About<'_>) -> LogErr
         ),
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
-        | Code::ClusterAuthorizationFailed => {
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => {
             LogError::Invalid(format!("the broker does not allow this for {name}: {code}"))
         }
         Code::UnsupportedFeature | Code::UnsupportedVersion => {

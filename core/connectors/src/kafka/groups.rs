@@ -127,7 +127,8 @@ impl Groups {
             .map_err(|error| log_error(&self.brokers, &error, group.map_or(About::Cluster, About::Group)))
     }
 
-    fn committer(&self, group: &str) -> Result<Arc<Consumer>, LogError> {
+    /// A consumer that speaks for a group without being a member of it.
+    pub(super) fn committer(&self, group: &str) -> Result<Arc<Consumer>, LogError> {
         let mut committers = self.committers();
         if let Some(committer) = committers.get(group) {
             return Ok(Arc::clone(committer));

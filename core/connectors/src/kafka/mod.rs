@@ -17,6 +17,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod transactional;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::net::TcpStream;
 use topo_core::log::{
     FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo, TopicPartition,
-    TopicSpec,
+    TopicSpec, TransactionalConfig, TransactionalLog,
 };
 
 pub use config::KafkaConfig;
@@ -45,6 +46,7 @@ use self::groups::Groups;
 use self::place::Place;
 use self::reader::Readers;
 use self::topics::Topics;
+use self::transactional::Transactional;
 use crate::brokers::Brokers;
 
 /// How long a broker may take to accept a connection.
@@ -280,5 +282,12 @@ impl Log for KafkaLog {
             return Err(LogError::UnknownTopic(Arc::clone(&joining.topic)));
         }
         Ok(Arc::new(Place::join(self.0.brokers.clone(), &self.0.config, joining)?))
+    }
+
+    async fn transactional(
+        &self,
+        config: &TransactionalConfig,
+    ) -> Result<Box<dyn TransactionalLog>, LogError> {
+        Ok(Box::new(Transactional::open(self, config).await?))
     }
 }

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata, Rebalance,
+};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{Mutex, mpsc as changes};
@@ -35,13 +37,24 @@ enum Word {
     Leave,
 }
 
+/// As what a member commits in a transaction: its id, and the generation of its group.
+type Claim = Arc<ConsumerGroupMetadata>;
+
+/// A change, and as what the member commits from then on; a revocation leaves that as it is.
+struct News {
+    change: Change,
+    claim: Option<Claim>,
+}
+
 /// A member of a group.
 pub(super) struct Place {
     brokers: Brokers,
     group: Arc<str>,
     consumer: Arc<BaseConsumer<Callbacks>>,
     words: mpsc::Sender<Word>,
-    changes: Mutex<changes::UnboundedReceiver<Result<Change, LogError>>>,
+    changes: Mutex<changes::UnboundedReceiver<Result<News, LogError>>>,
+    /// What goes with the assignment that was told last.
+    claim: Lock<Option<Claim>>,
     /// Ends when the thread does.
     left: Mutex<changes::Receiver<()>>,
 }
@@ -80,7 +93,14 @@ impl Place {
             .name(name)
             .spawn(keep)
             .map_err(|error| LogError::Storage(error.to_string()))?;
-        Ok(Self { brokers, group, consumer, words, changes: Mutex::new(told), left: Mutex::new(left) })
+        let (changes, left, claim) = (Mutex::new(told), Mutex::new(left), Lock::default());
+        Ok(Self { brokers, group, consumer, words, changes, claim, left })
+    }
+
+    /// As what the member commits what it was assigned last; `None` where it has nothing. While it has not been told of
+    /// another assignment that stays as it is, and the group refuses it.
+    pub(super) fn claim(&self) -> Option<Arc<ConsumerGroupMetadata>> {
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -88,7 +108,13 @@ impl Place {
 impl Membership for Place {
     async fn changed(&self) -> Result<Change, LogError> {
         match self.changes.lock().await.recv().await {
-            Some(change) => change,
+            Some(news) => {
+                let News { change, claim } = news?;
+                if change != Change::Revoked {
+                    *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = claim;
+                }
+                Ok(change)
+            }
             // What ended it was told before.
             None => std::future::pending().await,
         }
@@ -144,7 +170,7 @@ fn commit_error(brokers: &Brokers, error: &KafkaError, group: &str) -> LogError 
 /// Keeps the place, on a thread.
 struct Keeper {
     consumer: Arc<BaseConsumer<Callbacks>>,
-    tell: changes::UnboundedSender<Result<Change, LogError>>,
+    tell: changes::UnboundedSender<Result<News, LogError>>,
     brokers: Brokers,
     group: Arc<str>,
 }
@@ -170,7 +196,7 @@ impl Keeper {
 
 /// What librdkafka calls on the thread that polls.
 struct Callbacks {
-    tell: changes::UnboundedSender<Result<Change, LogError>>,
+    tell: changes::UnboundedSender<Result<News, LogError>>,
     heard: Lock<Heard>,
 }
 
@@ -206,9 +232,9 @@ impl Callbacks {
         }
     }
 
-    fn tell(&self, change: Change) {
+    fn tell(&self, change: Change, claim: Option<Claim>) {
         // Where nobody listens any more, the spout is gone.
-        let _ = self.tell.send(Ok(change));
+        let _ = self.tell.send(Ok(News { change, claim }));
     }
 }
 
@@ -226,9 +252,9 @@ impl ConsumerContext for Callbacks {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(_) => {}
-            Rebalance::Revoke(_) if consumer.assignment_lost() => self.tell(Change::Lost),
+            Rebalance::Revoke(_) if consumer.assignment_lost() => self.tell(Change::Lost, None),
             Rebalance::Revoke(_) => {
-                self.tell(Change::Revoked);
+                self.tell(Change::Revoked, None);
                 self.wait_for_release();
             }
             Rebalance::Error(error) => noted(error, "a rebalance failed"),
@@ -242,6 +268,6 @@ impl ConsumerContext for Callbacks {
         }
         let assigned = assigned.elements();
         let assigned = assigned.iter().map(|one| TopicPartition::new(one.topic(), one.partition() as u32));
-        self.tell(Change::Assigned(assigned.collect()));
+        self.tell(Change::Assigned(assigned.collect()), consumer.group_metadata().map(Arc::new));
     }
 }

@@ -5,6 +5,8 @@
 
 #![expect(clippy::missing_panics_doc, reason = "that is how a clause says that it does not hold")]
 
+mod transactions;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,6 +14,8 @@ use topo_core::log::{
     Change, Consumed, FetchLimit, Fetched, Header, Isolation, Joining, Log, LogError, Membership, Offsets,
     Record, TopicPartition, TopicSpec,
 };
+
+pub use transactions::*;
 
 /// Makes a test of every clause that holds for any log. `$open` is an `async fn` that returns a log of its own, and
 /// what must live as long. With `brokers`, also of those that ask for a broker's judgement.
@@ -30,6 +34,12 @@ macro_rules! log_contract {
             groups_commit_apart_from_each_other,
             what_is_not_there_is_said_and_not_created,
             a_member_alone_has_all_and_commits_for_its_group,
+            a_transaction_is_seen_whole_or_never,
+            offsets_are_committed_with_the_records,
+            the_next_holder_aborts_what_is_open_and_fences,
+            what_is_dropped_is_aborted,
+            a_transaction_that_has_failed_can_only_be_aborted,
+            what_was_given_up_is_not_committed,
         );
     };
     ($open:path, brokers) => {
@@ -39,6 +49,7 @@ macro_rules! log_contract {
             a_record_that_is_too_large_is_refused_and_its_neighbours_are_not_hurt,
             topics_may_take_small_batches_only,
             members_share_a_topic_and_wait_for_each_other,
+            transactions_fit_topics_that_take_small_batches,
         );
     };
     ($open:path; $($clause:ident),* $(,)?) => {

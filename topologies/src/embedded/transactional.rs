@@ -1,0 +1,120 @@
+//! Transactions of the embedded log, on the broker's own producer.
+
+use std::any::Any;
+use std::slice;
+
+use async_trait::async_trait;
+use topo_broker::{Claim, TransactionError, TransactionalProducer};
+use topo_core::log::{
+    LogError, Membership, Record, TopicPartition, TransactionStage, TransactionalConfig, TransactionalLog,
+};
+
+use super::error::{shared, there, unwritten};
+use super::member::{Member, refusal};
+use super::{EmbeddedLog, committed_at};
+
+/// A holder of a transactional id of the embedded broker.
+pub(super) struct Transactional {
+    log: EmbeddedLog,
+    producer: TransactionalProducer,
+    stage: TransactionStage,
+}
+
+impl Transactional {
+    /// Takes the id over.
+    pub(super) async fn open(log: &EmbeddedLog, config: &TransactionalConfig) -> Result<Self, LogError> {
+        let config =
+            topo_broker::TransactionalConfig { transactional_id: config.id.clone(), timeout: config.timeout };
+        let producer = log.broker.transactional(config).await.map_err(unfinished)?;
+        Ok(Self { log: log.clone(), producer, stage: TransactionStage::default() })
+    }
+
+    async fn append_all(&mut self, to: &TopicPartition, records: &[Record]) -> Result<(), LogError> {
+        let (to, now_ms) = (there(to), self.log.clock.wall_ms());
+        let batches = self.log.batches(&to, records, now_ms).map_err(unwritten)?;
+        if batches.is_empty() {
+            return Ok(());
+        }
+        self.producer.add(slice::from_ref(&to)).await.map_err(unfinished)?;
+        // The commit waits until it is durable.
+        self.producer.start_append(&to, batches, now_ms).map(drop).map_err(unfinished)
+    }
+
+    async fn commit_all(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+    ) -> Result<(), LogError> {
+        let claim = match member {
+            None => Claim::nobody(),
+            Some(member) => claim(member)?,
+        };
+        let offsets = committed_at(offsets, self.log.clock.wall_ms());
+        self.producer.commit_offsets(group, &claim, &offsets).await.map_err(unfinished)
+    }
+}
+
+#[async_trait]
+impl TransactionalLog for Transactional {
+    async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
+        self.stage.write()?;
+        let appended = self.append_all(to, &records).await;
+        self.stage.done(appended)
+    }
+
+    async fn commit_offsets(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+    ) -> Result<(), LogError> {
+        self.stage.write()?;
+        let committed = self.commit_all(group, member, offsets).await;
+        self.stage.done(committed)
+    }
+
+    async fn commit(&mut self) -> Result<(), LogError> {
+        self.stage.commit()?;
+        let committed = self.producer.commit().await.map_err(undecided);
+        self.stage.done(committed)
+    }
+
+    async fn abort(&mut self) -> Result<(), LogError> {
+        self.stage.abort()?;
+        let aborted = self.producer.abort().await.map_err(unfinished);
+        self.stage.done(aborted)
+    }
+}
+
+/// What a member of one of this log's groups says it is.
+fn claim(member: &dyn Membership) -> Result<Claim, LogError> {
+    let Some(member) = (member as &dyn Any).downcast_ref::<Member>() else {
+        return Err(LogError::Invalid("the member is of another log's group; join this one's".into()));
+    };
+    member.claim().ok_or_else(|| LogError::CommitFailed("the group went on without this member".into()))
+}
+
+/// What a call but a commit failed with.
+fn unfinished(error: TransactionError) -> LogError {
+    match error {
+        TransactionError::Fenced(_) | TransactionError::UnknownProducer(_) => {
+            LogError::Fenced(error.to_string())
+        }
+        TransactionError::Group(error) => match refusal(error) {
+            LogError::Fenced(sentence) => LogError::CommitFailed(sentence),
+            error => error,
+        },
+        TransactionError::Broker(error) => shared(error),
+        TransactionError::Unavailable => LogError::Unavailable(error.to_string()),
+        error => LogError::Invalid(error.to_string()),
+    }
+}
+
+/// What a commit failed with: where storage has, nobody knows yet what became of it.
+fn undecided(error: TransactionError) -> LogError {
+    match unfinished(error) {
+        LogError::Storage(sentence) | LogError::Corrupt(sentence) => LogError::Unavailable(sentence),
+        error => error,
+    }
+}
