@@ -1,7 +1,9 @@
 //! Streams as values: `map`, `key_by`, `window`, `count` on typed handles, each step a bolt of the same graph.
 
+mod combining;
 mod data_stream;
 mod each;
+mod intake;
 mod key;
 mod keyed;
 mod map_async;

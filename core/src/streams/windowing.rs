@@ -4,10 +4,11 @@
 //! acknowledged is in it until it is flushed.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key::KeySelector;
+use super::intake::{Intake, Taken};
 use super::marks::Marks;
 use super::rolling::unprepared;
 use super::shelf::{Keeps, Shelf};
@@ -22,7 +23,7 @@ use crate::state::{Key, State};
 use crate::time::{Timed, Watermark};
 use crate::tuple::Tuple;
 use crate::window::aggregate::Aggregate;
-use crate::window::{Engine, Entry, Fired, Offer, PaneId, Trigger, Window, WindowError, Windows};
+use crate::window::{Engine, Entry, Fired, PaneId, Trigger, Window, WindowError, Windows};
 
 ports! {
     /// What a step with windows emits.
@@ -122,37 +123,36 @@ impl<K: Key, A: Aggregate> Keeps for Kept<K, A> {
 }
 
 /// A step with windows.
-pub(super) struct Windowing<T, S: KeySelector<T>, A: Aggregate<In = T>> {
-    selector: S,
+pub(super) struct Windowing<T, I: Intake<T, A>, A: Aggregate<In = T>> {
+    intake: I,
     plan: Plan,
     aggregate: A,
-    kept: Option<Kept<S::Key, A>>,
-    shelf: Option<Arc<Shelf<Kept<S::Key, A>>>>,
+    kept: Option<Kept<I::Key, A>>,
+    shelf: Option<Arc<Shelf<Kept<I::Key, A>>>>,
     task: Option<TaskContext>,
     /// The moment that processing time is counted from.
     begin: Moment,
-    /// The key in work; its room is used again.
-    key: Option<S::Key>,
     /// Results of an earlier run, which are to be given again.
-    given: Vec<Given<S::Key, A::Out>>,
+    given: Vec<Given<I::Key, A::Out>>,
+    values: PhantomData<fn(T)>,
 }
 
-impl<T, S, A> Windowing<T, S, A>
+impl<T, I, A> Windowing<T, I, A>
 where
     T: Tuple,
-    S: KeySelector<T>,
+    I: Intake<T, A>,
     A: Aggregate<In = T> + Sync,
 {
-    pub(super) fn new(selector: S, plan: Plan, aggregate: A) -> Self
+    pub(super) fn new(intake: I, plan: Plan, aggregate: A) -> Self
     where
         A: Clone,
     {
         let begin = Moment::default();
-        let (kept, shelf, task, key, given) = Default::default();
-        Self { selector, plan, aggregate, kept, shelf, task, begin, key, given }
+        let (kept, shelf, task, given) = Default::default();
+        Self { intake, plan, aggregate, kept, shelf, task, begin, given, values: PhantomData }
     }
 
-    fn open_given(&mut self, trees: &mut Trees<Given<S::Key, A::Out>>) {
+    fn open_given(&mut self, trees: &mut Trees<Given<I::Key, A::Out>>) {
         let now = self.kept.as_ref().map_or(i64::MIN, |kept| kept.engine.watermark().0);
         self.given.drain(..).for_each(|given| trees.open(given.at(now), given));
     }
@@ -162,15 +162,15 @@ where
     }
 }
 
-impl<T, S, A> Operator for Windowing<T, S, A>
+impl<T, I, A> Operator for Windowing<T, I, A>
 where
     T: Tuple,
-    S: KeySelector<T>,
+    I: Intake<T, A>,
     A: Aggregate<In = T> + Clone + Sync,
 {
-    type In = Timed<T>;
-    type Out = Windowed<Fired<S::Key, A::Out>, T>;
-    type Tree = Given<S::Key, A::Out>;
+    type In = Timed<I::In>;
+    type Out = Windowed<Fired<I::Key, A::Out>, T>;
+    type Tree = Given<I::Key, A::Out>;
 
     const KEEPS_STATE: bool = true;
 
@@ -193,39 +193,29 @@ where
 
     async fn execute(
         &mut self,
-        timed: Timed<T>,
-        out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        timed: Timed<I::In>,
+        out: &mut Windowed<Fired<I::Key, A::Out>, T>,
         trees: &mut Trees<Self::Tree>,
     ) -> Result<(), Fail> {
-        let Timed { at, value } = timed;
+        let at = timed.at;
         let kept = self.kept.as_mut().ok_or_else(unprepared)?;
-        let key = self.selector.key(&value, |key| {
-            let mut own = self.key.take().unwrap_or_else(|| key.clone());
-            own.clone_from(key);
-            own
-        });
-        let offer = kept.engine.add(&key, at, value, &mut |pane, fired| {
+        let taken = self.intake.offer(&mut kept.engine, timed, &mut |pane, fired| {
             let given = Given { pane, fired };
             trees.open(given.at(at), given);
         });
-        self.key = Some(key);
-        match offer {
-            Offer::Added => Ok(()),
-            Offer::Late(value) => {
-                if let Some(task) = &self.task {
-                    task.counters.late(1);
-                }
-                out.late.emit(Timed { at, value });
-                Ok(())
+        if let Taken::Late(count, value) = taken? {
+            if let Some(task) = &self.task {
+                task.counters.late(count);
             }
-            Offer::Refused(_, why) => Err(Fail::reject(why)),
+            value.into_iter().for_each(|value| out.late.emit(value));
         }
+        Ok(())
     }
 
     async fn on_watermark(
         &mut self,
         at: Watermark,
-        _out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        _out: &mut Windowed<Fired<I::Key, A::Out>, T>,
         trees: &mut Trees<Self::Tree>,
     ) -> Result<(), Fault> {
         self.open_given(trees);
@@ -249,7 +239,7 @@ where
     async fn on_timer(
         &mut self,
         now: Moment,
-        _out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        _out: &mut Windowed<Fired<I::Key, A::Out>, T>,
         trees: &mut Trees<Self::Tree>,
     ) -> Result<(), Fault> {
         self.open_given(trees);
@@ -264,7 +254,7 @@ where
         Ok(())
     }
 
-    fn emit(given: &Self::Tree, out: &mut Windowed<Fired<S::Key, A::Out>, T>) {
+    fn emit(given: &Self::Tree, out: &mut Windowed<Fired<I::Key, A::Out>, T>) {
         let Fired { window, .. } = given.fired;
         let at = if window == Window::ALL { i64::MAX - 1 } else { window.end.saturating_sub(1) };
         out.results.emit(Timed { at, value: given.fired.clone() });
@@ -286,7 +276,7 @@ where
     }
 }
 
-impl<T, S: KeySelector<T>, A: Aggregate<In = T>> Drop for Windowing<T, S, A> {
+impl<T, I: Intake<T, A>, A: Aggregate<In = T>> Drop for Windowing<T, I, A> {
     fn drop(&mut self) {
         if let (Some(shelf), Some(kept)) = (&self.shelf, self.kept.take()) {
             shelf.put_back(kept);
@@ -294,7 +284,7 @@ impl<T, S: KeySelector<T>, A: Aggregate<In = T>> Drop for Windowing<T, S, A> {
     }
 }
 
-impl<T, S: KeySelector<T>, A: Aggregate<In = T>> fmt::Debug for Windowing<T, S, A> {
+impl<T, I: Intake<T, A>, A: Aggregate<In = T>> fmt::Debug for Windowing<T, I, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Windowing").field("plan", &self.plan).finish_non_exhaustive()
     }

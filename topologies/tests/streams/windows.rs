@@ -96,21 +96,40 @@ fn over_windows<V: Tuple + PartialEq + Debug>(
     ];
     for_seeds(seeds, |seed| {
         for (windows, held) in kinds {
-            for (trouble, tasks) in [(Trouble::None, 1), (Trouble::Some, 1), (Trouble::Some, 3)] {
+            let runs = [
+                (Trouble::None, 1, false),
+                (Trouble::Some, 3, false),
+                (Trouble::None, 2, true),
+                (Trouble::Some, 2, true),
+            ];
+            for (trouble, tasks, in_part) in runs {
                 let given = values(seed, 100);
                 let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
                     let stream = troubled(stream, trouble, seed, |value| u64::from(value.2));
-                    let results = step(&stream.tasks(tasks).key_by_value(KEY).window(windows));
+                    let windows = stream.tasks(tasks).key_by_value(KEY).window(windows);
+                    let windows = if in_part { windows.partial() } else { windows };
+                    let results = step(&windows);
                     let of = |one: &Fired<u8, V>| hash(&(one.key, one.window, one.revision));
                     troubled(&results.tasks(tasks), trouble, seed, of)
                 });
-                assert_eq!(late(&numbers), 0, "nothing is late: {windows:?}, {tasks} tasks, {trouble:?}");
+                assert_eq!(
+                    late(&numbers),
+                    0,
+                    "nothing is late: {windows:?}, {tasks} tasks, {trouble:?}, in part: {in_part}"
+                );
+                let gathers =
+                    numbers.components.iter().any(|component| component.name.starts_with("partial"));
+                assert_eq!(gathers, in_part);
                 is_given_once(&fired);
                 assert!(fired.iter().all(|one| one.at == one.window.end - 1 && one.revision == 0));
                 let expected = held(&given);
                 let expected: BTreeMap<_, _> =
                     expected.into_iter().map(|(place, values)| (place, batch(&values))).collect();
-                assert_eq!(newest(&fired), expected, "{windows:?}, {tasks} tasks, {trouble:?}");
+                assert_eq!(
+                    newest(&fired),
+                    expected,
+                    "{windows:?}, {tasks} tasks, {trouble:?}, in part: {in_part}"
+                );
                 let complete = fired.iter().filter(|one| one.kind == Kind::OnTime).count();
                 assert!(complete > fired.len() / 3, "{complete} of {} complete in time", fired.len());
             }
