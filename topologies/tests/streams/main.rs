@@ -3,6 +3,7 @@
 mod asynchronous;
 mod lab;
 mod late;
+mod process;
 mod restart;
 mod rolling;
 mod stateless;

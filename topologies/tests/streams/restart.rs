@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use topo::prelude::*;
 use topo_core::window::aggregate;
@@ -58,7 +59,7 @@ fn the_next_run_goes_on_with_windows_that_were_open() {
 #[test]
 fn a_function_that_panics_in_a_window_loses_and_doubles_nothing() {
     for_seeds(12, |seed| {
-        let given = values(seed, 120);
+        let (given, in_part) = (values(seed, 120), seed % 2 == 1);
         let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
             let panicked = std::sync::Arc::new(Mutex::new(HashSet::new()));
             let number = move |value: &Value| {
@@ -67,6 +68,7 @@ fn a_function_that_panics_in_a_window_loses_and_doubles_nothing() {
                 value.1
             };
             let windows = stream.key_by_value(KEY).window(sliding(ms(60), ms(20)));
+            let windows = if in_part { windows.partial() } else { windows };
             (*windows.sum(number).tasks(2)).clone()
         });
         assert_eq!(late(&numbers), 0);
@@ -75,5 +77,34 @@ fn a_function_that_panics_in_a_window_loses_and_doubles_nothing() {
             .map(|(at, all)| (at, all.iter().map(|value| value.1).sum::<i64>()))
             .collect();
         assert_eq!(newest(&fired), sums);
+    });
+}
+
+#[test]
+fn what_was_gathered_in_part_and_could_not_be_merged_comes_again_once() {
+    for_seeds(12, |seed| {
+        let given = values(seed, 120);
+        let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
+            let merges = std::sync::Arc::new(AtomicU64::new(0));
+            let ids = aggregate::fold(
+                Vec::new(),
+                |ids: &mut Vec<u32>, value: Value| ids.push(value.2),
+                move |ids, others| {
+                    let merge = merges.fetch_add(1, Ordering::Relaxed);
+                    assert!(!merge.is_multiple_of(9), "the function panics, as it was told to");
+                    ids.extend(others);
+                },
+            );
+            let stream = stream.map(|value| value).tasks(2);
+            let windows = stream.key_by_value(KEY).window(ms(60)).partial();
+            (*windows.aggregate(ids).tasks(2)).clone()
+        });
+        assert_eq!(late(&numbers), 0);
+        let ids: BTreeMap<_, _> = by_time(&given, 60, 60)
+            .into_iter()
+            .map(|(at, all)| (at, sorted(all.into_iter().map(|value| value.2))))
+            .collect();
+        let newest: BTreeMap<_, _> = newest(&fired).into_iter().map(|(at, all)| (at, sorted(all))).collect();
+        assert_eq!(newest, ids);
     });
 }
