@@ -83,6 +83,8 @@ struct Kept<K: Key, A: Aggregate> {
     marked: Watermark,
     /// Keys that changed and could not be written out.
     unwritten: Vec<K>,
+    /// Keys that are gone, whose entries say so until the watermark that closed their windows is flushed.
+    over: Vec<K>,
 }
 
 impl<K: Key, A: Aggregate> Kept<K, A> {
@@ -96,19 +98,22 @@ impl<K: Key, A: Aggregate> Kept<K, A> {
         let marks: State<u32, i64> = task.state(&format!("{name}.watermark")).await?;
         let groups = groups_of_task(task.task() as usize, task.tasks() as usize);
         let groups = groups.map(key_of_group).collect();
-        let mut kept = Self { engine, entries, marks, groups, marked: Watermark::MIN, unwritten: Vec::new() };
-        let mut restored = Ok(());
-        kept.entries.for_each(|key, entry| {
-            if restored.is_ok() {
-                restored = kept.engine.restore(key.clone(), entry.clone());
-            }
-        })?;
-        restored?;
+        let (unwritten, over) = Default::default();
+        let mut kept = Self { engine, entries, marks, groups, marked: Watermark::MIN, unwritten, over };
         let mut earliest = None;
         kept.marks.for_each(|_, mark| {
             earliest = Some(earliest.map_or(*mark, |earliest: i64| earliest.min(*mark)));
         })?;
         kept.marked = earliest.map_or(Watermark::MIN, Watermark);
+        let mut restored = Ok(());
+        kept.entries.for_each(|key, entry| {
+            if entry.over_at().is_some_and(|at| at <= kept.marked) {
+                kept.over.push(key.clone());
+            } else if restored.is_ok() {
+                restored = kept.engine.restore(key.clone(), entry.clone());
+            }
+        })?;
+        restored?;
         task.raise_watermark(kept.marked);
         kept.engine.resume(kept.marked, &mut |pane, fired| given.push(Given { pane, fired }));
         Ok(kept)
@@ -117,12 +122,27 @@ impl<K: Key, A: Aggregate> Kept<K, A> {
     /// Brings the states up to the engine.
     fn write_out(&mut self) -> Result<(), Fault> {
         let mut entries = self.entries.lock();
+        // Entries are flushed before the watermark. Where a crash comes between, only they tell what was closed.
+        if self.marks.lock().is_flushed() {
+            while let Some(key) = self.over.last() {
+                if self.engine.get(key).is_none() {
+                    entries.remove(key)?;
+                }
+                self.over.pop();
+            }
+        }
         let unwritten = &mut self.unwritten;
         self.engine.take_changes(|key, _| unwritten.push(key.clone()));
         while let Some(key) = unwritten.last() {
             match self.engine.get(key) {
                 Some(entry) => entries.put(key.clone(), entry.clone())?,
-                None => entries.remove(key).map(drop)?,
+                None => match self.engine.over() {
+                    Some(over) => {
+                        entries.put(key.clone(), over)?;
+                        self.over.push(key.clone());
+                    }
+                    None => entries.remove(key).map(drop)?,
+                },
             }
             unwritten.pop();
         }

@@ -4,7 +4,7 @@
 //! three decimals, `capacity` is the busiest task's share as text, `executors` run `tasks` one to one, and the only
 //! window is `:all-time`. What is not the same is left out (workers' hosts, memory, `processLatency`). What Storm lacks
 //! stands beside it: distributions in microseconds (`…Micros`, `null` where nothing was recorded), `rejected`,
-//! `timedOut`, `pending`, `restarted`, `queue`, `windows`, `edges` and `taskStats`.
+//! `timedOut`, `late`, `eventTimeMs`, `pending`, `restarted`, `queue`, `windows`, `edges` and `taskStats`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,8 @@ struct BoltStats {
     capacity: String,
     execute_latency: String,
     executed: u64,
+    late: u64,
+    event_time_ms: Option<i64>,
     queue: Queue,
     execute_latency_micros: Distribution,
     queue_wait_micros: Distribution,
@@ -122,6 +124,8 @@ struct TaskStats {
     failed: u64,
     rejected: u64,
     timed_out: u64,
+    late: u64,
+    event_time_ms: Option<i64>,
     pending: u64,
     restarted: u64,
     busy: f64,
@@ -277,6 +281,8 @@ impl BoltStats {
             capacity: format!("{:.3}", capacity(bolt)),
             execute_latency: mean_millis(&execute),
             executed: bolt.total(|task| task.executed),
+            late: bolt.total(|task| task.late),
+            event_time_ms: bolt.event_time_ms(),
             queue: Queue {
                 tuples: bolt.total(|task| task.queue.tuples),
                 bytes: bolt.total(|task| task.queue.bytes),
@@ -321,6 +327,8 @@ impl TaskStats {
             failed: task.failed,
             rejected: task.rejected,
             timed_out: task.timed_out,
+            late: task.late,
+            event_time_ms: task.event_time_ms,
             pending: task.pending,
             restarted: task.restarted,
             busy: task.busy,
