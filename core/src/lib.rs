@@ -44,8 +44,8 @@ pub use spout::{Fault, Next, Spout};
 pub use store::TaskStore;
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
 pub use streams::{
-    Branches, ByReference, ByValue, DataStream, KeySelector, KeyedStream, Order, Step, WindowResults,
-    Windowed, WindowedStream,
+    Branches, ByReference, ByValue, DataStream, KeySelector, KeyedStream, Order, Process, ProcessContext,
+    Step, Timer, WindowResults, Windowed, WindowedStream,
 };
 pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};

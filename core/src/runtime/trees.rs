@@ -51,9 +51,14 @@ impl<T> Trees<T> {
     /// Opens a tree for `tree`, which is emitted once the call that opens it has ended and the task has room for it. The
     /// task's watermark does not pass `at`, in milliseconds since 1970, until the tree is done.
     pub fn open(&mut self, at: i64, tree: T) {
+        self.hold_back(at);
+        self.waiting.push_back(Tree { at, attempt: 1, content: tree });
+    }
+
+    /// Holds event time back at `at`, as a tree that is open does, until it is released.
+    pub(crate) fn hold_back(&mut self, at: i64) {
         *self.holds.entry(at).or_default() += 1;
         self.len += 1;
-        self.waiting.push_back(Tree { at, attempt: 1, content: tree });
     }
 
     /// How many trees wait for room.

@@ -4,13 +4,13 @@
 //! acknowledged is in it until it is flushed.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use super::key::KeySelector;
+use super::marks::Marks;
 use super::rolling::unprepared;
+use super::shelf::{Keeps, Shelf};
 use crate::context::TaskContext;
 use crate::fail::{Fail, Failure};
 use crate::operator::Operator;
@@ -18,8 +18,7 @@ use crate::ports;
 use crate::runtime::Trees;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::state::{Key, State, groups_of_task, key_group};
-use crate::store::TaskStore;
+use crate::state::{Key, State};
 use crate::time::{Timed, Watermark};
 use crate::tuple::Tuple;
 use crate::window::aggregate::Aggregate;
@@ -77,10 +76,7 @@ impl<K, V> Given<K, V> {
 struct Kept<K: Key, A: Aggregate> {
     engine: Engine<K, A>,
     entries: State<K, Entry<A::Acc, A::Out>>,
-    /// The watermark, once for each key group that is the task's: whichever task has a group next finds it.
-    marks: State<u32, i64>,
-    groups: Vec<u32>,
-    marked: Watermark,
+    marks: Marks,
     /// Keys that changed and could not be written out.
     unwritten: Vec<K>,
     /// Keys that are gone, whose entries say so until the watermark that closed their windows is flushed.
@@ -95,35 +91,29 @@ impl<K: Key, A: Aggregate> Kept<K, A> {
     ) -> Result<Self, Fault> {
         let name = task.component();
         let entries: State<K, Entry<A::Acc, A::Out>> = task.state(name).await?;
-        let marks: State<u32, i64> = task.state(&format!("{name}.watermark")).await?;
-        let groups = groups_of_task(task.task() as usize, task.tasks() as usize);
-        let groups = groups.map(key_of_group).collect();
+        let marks = Marks::open(task).await?;
         let (unwritten, over) = Default::default();
-        let mut kept = Self { engine, entries, marks, groups, marked: Watermark::MIN, unwritten, over };
-        let mut earliest = None;
-        kept.marks.for_each(|_, mark| {
-            earliest = Some(earliest.map_or(*mark, |earliest: i64| earliest.min(*mark)));
-        })?;
-        kept.marked = earliest.map_or(Watermark::MIN, Watermark);
+        let mut kept = Self { engine, entries, marks, unwritten, over };
         let mut restored = Ok(());
         kept.entries.for_each(|key, entry| {
-            if entry.over_at().is_some_and(|at| at <= kept.marked) {
+            if entry.over_at().is_some_and(|at| at <= kept.marks.at()) {
                 kept.over.push(key.clone());
             } else if restored.is_ok() {
                 restored = kept.engine.restore(key.clone(), entry.clone());
             }
         })?;
         restored?;
-        task.raise_watermark(kept.marked);
-        kept.engine.resume(kept.marked, &mut |pane, fired| given.push(Given { pane, fired }));
+        kept.engine.resume(kept.marks.at(), &mut |pane, fired| given.push(Given { pane, fired }));
         Ok(kept)
     }
+}
 
+impl<K: Key, A: Aggregate> Keeps for Kept<K, A> {
     /// Brings the states up to the engine.
     fn write_out(&mut self) -> Result<(), Fault> {
         let mut entries = self.entries.lock();
         // Entries are flushed before the watermark. Where a crash comes between, only they tell what was closed.
-        if self.marks.lock().is_flushed() {
+        if self.marks.is_flushed() {
             while let Some(key) = self.over.last() {
                 if self.engine.get(key).is_none() {
                     entries.remove(key)?;
@@ -147,36 +137,7 @@ impl<K: Key, A: Aggregate> Kept<K, A> {
             unwritten.pop();
         }
         drop(entries);
-        let watermark = self.engine.watermark();
-        if watermark > self.marked {
-            let mut marks = self.marks.lock();
-            self.groups.iter().try_for_each(|group| marks.put(*group, watermark.0))?;
-            self.marked = watermark;
-        }
-        Ok(())
-    }
-}
-
-/// The smallest key that is of a key group.
-fn key_of_group(group: usize) -> u32 {
-    (0..).find(|key| usize::from(key_group(key)) == group).unwrap_or_default()
-}
-
-/// Where a task keeps its engine while no instance has it.
-struct Shelf<K: Key, A: Aggregate>(Mutex<Option<Kept<K, A>>>);
-
-impl<K: Key, A: Aggregate> Shelf<K, A> {
-    // Nothing is done under the lock but to take and to put back.
-    fn lock(&self) -> MutexGuard<'_, Option<Kept<K, A>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl<K: Key, A: Aggregate> TaskStore for Shelf<K, A> {
-    async fn flush(&self) -> Result<(), Fault> {
-        // Kept before the states were, so that they are flushed behind it.
-        self.lock().as_mut().map_or(Ok(()), Kept::write_out)
+        self.marks.write_out(self.engine.watermark())
     }
 }
 
@@ -186,7 +147,7 @@ pub(super) struct Windowing<T, S: KeySelector<T>, A: Aggregate<In = T>> {
     plan: Plan,
     aggregate: A,
     kept: Option<Kept<S::Key, A>>,
-    shelf: Option<Arc<Shelf<S::Key, A>>>,
+    shelf: Option<Arc<Shelf<Kept<S::Key, A>>>>,
     task: Option<TaskContext>,
     /// The moment that processing time is counted from.
     begin: Moment,
@@ -236,13 +197,8 @@ where
     async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());
         self.begin = task.now();
-        let name = format!("{}.windows", task.component());
-        let shelf = task.store::<Shelf<S::Key, A>>(&name).unwrap_or_else(|| {
-            let shelf = Arc::new(Shelf(Mutex::new(None)));
-            task.keep_store(&name, Arc::clone(&shelf) as _);
-            shelf
-        });
-        self.kept = shelf.lock().take();
+        let shelf = Shelf::of(task, "windows");
+        self.kept = shelf.take();
         self.shelf = Some(shelf);
         if self.kept.is_none() {
             let engine = self.plan.engine(self.aggregate.clone())?;
@@ -353,7 +309,7 @@ where
 impl<T, S: KeySelector<T>, A: Aggregate<In = T>> Drop for Windowing<T, S, A> {
     fn drop(&mut self) {
         if let (Some(shelf), Some(kept)) = (&self.shelf, self.kept.take()) {
-            *shelf.lock() = Some(kept);
+            shelf.put_back(kept);
         }
     }
 }

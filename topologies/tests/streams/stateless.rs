@@ -26,7 +26,7 @@ fn steps_of_one_value_do_what_iterators_do() {
         });
         let iterated = (0..500_u64).map(|number| number * 3).filter(|number| number % 2 == 0);
         let iterated = iterated.flat_map(|number| [number, number + 1]);
-        let iterated = iterated.filter_map(|number| (number % 5 != 0).then(|| number.to_string()));
+        let iterated = iterated.filter(|number| number % 5 != 0).map(|number| number.to_string());
         assert_eq!(streamed, sorted(iterated), "seed {seed}");
     }
 }
