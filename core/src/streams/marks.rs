@@ -32,6 +32,11 @@ impl Marks {
         self.marked
     }
 
+    /// Whether all that was noted is flushed.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.state.lock().is_flushed()
+    }
+
     /// Notes that event time has come as far as `watermark`, which is not its end.
     pub(super) fn write_out(&mut self, watermark: Watermark) -> Result<(), Fault> {
         if watermark > self.marked {

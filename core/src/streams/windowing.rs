@@ -80,6 +80,8 @@ struct Kept<K: Key, A: Aggregate> {
     marks: Marks,
     /// Keys that changed and could not be written out.
     unwritten: Vec<K>,
+    /// Keys that are gone, whose entries say so until the watermark that closed their windows is flushed.
+    over: Vec<K>,
 }
 
 impl<K: Key, A: Aggregate> Kept<K, A> {
@@ -91,10 +93,13 @@ impl<K: Key, A: Aggregate> Kept<K, A> {
         let name = task.component();
         let entries: State<K, Entry<A::Acc, A::Out>> = task.state(name).await?;
         let marks = Marks::open(task).await?;
-        let mut kept = Self { engine, entries, marks, unwritten: Vec::new() };
+        let (unwritten, over) = Default::default();
+        let mut kept = Self { engine, entries, marks, unwritten, over };
         let mut restored = Ok(());
         kept.entries.for_each(|key, entry| {
-            if restored.is_ok() {
+            if entry.over_at().is_some_and(|at| at <= kept.marks.at()) {
+                kept.over.push(key.clone());
+            } else if restored.is_ok() {
                 restored = kept.engine.restore(key.clone(), entry.clone());
             }
         })?;
@@ -108,12 +113,27 @@ impl<K: Key, A: Aggregate> Keeps for Kept<K, A> {
     /// Brings the states up to the engine.
     fn write_out(&mut self) -> Result<(), Fault> {
         let mut entries = self.entries.lock();
+        // Entries are flushed before the watermark. Where a crash comes between, only they tell what was closed.
+        if self.marks.is_flushed() {
+            while let Some(key) = self.over.last() {
+                if self.engine.get(key).is_none() {
+                    entries.remove(key)?;
+                }
+                self.over.pop();
+            }
+        }
         let unwritten = &mut self.unwritten;
         self.engine.take_changes(|key, _| unwritten.push(key.clone()));
         while let Some(key) = unwritten.last() {
             match self.engine.get(key) {
                 Some(entry) => entries.put(key.clone(), entry.clone())?,
-                None => entries.remove(key).map(drop)?,
+                None => match self.engine.over() {
+                    Some(over) => {
+                        entries.put(key.clone(), over)?;
+                        self.over.push(key.clone());
+                    }
+                    None => entries.remove(key).map(drop)?,
+                },
             }
             unwritten.pop();
         }

@@ -50,8 +50,15 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
         if self.slots.find(&key).is_some() {
             return Err(RestoreError::Twice);
         }
-        let fresh = entry.is_fresh();
+        let (fresh, over) = (entry.is_fresh(), entry.over_at());
         let number = self.slots.insert(key, entry, true);
+        if let Some(Watermark(passed)) = over
+            && let Some(slot) = self.slots.get_mut(number)
+        {
+            // Until the watermark is there as well, the entry refuses what its windows had already.
+            slot.due = passed;
+            self.deadlines.add(passed, number);
+        }
         if fresh && self.plan.early_every.is_some() {
             self.list_early(number);
         }
@@ -79,7 +86,15 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
         }
     }
 
-    /// Names each key whose entry changed since the last call, once: with its entry, or with `None` where it is gone.
+    /// What to keep of a key that is gone until the engine's watermark is kept as well: an entry without windows, which says up
+    /// to when they were closed. Were nothing kept, records that are replayed after a crash would open such a window again, and
+    /// it would hold these alone. `None` for windows that time does not close.
+    pub fn over(&self) -> Option<Entry<A::Acc, A::Out>> {
+        Entry::over(&self.plan, self.watermark)
+    }
+
+    /// Names each key whose entry changed since the last call, once: with its entry, or with `None` where it is gone; see
+    /// [`over`](Self::over).
     ///
     /// They count as written out from then on, so whoever calls this keeps them until they are.
     pub fn take_changes(&mut self, each: impl FnMut(&K, Option<&Entry<A::Acc, A::Out>>)) {

@@ -60,8 +60,11 @@ impl Input {
         let mut latest = 1_760_000_000_000_i64;
         for number in 0..EVENTS {
             latest += random.random_range(0..30);
-            let (key, at) =
-                (format!("key{}", random.random_range(0..KEYS)), latest - random.random_range(0..400));
+            // Half of the keys come and go, so that what is kept of them does.
+            let kind = random.random_range(0..KEYS);
+            let key =
+                if kind % 2 == 0 { format!("key{kind}") } else { format!("key{kind}-{}", number / 200) };
+            let at = latest - random.random_range(0..400);
             lines.push(format!("{key} {at} {number}"));
             let second = at.div_euclid(1_000);
             for start in second - 4..=second {
