@@ -68,6 +68,9 @@ enum ReadyMade {
     WordCount,
     /// Parses the web-server lines of topic `access` into topic `requests`
     AccessLog,
+    /// Rates a mobile network's uses by its subscribers' plans, and adds them up by cell and by subscriber; see `topo generate
+    /// telecom`
+    Telecom,
 }
 
 impl ReadyMade {
@@ -75,6 +78,7 @@ impl ReadyMade {
         match self {
             ReadyMade::WordCount => topo::ready_made::word_count::application(),
             ReadyMade::AccessLog => topo::ready_made::access_log::application(),
+            ReadyMade::Telecom => topo::ready_made::telecom::application(),
         }
     }
 }
@@ -220,7 +224,7 @@ mod tests {
         let sentence = ready_made("mine").unwrap_err().to_string();
         assert_eq!(
             sentence,
-            "there is no ready-made topology `mine`; there are: word-count, access-log. A crate's directory is written as a path, \
+            "there is no ready-made topology `mine`; there are: word-count, access-log, telecom. A crate's directory is written as a path, \
              such as ./mine"
         );
         assert!(ready_made_list().contains("word-count    Counts the words of topic `lines`"));
