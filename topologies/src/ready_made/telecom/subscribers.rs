@@ -96,15 +96,20 @@ impl Subscribers {
 
     async fn read_parts(&mut self, parts: &mut [(TopicPartition, i64)]) -> Result<(), LogError> {
         for (at, next) in parts {
-            let held = self.log.offsets(at).await?;
-            // What is gone was deleted; the newest rows are still there.
-            *next = held.log_start.max(*next);
-            while *next < held.high_watermark {
-                let fetched = self.log.fetch(at, *next, FetchLimit::default()).await?;
+            loop {
+                let fetched = match self.log.fetch(at, *next, FetchLimit::default()).await {
+                    Ok(fetched) => fetched,
+                    // What is gone was deleted; the newest rows are still there.
+                    Err(LogError::OffsetOutOfRange { held, .. }) if held.log_start > *next => {
+                        *next = held.log_start;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 fetched.records.iter().for_each(|record| self.apply(at, record));
+                // Only an answer that has nothing says that this was the end.
                 if fetched.next_offset <= *next {
-                    let offset = *next;
-                    return Err(LogError::Unavailable(format!("{at} gives nothing at offset {offset}")));
+                    break;
                 }
                 *next = fetched.next_offset;
             }
