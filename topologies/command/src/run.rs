@@ -77,6 +77,9 @@ enum ReadyMade {
     AccessLog,
     /// Joins the requests of topic `access` to visits in topic `sessions`, which half an hour of silence ends
     Sessions,
+    /// Rates a mobile network's uses by its subscribers' plans, and adds them up by cell and by subscriber; see `topo generate
+    /// telecom`
+    Telecom,
 }
 
 impl ReadyMade {
@@ -88,6 +91,7 @@ impl ReadyMade {
             ReadyMade::Trending => ready_made::trending::application(),
             ReadyMade::AccessLog => ready_made::access_log::application(),
             ReadyMade::Sessions => ready_made::sessions::application(),
+            ReadyMade::Telecom => ready_made::telecom::application(),
         }
     }
 }
@@ -234,7 +238,7 @@ mod tests {
         assert_eq!(
             sentence,
             "there is no ready-made topology `mine`; there are: word-count, rolling-word-count, windowed-word-count, \
-             trending, access-log, sessions. A crate's directory is written as a path, such as ./mine"
+             trending, access-log, sessions, telecom. A crate's directory is written as a path, such as ./mine"
         );
         assert!(ready_made_list().contains("word-count           Counts the words of topic `lines`"));
     }
