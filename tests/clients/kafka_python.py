@@ -58,6 +58,14 @@ def consume(options):
     partitions = [TopicPartition(options.topic, number) for number in numbers]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
+    if options.to_end:
+        ends = consumer.end_offsets(partitions)
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            polled = consumer.poll(timeout_ms=100)
+            for record in (record for records in polled.values() for record in records):
+                print_line(shown(record))
+        consumer.close()
+        return
     left = options.count
     for record in consumer:
         print_line(shown(record))

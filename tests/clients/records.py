@@ -14,6 +14,7 @@ def arguments():
     parser.add_argument("--codec", default="none")
     parser.add_argument("--idempotent", action="store_true")
     parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--to-end", action="store_true")
     parser.add_argument("--isolation", default="read_committed")
     parser.add_argument("--group")
     parser.add_argument("--name")

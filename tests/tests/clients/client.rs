@@ -135,12 +135,24 @@ impl Client {
         topic: &str,
         count: usize,
     ) -> Vec<Record> {
+        let count = count.to_string();
+        let until = if self == Client::Kcat { ["-c", &count] } else { ["--count", &count] };
+        self.consume_until(&until, isolation, broker, topic)
+    }
+
+    /// Reads what is committed up to the end that a topic has now; kafka-python and kcat can.
+    pub(crate) fn consume_to_end(self, broker: SocketAddr, topic: &str) -> Vec<Record> {
+        let until = if self == Client::Kcat { "-e" } else { "--to-end" };
+        self.consume_until(&[until], "read_committed", broker, topic)
+    }
+
+    fn consume_until(self, until: &[&str], isolation: &str, broker: SocketAddr, topic: &str) -> Vec<Record> {
         if self == Client::Kcat {
-            return kcat_consume(isolation, broker, topic, count);
+            return kcat_consume(until, isolation, broker, topic);
         }
         let mut command = self.program();
         command.args(["consume", "--broker", &broker.to_string(), "--topic", topic]);
-        command.args(["--isolation", isolation, "--count", &count.to_string()]);
+        command.args(["--isolation", isolation]).args(until);
         let output = fed(&mut command, b"");
         assert!(output.status.success(), "{self}: {}", String::from_utf8_lossy(&output.stderr));
         let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -236,11 +248,11 @@ fn kcat_produce(broker: SocketAddr, topic: &str, codec: &str, records: &[Record]
 /// What kcat prints of a record: lengths first, so that keys and values may be anything.
 const KCAT_FORMAT: &str = "%p %o %T %K %S %h\n%k%s\n";
 
-fn kcat_consume(isolation: &str, broker: SocketAddr, topic: &str, count: usize) -> Vec<Record> {
+fn kcat_consume(until: &[&str], isolation: &str, broker: SocketAddr, topic: &str) -> Vec<Record> {
     let mut command = Command::new("kcat");
     command.args(["-C", "-q", "-b", &broker.to_string(), "-t", topic, "-o", "beginning", "-f", KCAT_FORMAT]);
     command.args(["-X", &format!("isolation.level={isolation}")]);
-    let output = fed(command.args(["-c", &count.to_string()]), b"");
+    let output = fed(command.args(until), b"");
     assert!(output.status.success(), "kcat: {}", String::from_utf8_lossy(&output.stderr));
     let mut rest = &output.stdout[..];
     let mut records = Vec::new();

@@ -8,6 +8,7 @@ mod broker;
 mod client;
 mod record;
 
+mod compacted;
 mod group;
 mod notebook;
 mod round_trip;
