@@ -21,7 +21,6 @@ mod topology;
 mod config;
 mod runtime;
 
-mod streams;
 mod time;
 
 pub mod ledger;
@@ -29,6 +28,7 @@ pub mod log;
 pub mod metrics;
 pub mod schedule;
 pub mod state;
+pub mod streams;
 pub mod trace;
 pub mod window;
 

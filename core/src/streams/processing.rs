@@ -15,7 +15,7 @@ use super::key::KeySelector;
 use super::marks::Marks;
 use super::process::{Process, ProcessContext, Sink, Timer};
 use super::rolling::unprepared;
-use super::shelf::{Keeps, Shelf};
+use super::shelf::{Keeps, Shelf, Way};
 use crate::backoff::Backoff;
 use crate::context::TaskContext;
 use crate::fail::{Fail, Failure};
@@ -171,7 +171,7 @@ pub(super) struct Processing<S, P: Process> {
     process: P,
     task: Option<TaskContext>,
     kept: Option<Kept<P::Key, P::Out>>,
-    shelf: Option<Arc<Shelf<Kept<P::Key, P::Out>>>>,
+    shelf: Way<Kept<P::Key, P::Out>>,
     /// Results of an earlier run, which are to be given again.
     given: Vec<Given<P::Key, P::Out>>,
 }

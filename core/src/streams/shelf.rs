@@ -17,6 +17,9 @@ pub(super) trait Keeps: Send + 'static {
     fn write_out(&mut self) -> Result<(), Fault>;
 }
 
+/// An instance's way to its task's shelf, once it is prepared.
+pub(super) type Way<T> = Option<Arc<Shelf<T>>>;
+
 /// Holds it while no instance does.
 pub(super) struct Shelf<T>(Mutex<Option<T>>);
 

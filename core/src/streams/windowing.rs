@@ -1,17 +1,15 @@
 //! The operator that drives a window engine: its keys' entries are state, its results trees of their own.
 //!
-//! Invariant: between two calls the engine is in the operator or, where the instance broke, back at its task; so what was
-//! acknowledged is in it until it is flushed.
+//! Invariant: a result is in its key's entry until its tree is done, so a crash at any time gives it again.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::intake::{Intake, Taken};
 use super::marks::Marks;
 use super::rolling::unprepared;
-use super::shelf::{Keeps, Shelf};
+use super::shelf::{Keeps, Shelf, Way};
 use crate::context::TaskContext;
 use crate::fail::{Fail, Failure};
 use crate::operator::Operator;
@@ -148,7 +146,7 @@ pub(super) struct Windowing<T, I: Intake<T, A>, A: Aggregate<In = T>> {
     plan: Plan,
     aggregate: A,
     kept: Option<Kept<I::Key, A>>,
-    shelf: Option<Arc<Shelf<Kept<I::Key, A>>>>,
+    shelf: Way<Kept<I::Key, A>>,
     task: Option<TaskContext>,
     /// The moment that processing time is counted from.
     begin: Moment,
