@@ -81,7 +81,7 @@ impl Aggregate for Ranking {
 /// The ready-made trends, from topic `lines` to topic `trending`.
 pub fn application() -> Application {
     Application::streams("trending", |log| {
-        let words = log.lines("lines").flat_map(words).name("split").tasks(2);
+        let words = log.lines("lines").follow_clock().flat_map(words).name("split").tasks(2);
         let counts = words.key_by(|word| word).window(WINDOW).every(EVERY).count().name("count");
         // All counts of a window come at its last millisecond, each window's in another ten seconds.
         let ranked = counts.key_by(|count| &count.window).window(EVERY).aggregate(Ranking { words: TOP });

@@ -11,7 +11,7 @@ use crate::streams::{To, words};
 /// The ready-made windowed word count, from topic `lines` to topic `windowed-counts`.
 pub fn application() -> Application {
     Application::streams("windowed-word-count", |log| {
-        let words = log.lines("lines").flat_map(words).name("split").tasks(2);
+        let words = log.lines("lines").follow_clock().flat_map(words).name("split").tasks(2);
         let windows = words.key_by(|word| word).window(Duration::from_secs(5)).every(Duration::from_secs(1));
         windows.count().name("count").to("windowed-counts");
     })

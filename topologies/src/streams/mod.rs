@@ -78,10 +78,10 @@ impl Streams {
     /// The lines that a TCP server at `address` sends, such as `nc -lk 9999`, gathered into `topic` on their way: what was
     /// gathered is durable, and is replayed like all that comes from a topic.
     ///
-    /// While nobody serves there it tries again. With `--until-idle`, the end of the connection is the end of the input.
+    /// Event time is when a line came, and goes on while none comes. While nobody serves there it tries again. With `--until-idle`, the end of the connection is the end of the input.
     pub fn socket(&self, address: &str, topic: &str) -> Source<String> {
         self.environment.will_gather(address, topic);
-        self.lines(topic)
+        self.lines(topic).follow_clock()
     }
 
     /// The values of a topic as [`To::to`] writes them, or in MessagePack. A record that is none goes to the topic's dead
