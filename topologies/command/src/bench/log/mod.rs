@@ -42,7 +42,7 @@ pub(super) struct LogBench {
     #[command(subcommand)]
     workload: Option<LogWorkload>,
     /// How long each measurement takes; one ends before where it has written 2 GiB
-    #[arg(long, default_value_t = 1.0, value_name = "N")]
+    #[arg(long, default_value_t = 0.5, value_name = "N")]
     seconds: f64,
     /// Where to write: into a directory of its own there, which is removed at the end
     #[arg(long, default_value = ".", value_name = "DIR")]
