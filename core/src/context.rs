@@ -108,6 +108,7 @@ impl TaskContext {
     pub fn raise_watermark(&self, at: Watermark) {
         if at != Watermark::MAX {
             self.event_time.fetch_max(at.0, Ordering::Relaxed);
+            self.counters.come_to(at.0);
         }
     }
 

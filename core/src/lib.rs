@@ -21,7 +21,6 @@ mod topology;
 mod config;
 mod runtime;
 
-mod streams;
 mod time;
 mod transaction;
 
@@ -30,6 +29,7 @@ pub mod log;
 pub mod metrics;
 pub mod schedule;
 pub mod state;
+pub mod streams;
 pub mod trace;
 pub mod window;
 
@@ -45,8 +45,8 @@ pub use spout::{Fault, Next, Spout};
 pub use store::TaskStore;
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};
 pub use streams::{
-    Branches, ByReference, ByValue, DataStream, KeySelector, KeyedStream, Order, Step, WindowResults,
-    Windowed, WindowedStream,
+    Branches, ByReference, ByValue, DataStream, KeySelector, KeyedStream, Order, Process, ProcessContext,
+    Step, Timer, WindowResults, Windowed, WindowedStream,
 };
 pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};

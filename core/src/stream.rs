@@ -272,6 +272,8 @@ macro_rules! ports {
             }
         }
 
+        // A struct of streams is one component's own: no one else wants to hear of it.
+        #[diagnostic::do_not_recommend]
         impl$(<$($generic: $crate::Tuple),+>)? $crate::Output for $name$(<$($generic),+>)? {
             type Emitter = Self;
             type Streams = $name<$($($generic,)+)? $crate::Reading>;

@@ -1,4 +1,5 @@
-"""librdkafka, as Python has it (confluent-kafka): produce, consume, or be a member of a group.
+"""librdkafka, as Python has it (confluent-kafka): produce, consume, be a member of a group, or one that processes
+in transactions.
 
 Records are lines of JSON: partition, timestamp (milliseconds since 1970), key, value and headers, bytes in base64 and null
 where there are none; what is read has an offset, too.
@@ -7,9 +8,9 @@ where there are none; what is read has an offset, too.
 import signal
 import sys
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from records import arguments, bytes_of, print_line, read_records, record_line
+from records import arguments, bytes_of, print_line, processed, read_records, record_line
 
 
 def produce(options):
@@ -50,6 +51,7 @@ def consume(options):
         "group.id": "unused",
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
+        "isolation.level": options.isolation,
     })
     partitions = consumer.list_topics(options.topic, 30).topics[options.topic].partitions
     consumer.assign([TopicPartition(options.topic, number, OFFSET_BEGINNING) for number in partitions])
@@ -61,7 +63,7 @@ def consume(options):
     consumer.close()
 
 
-def member(options):
+def join(options):
     cooperative = options.assignor == "cooperative-sticky"
     owned = set()
 
@@ -92,6 +94,11 @@ def member(options):
         settings["group.instance.id"] = options.instance
     consumer = Consumer(settings)
     consumer.subscribe([options.topic], on_assign=assigned, on_revoke=revoked)
+    return consumer
+
+
+def member(options):
+    consumer = join(options)
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     while not stopped:
@@ -106,6 +113,63 @@ def member(options):
     consumer.close()
 
 
+def transaction(options, consumer, producer, messages, is_committed):
+    """One transaction with what becomes of the messages, and how far they were read."""
+    written = []
+    producer.begin_transaction()
+    for message in messages:
+        value, headers = processed(message.value(), message.offset(), is_committed)
+        producer.produce(
+            options.to,
+            partition=message.partition(),
+            timestamp=message.timestamp()[1],
+            key=message.key(),
+            value=value,
+            headers=headers,
+            on_delivery=lambda error, _: error or written.append(True),
+        )
+    producer.flush()
+    ends = {message.partition(): message.offset() + 1 for message in messages}
+    offsets = [TopicPartition(options.topic, partition, end) for partition, end in ends.items()]
+    producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata())
+    if is_committed:
+        producer.commit_transaction()
+    else:
+        producer.abort_transaction()
+    print_line({"event": "transaction", "committed": is_committed, "records": len(written)})
+
+
+def process(options):
+    consumer = join(options)
+    producer = Producer({"bootstrap.servers": options.broker, "transactional.id": options.transactional_id})
+    producer.init_transactions()
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+    number = 0
+    while not stopped:
+        messages = [message for message in consumer.consume(20, 0.1) if not message.error()]
+        if not messages:
+            continue
+        number += 1
+        try:
+            if number % 3 == 0:
+                transaction(options, consumer, producer, messages, False)
+            transaction(options, consumer, producer, messages, True)
+        except KafkaException as exception:
+            error = exception.args[0]
+            if error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+                print_line({"event": "fenced", "error": error.name()})
+                break
+            if not error.txn_requires_abort():
+                raise
+            producer.abort_transaction()
+            print(f"aborted, and done again: {error}", file=sys.stderr)
+            for message in reversed(messages):
+                if message.partition() in {one.partition for one in consumer.assignment()}:
+                    consumer.seek(TopicPartition(options.topic, message.partition(), message.offset()))
+    consumer.close()
+
+
 if __name__ == "__main__":
     options = arguments()
-    {"produce": produce, "consume": consume, "member": member}[options.verb](options)
+    {"produce": produce, "consume": consume, "member": member, "process": process}[options.verb](options)

@@ -49,12 +49,23 @@ def shown(record):
 
 def consume(options):
     consumer = KafkaConsumer(
-        bootstrap_servers=options.broker, enable_auto_commit=False, consumer_timeout_ms=60_000
+        bootstrap_servers=options.broker,
+        enable_auto_commit=False,
+        consumer_timeout_ms=60_000,
+        isolation_level=options.isolation,
     )
     numbers = consumer.partitions_for_topic(options.topic)
     partitions = [TopicPartition(options.topic, number) for number in numbers]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
+    if options.to_end:
+        ends = consumer.end_offsets(partitions)
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            polled = consumer.poll(timeout_ms=100)
+            for record in (record for records in polled.values() for record in records):
+                print_line(shown(record))
+        consumer.close()
+        return
     left = options.count
     for record in consumer:
         print_line(shown(record))

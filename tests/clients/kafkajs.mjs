@@ -1,4 +1,4 @@
-// kafkajs, JavaScript's client: produce, consume, or be a member of a group.
+// kafkajs, JavaScript's client: produce, consume, be a member of a group, or one that processes in transactions.
 //
 // Its command line and its lines are those of confluent.py; of the codecs it has `none` and `gzip`, and its one assignor is
 // offered under the name that the others give theirs.
@@ -24,6 +24,9 @@ const { positionals, values: options } = parseArgs({
     group: { type: "string" },
     name: { type: "string", default: "kafkajs" },
     assignor: { type: "string", default: "roundrobin" },
+    isolation: { type: "string", default: "read_committed" },
+    to: { type: "string" },
+    "transactional-id": { type: "string" },
   },
 });
 
@@ -72,7 +75,8 @@ const shown = (partition, message) => ({
 
 // kafkajs reads in groups only: this one is of its own.
 async function consume() {
-  const consumer = kafka.consumer({ groupId: `consume-${process.pid}-${Date.now()}` });
+  const groupId = `consume-${process.pid}-${Date.now()}`;
+  const consumer = kafka.consumer({ groupId, readUncommitted: options.isolation === "read_uncommitted" });
   await consumer.connect();
   await consumer.subscribe({ topic: options.topic, fromBeginning: true });
   let left = Number(options.count);
@@ -101,7 +105,7 @@ const named = (name) => (config) => {
   };
 };
 
-async function member() {
+async function join() {
   const consumer = kafka.consumer({
     groupId: options.group,
     sessionTimeout: 6_000,
@@ -114,10 +118,68 @@ async function member() {
   await consumer.connect();
   await consumer.subscribe({ topic: options.topic, fromBeginning: true });
   process.on("SIGTERM", () => consumer.disconnect().then(() => process.exit(0)));
+  return consumer;
+}
+
+async function member() {
+  const consumer = await join();
   await consumer.run({
     autoCommitThreshold: 1,
     eachMessage: async ({ partition, message }) => printLine({ event: "record", ...shown(partition, message) }),
   });
 }
 
-await { produce, consume, member }[positionals[0]]();
+// One transaction with what becomes of the messages, and how far they were read.
+async function transact(producer, partition, messages, isCommitted) {
+  const transaction = await producer.transaction();
+  try {
+    await transaction.send({
+      topic: options.to,
+      messages: messages.map(({ key, value, timestamp, offset }) => ({
+        partition,
+        timestamp,
+        key,
+        value: value && Buffer.from(value).reverse(),
+        headers: { from: offset, is: isCommitted ? "committed" : "aborted" },
+      })),
+    });
+    const offset = String(Number(messages.at(-1).offset) + 1);
+    const topics = [{ topic: options.topic, partitions: [{ partition, offset }] }];
+    await transaction.sendOffsets({ consumerGroupId: options.group, topics });
+    await (isCommitted ? transaction.commit() : transaction.abort());
+  } catch (error) {
+    if (transaction.isActive()) await transaction.abort().catch(() => {});
+    throw error;
+  }
+  printLine({ event: "transaction", committed: isCommitted, records: messages.length });
+}
+
+async function processing() {
+  const consumer = await join();
+  const transactionalId = options["transactional-id"];
+  const producer = kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 });
+  await producer.connect();
+  let number = 0;
+  await consumer.run({
+    autoCommit: false,
+    eachBatch: async ({ batch, resolveOffset, heartbeat, isRunning, isStale }) => {
+      for (let from = 0; from < batch.messages.length && isRunning() && !isStale(); from += 20) {
+        const messages = batch.messages.slice(from, from + 20);
+        try {
+          if (++number % 3 === 0) await transact(producer, batch.partition, messages, false);
+          await transact(producer, batch.partition, messages, true);
+        } catch (error) {
+          if (!["INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"].includes(error.type)) throw error;
+          printLine({ event: "fenced", error: error.type });
+          // Outside of its own loop, which waits for the end of this.
+          setImmediate(() => consumer.disconnect().then(() => process.exit(0)));
+          return;
+        }
+        resolveOffset(messages.at(-1).offset);
+        await heartbeat();
+      }
+    },
+  });
+}
+
+await { produce, consume, member, process: processing }[positionals[0]]();

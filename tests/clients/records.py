@@ -8,16 +8,20 @@ import sys
 
 def arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb", choices=["produce", "consume", "member"])
+    parser.add_argument("verb", choices=["produce", "consume", "member", "process"])
     parser.add_argument("--broker", required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--codec", default="none")
     parser.add_argument("--idempotent", action="store_true")
     parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--to-end", action="store_true")
+    parser.add_argument("--isolation", default="read_committed")
     parser.add_argument("--group")
     parser.add_argument("--name")
     parser.add_argument("--assignor", default="range")
     parser.add_argument("--instance")
+    parser.add_argument("--to")
+    parser.add_argument("--transactional-id")
     return parser.parse_args()
 
 
@@ -42,6 +46,12 @@ def record_line(partition, offset, timestamp, key, value, headers):
         "value": text_of(value),
         "headers": [[name, text_of(data)] for name, data in headers],
     }
+
+
+def processed(value, offset, is_committed):
+    """What `process` makes of a record: its value backwards, and headers that say where it was and what is to come of it."""
+    headers = [("from", str(offset).encode()), ("is", b"committed" if is_committed else b"aborted")]
+    return None if value is None else value[::-1], headers
 
 
 def print_line(line):

@@ -1,11 +1,13 @@
 #!/bin/sh
-# kill -9 of `topo broker` under load from idempotent producers of librdkafka, again and again: whatever was acknowledged must
-# be in the log at its offset, each producer's records in order and once, and no committed offset may go back. How many kills
-# is the first argument. Then once at each operation of the storage in a fixed run: before it, and with half of it done.
+# kill -9 of `topo broker` under load from clients of librdkafka, again and again: so many times of idempotent producers, and
+# so many times of transactions that read, write and commit offsets. Whatever was acknowledged must be in the log at its
+# offset, each producer's records in order and once; no committed offset may go back; a transaction must be there as a whole,
+# with its offsets, or not at all. How many kills is the first argument. Then once at each operation of the storage in fixed
+# runs, with transactions and without: before it, and with half of it done.
 #
 #   tests/durability/kill-broker.sh 1000
 #
-# Prints its seed, which TOPO_TEST_SEED repeats, and in the end its figures.
+# Prints its seeds, which TOPO_TEST_SEED repeats, and in the end its figures.
 set -eu
 cd "$(dirname "$0")/../.."
-TOPO_KILLS="${1:-1000}" exec cargo test -p topo-tests --test kills -- --nocapture --test-threads 1
+TOPO_KILLS="${1:-1000}" TOPO_EVERY=1 exec cargo test -p topo-tests --test kills -- --nocapture --test-threads 1

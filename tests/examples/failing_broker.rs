@@ -11,7 +11,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's tool fails by panicking")]
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -209,7 +209,7 @@ async fn main() {
     told.recv().await;
     server.shutdown().await;
     let closed = broker.close().await;
-    writeln!(io::stdout(), "{}", counted.syncs.load(Ordering::SeqCst)).unwrap();
+    println!("{}", counted.syncs.load(Ordering::SeqCst));
     if let Err(error) = closed {
         eprintln!("{error}");
     }

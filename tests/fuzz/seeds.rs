@@ -92,6 +92,37 @@ impl Seeds {
     }
 
     /// The files of a partition that was closed, and the same without its recovery point.
+    fn transactions(&mut self) {
+        let id = || StrBytes::from_static_str("id");
+        let topic = || StrBytes::from_static_str("lines");
+        let group = || StrBytes::from_static_str("group");
+        let init = InitProducerIdRequest::default().with_transactional_id(Some(id().into()));
+        self.request(init.with_transaction_timeout_ms(60_000));
+        let partitions = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+            .with_name(topic().into())
+            .with_partitions(vec![0, 1]);
+        let add = AddPartitionsToTxnRequest::default().with_v3_and_below_transactional_id(id().into());
+        self.request(add.with_v3_and_below_topics(vec![partitions]));
+        let add = AddOffsetsToTxnRequest::default().with_transactional_id(id().into());
+        self.request(add.with_group_id(group().into()));
+        let committed = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default()
+            .with_committed_offset(7)
+            .with_committed_metadata(Some(StrBytes::from_static_str("m")));
+        let committed = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default()
+            .with_name(topic().into())
+            .with_partitions(vec![committed]);
+        let commit = TxnOffsetCommitRequest::default().with_transactional_id(id().into());
+        self.request(commit.with_group_id(group().into()).with_topics(vec![committed]));
+        self.request(EndTxnRequest::default().with_transactional_id(id().into()).with_committed(true));
+        let described = describe_producers_request::TopicRequest::default()
+            .with_name(topic().into())
+            .with_partition_indexes(vec![0]);
+        self.request(DescribeProducersRequest::default().with_topics(vec![described]));
+        self.request(DescribeTransactionsRequest::default().with_transactional_ids(vec![id().into()]));
+        let ongoing = StrBytes::from_static_str("Ongoing");
+        self.request(ListTransactionsRequest::default().with_state_filters(vec![ongoing]));
+    }
+
     fn segments(&mut self) {
         let storage = Arc::new(MemoryStorage::new());
         let dir = Path::new("/lines-0");
@@ -172,6 +203,7 @@ fn main() {
     seeds.request(OffsetFetchRequest::default());
     seeds.request(DescribeConfigsRequest::default());
     seeds.request(ListOffsetsRequest::default());
+    seeds.transactions();
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for ((target, name), bytes) in seeds.0 {
         let dir = corpus.join(target);

@@ -12,6 +12,7 @@ mod memory {
     }
 
     topo_tests::log_contract!(open);
+    topo_tests::log_contract!(open; a_member_that_has_left_commits_nothing_in_a_transaction);
 }
 
 mod embedded {
@@ -29,6 +30,10 @@ mod embedded {
     }
 
     topo_tests::log_contract!(open, brokers);
+    topo_tests::log_contract!(open;
+        a_member_that_has_left_commits_nothing_in_a_transaction,
+        transactions_fit_topics_that_take_small_batches,
+    );
 }
 
 mod kafka {

@@ -182,6 +182,20 @@ impl Partition {
         Ok(search.found)
     }
 
+    /// [`Partition::aborted`], where nothing has to be read for it.
+    pub fn aborted_at_hand(&self, from: i64, to: i64) -> Option<Vec<AbortedTransaction>> {
+        let from = from.max(self.log_start);
+        let mut search = Search { from, to, found: Vec::new() };
+        let first = self.sealed.partition_point(|segment| segment.next_offset <= from);
+        for segment in self.sealed[first..].iter().chain([&self.active]) {
+            segment.aborted.as_ref().filter(|index| index.is_in_memory())?;
+            if segment.search(&mut search)?.is_break() {
+                break;
+            }
+        }
+        Some(search.found)
+    }
+
     /// [`Partition::aborted`], found in the log itself.
     fn aborted_by_the_log(&self, from: i64, to: i64) -> Result<Vec<AbortedTransaction>, LogError> {
         let mut search = Search { from, to, found: Vec::new() };

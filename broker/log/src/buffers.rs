@@ -63,9 +63,10 @@ impl Buffer {
     /// As [`StorageFile::read_exact_at`].
     pub(crate) fn read(file: &dyn StorageFile, position: u64, bytes: usize) -> io::Result<Self> {
         let kept = if bytes < SMALLEST { None } else { lock(|kept| kept.take(bytes)) };
-        let mut buffer = kept.unwrap_or_else(|| vec![0; bytes]);
-        file.read_exact_at(&mut buffer[..bytes], position)?;
-        Ok(Self { buffer, bytes })
+        // Kept as well where nothing can be read.
+        let mut read = Self { buffer: kept.unwrap_or_else(|| vec![0; bytes]), bytes };
+        file.read_exact_at(&mut read.buffer[..bytes], position)?;
+        Ok(read)
     }
 
     /// The first `bytes` bytes of it; the buffer is kept once they are dropped.

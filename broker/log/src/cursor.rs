@@ -5,7 +5,7 @@
 
 use std::io;
 
-use topo_protocol::{BatchHeader, HEADER_BYTES, check};
+use topo_protocol::{BatchHeader, HEADER_BYTES};
 
 use crate::storage::StorageFile;
 
@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
         let Some((place, header)) = self.next_header()? else { return Ok(None) };
         let next = std::mem::replace(&mut self.at, place);
         let bytes = self.fill(header.total_bytes())?;
-        if let Err(error) = check(bytes) {
+        if let Err(error) = header.verify(bytes) {
             return Err(self.flaw(error.to_string()));
         }
         self.at = next;

@@ -40,7 +40,7 @@ pub use compaction::{Cleaned, Compacted, Compaction, Pace, Swap};
 pub use config::{CompactionConfig, PartitionConfig, Retention};
 pub use directory::{DataDirectory, DirectoryError};
 pub use error::LogError;
-pub use partition::{Appended, Partition};
+pub use partition::{Appended, Batches, Partition};
 pub use producers::{ProducerError, ProducerState};
 pub use recovery::Recovery;
 pub use retention::{Expired, NewStart};

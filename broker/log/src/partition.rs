@@ -31,6 +31,19 @@ pub struct Appended {
     pub is_duplicate: bool,
 }
 
+/// Whole batches, verbatim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batches {
+    /// One behind the other.
+    pub bytes: Bytes,
+    /// One past the last offset of the last one; `None` where there is none.
+    pub next_offset: Option<i64>,
+}
+
+impl Batches {
+    pub(crate) const NONE: Self = Self { bytes: Bytes::new(), next_offset: None };
+}
+
 /// A partition on disk. It does nothing by itself: the caller decides when to sync, and close.
 ///
 /// Reads take `&self` and never wait for a sync. Dropping a partition without [`Partition::close`] is safe: the next
@@ -208,12 +221,20 @@ impl Partition {
     /// [`LogError::OffsetOutOfRange`], [`LogError::Corrupt`] where the batch that holds `offset` is damaged, or
     /// [`LogError::Storage`].
     pub fn read(&self, offset: i64, max_bytes: usize, up_to: i64) -> Result<Bytes, LogError> {
+        self.read_batches(offset, max_bytes, up_to).map(|batches| batches.bytes)
+    }
+
+    /// [`Partition::read`], which says as well where the batches end.
+    ///
+    /// # Errors
+    /// As [`Partition::read`].
+    pub fn read_batches(&self, offset: i64, max_bytes: usize, up_to: i64) -> Result<Batches, LogError> {
         let (log_start, log_end) = (self.log_start(), self.log_end());
         if !(log_start..=log_end).contains(&offset) {
             return Err(LogError::OffsetOutOfRange { asked: offset, log_start, log_end });
         }
         if offset >= up_to.min(log_end) {
-            return Ok(Bytes::new());
+            return Ok(Batches::NONE);
         }
         let holder = self.sealed.partition_point(|segment| segment.next_offset <= offset);
         let mut segments = self.sealed[holder..].iter().chain([&self.active]);
@@ -228,7 +249,18 @@ impl Partition {
             return segment.read_at(found, max_bytes, up_to, epoch);
         }
         // There is nothing else: with them the reader comes to the end.
-        segments.next().map_or_else(|| Ok(Bytes::new()), |first| first.read(offset, max_bytes, up_to, epoch))
+        segments.next().map_or(Ok(Batches::NONE), |first| first.read(offset, max_bytes, up_to, epoch))
+    }
+
+    /// [`Partition::read_batches`] of what takes no waiting for a device; `None` where it would take some, or something is
+    /// wrong, or compaction has removed what was there: then [`Partition::read_batches`] finds what there is to say.
+    pub fn read_at_hand(&self, offset: i64, max_bytes: usize, up_to: i64) -> Option<Batches> {
+        if offset < self.log_start() || offset >= up_to.min(self.log_end()) {
+            return None;
+        }
+        let holder = self.sealed.partition_point(|segment| segment.next_offset <= offset);
+        let segment = self.sealed.get(holder).unwrap_or(&self.active);
+        segment.read_at_hand(segment.base_offset.max(offset), max_bytes, up_to, self.config.leader_epoch)
     }
 
     /// Takes down all that was appended and is not durable. Run the ticket with the partition's lock released, then

@@ -9,8 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use topo_protocol::{BatchHeader, HEADER_BYTES, check};
+use topo_protocol::{BatchHeader, HEADER_BYTES};
 
 use crate::aborted::{self, AbortedEntry};
 use crate::buffers::Buffer;
@@ -19,7 +18,9 @@ use crate::config::PartitionConfig;
 use crate::cursor::{Cursor, Flaw, Place, Stop, header_at};
 use crate::error::LogError;
 use crate::index::{Index, OffsetEntry, TimeEntry};
-use crate::storage::{Storage, StorageFile};
+use crate::partition::Batches;
+use crate::storage::{AtHand, Storage, StorageFile};
+use ends::Ends;
 
 /// Bytes to read at a time while looking for a batch between two index entries.
 pub(crate) const SEEK_CHUNK: usize = 8 << 10;
@@ -27,6 +28,8 @@ pub(crate) const SEEK_CHUNK: usize = 8 << 10;
 const FIRST_AHEAD: u64 = 16 << 10;
 /// Bytes to read at a time where a whole file is walked.
 pub(crate) const SCAN_CHUNK: usize = 256 << 10;
+
+mod ends;
 
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -51,6 +54,8 @@ pub(crate) struct Segment {
     filled: u64,
     /// Whether there was no room to fill ahead: then it is not tried again in this segment.
     no_room_ahead: bool,
+    /// Where reads have ended.
+    ends: Ends,
     /// Whether it is about to take the place of others on the disk, which must have happened before it can go.
     pub(crate) is_swapping: bool,
 }
@@ -88,6 +93,7 @@ impl Segment {
             since_entry: 0,
             filled: 0,
             no_room_ahead: false,
+            ends: Ends::default(),
             is_swapping: false,
         }
     }
@@ -238,41 +244,83 @@ impl Segment {
         max_bytes: usize,
         up_to: i64,
         leader_epoch: i32,
-    ) -> Result<Bytes, LogError> {
+    ) -> Result<Batches, LogError> {
         let found = self.find(offset, leader_epoch)?;
         self.read_at(found, max_bytes, up_to, leader_epoch)
+    }
+
+    /// [`Segment::read`] of what takes no waiting; `None` where it would take some, anything is wrong, or what is found
+    /// has no records, all of which it takes another read to tell.
+    pub(crate) fn read_at_hand(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        up_to: i64,
+        leader_epoch: i32,
+    ) -> Option<Batches> {
+        let file = AtHand(self.log.clone());
+        let near = match self.ends.at(offset) {
+            Some(place) => place,
+            None => {
+                let relative_offset = u32::try_from(offset - self.base_offset).ok()?;
+                let entry = self.index.floor_in_memory(|entry| entry.relative_offset <= relative_offset)?;
+                entry.map_or(self.start(), |entry| self.place_of(entry))
+            }
+        };
+        let found = self.walk_to(&file, offset, near, leader_epoch).ok()?;
+        if found.1.record_count == 0 {
+            return None;
+        }
+        self.read_from(&file, found, max_bytes, up_to, leader_epoch).ok()
     }
 
     /// Whole batches from the one found at a place on.
     pub(crate) fn read_at(
         &self,
+        found: (Place, BatchHeader),
+        max_bytes: usize,
+        up_to: i64,
+        leader_epoch: i32,
+    ) -> Result<Batches, LogError> {
+        self.read_from(&*self.log, found, max_bytes, up_to, leader_epoch)
+    }
+
+    fn read_from(
+        &self,
+        file: &dyn StorageFile,
         (place, first): (Place, BatchHeader),
         max_bytes: usize,
         up_to: i64,
         leader_epoch: i32,
-    ) -> Result<Bytes, LogError> {
+    ) -> Result<Batches, LogError> {
         if first.next_offset() > self.next_offset {
             let reason =
                 format!("it says that it ends at offset {}, behind the segment's end", first.next_offset());
             return Err(self.corrupt(Flaw { at: place, reason }));
         }
         if first.next_offset() > up_to {
-            return Ok(Bytes::new());
+            return Ok(Batches::NONE);
         }
         let left = usize::try_from(self.bytes - place.position).unwrap_or(usize::MAX);
         let bytes = max_bytes.min(left).max(first.total_bytes());
-        let buffer = Buffer::read(&*self.log, place.position, bytes);
+        let buffer = Buffer::read(file, place.position, bytes);
         let buffer = buffer.map_err(LogError::storage("read", &self.path))?;
-        let whole = sound_prefix(buffer.as_ref(), place, up_to, leader_epoch);
-        Ok(buffer.into_bytes(whole.map_err(|flaw| self.corrupt(flaw))?))
+        let end = sound_prefix(buffer.as_ref(), place, up_to, leader_epoch);
+        let end = end.map_err(|flaw| self.corrupt(flaw))?;
+        self.ends.note(end);
+        let bytes = buffer.into_bytes((end.position - place.position) as usize);
+        Ok(Batches { next_offset: (!bytes.is_empty()).then_some(end.offset), bytes })
     }
 
     /// The batch that holds `offset`.
     fn find(&self, offset: i64, leader_epoch: i32) -> Result<(Place, BatchHeader), LogError> {
-        let near = self.near(u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX));
+        let near = || self.near(u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX));
+        let near = self.ends.at(offset).unwrap_or_else(near);
         // The index is never believed over the log: a walk that fails from one of its entries starts over.
-        let found = match self.walk_to(offset, near, leader_epoch) {
-            Err(Stop::Flaw(_)) if near.position > 0 => self.walk_to(offset, self.start(), leader_epoch),
+        let found = match self.walk_to(&*self.log, offset, near, leader_epoch) {
+            Err(Stop::Flaw(_)) if near.position > 0 => {
+                self.walk_to(&*self.log, offset, self.start(), leader_epoch)
+            }
             found => found,
         };
         found.map_err(|stop| self.stopped(stop))
@@ -284,11 +332,19 @@ impl Segment {
         entry.map_or(self.start(), |entry| self.place_of(entry))
     }
 
-    fn walk_to(&self, offset: i64, from: Place, leader_epoch: i32) -> Result<(Place, BatchHeader), Stop> {
+    fn walk_to(
+        &self,
+        file: &dyn StorageFile,
+        offset: i64,
+        from: Place,
+        leader_epoch: i32,
+    ) -> Result<(Place, BatchHeader), Stop> {
         if from.position > self.bytes {
             return Err(Stop::Flaw(Flaw { at: from, reason: "the file ends before".into() }));
         }
-        let mut cursor = Cursor::new(&*self.log, from, self.bytes, leader_epoch, SEEK_CHUNK);
+        // The first header alone where it is known to be the one; `fill` reads a chunk otherwise.
+        let chunk = if from.offset == offset { HEADER_BYTES } else { SEEK_CHUNK };
+        let mut cursor = Cursor::new(file, from, self.bytes, leader_epoch, chunk);
         while let Some((place, header)) = cursor.next_header()? {
             if header.next_offset() > offset {
                 return Ok((place, header));
@@ -349,30 +405,27 @@ impl Indexes {
     }
 }
 
-/// Bytes of the whole, sound batches below `up_to` at the front of `buffer`, whose first batch is at `at`.
+/// Where the whole, sound batches below `up_to` end that are at the front of `buffer`, whose first batch is at `from`.
 ///
 /// Only a flaw in the first one is an error: what is sound is served, and the next read meets the flaw.
-fn sound_prefix(buffer: &[u8], mut at: Place, up_to: i64, leader_epoch: i32) -> Result<usize, Flaw> {
-    let mut whole = 0;
-    while buffer.len() - whole >= HEADER_BYTES {
-        let rest = &buffer[whole..];
+fn sound_prefix(buffer: &[u8], from: Place, up_to: i64, leader_epoch: i32) -> Result<Place, Flaw> {
+    let (mut at, mut rest) = (from, buffer);
+    while rest.len() >= HEADER_BYTES {
         let batch = header_at(at, rest, leader_epoch).and_then(|header| {
-            let Some(batch) = rest.get(..header.total_bytes()) else { return Ok(None) };
-            check(batch).map(Some).map_err(|error| Flaw { at, reason: error.to_string() })
+            let Some((batch, behind)) = rest.split_at_checked(header.total_bytes()) else { return Ok(None) };
+            let sound = header.verify(batch).map(|()| Some((header, behind)));
+            sound.map_err(|error| Flaw { at, reason: error.to_string() })
         });
         match batch {
-            Ok(Some(header)) if header.next_offset() <= up_to => {
-                whole += header.total_bytes();
-                at = Place {
-                    position: at.position + header.total_bytes() as u64,
-                    offset: header.next_offset(),
-                };
+            Ok(Some((header, behind))) if header.next_offset() <= up_to => {
+                let position = at.position + header.total_bytes() as u64;
+                (at, rest) = (Place { position, offset: header.next_offset() }, behind);
             }
-            Err(flaw) if whole == 0 => return Err(flaw),
+            Err(flaw) if at == from => return Err(flaw),
             _ => break,
         }
     }
-    Ok(whole)
+    Ok(at)
 }
 
 /// `DIR/00000000000000000042.log`.

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use topo_protocol::{BatchBuilder, BatchHeader, Compression, DecodedRecord, NewRecord, records};
+use topo_protocol::{BatchBuilder, Compression, DecodedRecord, NewRecord, records};
 
 use super::metadata::{self, GroupMetadata};
 use crate::error::BrokerError;
-use crate::offsets::ends_early;
-use crate::partition::{Isolation, Partition};
+use crate::partition::Partition;
+use crate::topic::OFFSETS_TOPIC;
 
-/// Bytes to read at a time while replaying.
-const REPLAY_BYTES: usize = 1 << 20;
 /// Group records are not compressed.
 const MAX_DECOMPRESSED_BYTES: usize = 16 << 20;
 
@@ -34,30 +32,19 @@ pub(super) fn write(
 /// The last record of every group that was not deleted. Blocks.
 pub(crate) fn replay(partition: &Partition) -> Result<Vec<(Arc<str>, GroupMetadata)>, BrokerError> {
     let mut groups = BTreeMap::new();
-    let held = partition.offsets()?;
-    let mut offset = held.log_start;
-    while offset < held.high_watermark {
-        let mut batches = partition.read(offset, REPLAY_BYTES, Isolation::ReadUncommitted)?.batches;
-        if batches.is_empty() {
-            return Err(ends_early(offset));
+    partition.replay(|header, batch| {
+        // Groups are stored outside of transactions.
+        if header.attributes.is_transactional() {
+            return Ok(());
         }
-        while !batches.is_empty() {
-            let header = BatchHeader::parse(&batches)?;
-            let batch = batches.split_to(header.total_bytes().min(batches.len()));
-            offset = header.next_offset();
-            // Groups are stored outside of transactions.
-            if header.attributes.is_transactional() {
-                continue;
-            }
-            for record in records(batch, MAX_DECOMPRESSED_BYTES)? {
-                let record = record?;
-                let at = record.offset;
-                replay_record(&mut groups, record).map_err(|error| {
-                    BrokerError::Corrupt(format!("offset {at} of {}: {error}", crate::topic::OFFSETS_TOPIC))
-                })?;
-            }
+        for record in records(batch, MAX_DECOMPRESSED_BYTES)? {
+            let record = record?;
+            let at = record.offset;
+            replay_record(&mut groups, record)
+                .map_err(|error| BrokerError::Corrupt(format!("offset {at} of {OFFSETS_TOPIC}: {error}")))?;
         }
-    }
+        Ok(())
+    })?;
     Ok(groups.into_iter().collect())
 }
 

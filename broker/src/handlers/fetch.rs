@@ -16,12 +16,12 @@ use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, Partition
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
 use tokio::time::{Instant, sleep_until};
 use topo_log::AbortedTransaction;
-use topo_protocol::{BatchHeader, Compression};
 
 use super::code::code;
+use super::fetch_round::{Outcome, Part, Round};
 use super::{Handler, fetch_encoding, isolation, partition};
 use crate::broker::Broker;
-use crate::partition::{Fetched, Isolation, Offsets, Partition, end};
+use crate::partition::{Isolation, Offsets, Partition};
 use crate::server::{Call, Charge, Order, Parts, Reply, SMALL, Shared};
 
 /// The API.
@@ -117,16 +117,6 @@ struct Reading {
     takes_zstd: bool,
 }
 
-/// A part of one round of reading.
-#[derive(Clone)]
-struct Part {
-    slot: usize,
-    partition: Arc<Partition>,
-    offset: i64,
-    isolation: Isolation,
-    room: usize,
-}
-
 fn slots(broker: &Broker, request: &FetchRequest, isolation: Isolation) -> Vec<Slot> {
     let slot = |topic: &TopicName, asked: &FetchPartition| {
         let FetchPartition { partition: index, fetch_offset: offset, .. } = *asked;
@@ -167,11 +157,8 @@ impl Reading {
         loop {
             // The semaphore is never closed.
             let unpaid = server.unpaid.acquire().await;
-            let (parts, left, takes_zstd) = (parts.clone(), left.min(paid), self.takes_zstd);
-            let read = move || read_parts(parts, left, is_first, takes_zstd);
-            let read = tokio::task::spawn_blocking(read).await;
-            // A task that was ended early has read nothing.
-            let read = read.unwrap_or_default();
+            let round = Round::new(parts.clone(), left.min(paid), is_first, self.takes_zstd);
+            let read = round.read().await;
             let bytes = read.iter().map(|(_, outcome)| outcome.bytes()).sum::<usize>();
             if bytes > paid && !charge.try_grow(bytes - paid) {
                 // Nothing is held while memory is waited for.
@@ -296,70 +283,4 @@ fn joined(mut chunks: Vec<Bytes>) -> Bytes {
     let mut whole = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
     chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     whole.freeze()
-}
-
-/// What became of one part.
-enum Outcome {
-    Read {
-        batches: Bytes,
-        aborted: Vec<AbortedTransaction>,
-        next_offset: i64,
-        held: Offsets,
-    },
-    /// What comes next has no room in this response.
-    Full,
-    Failed(ResponseError),
-}
-
-impl Outcome {
-    /// How many bytes of records it brought.
-    fn bytes(&self) -> usize {
-        if let Self::Read { batches, .. } = self { batches.len() } else { 0 }
-    }
-}
-
-/// Reads parts until `left` bytes are read. Blocks.
-fn read_parts(
-    parts: Vec<Part>,
-    mut left: usize,
-    mut is_first: bool,
-    takes_zstd: bool,
-) -> Vec<(usize, Outcome)> {
-    let mut outcomes = Vec::with_capacity(parts.len());
-    for part in parts {
-        let room = part.room.min(left);
-        if room == 0 && !is_first {
-            break;
-        }
-        let outcome = match part.partition.read(part.offset, room, part.isolation) {
-            Ok(fetched) if fetched.batches.is_empty() => Outcome::Full,
-            Ok(fetched) if fetched.batches.len() > room && !is_first => Outcome::Full,
-            Ok(fetched) => match known(&fetched.batches, takes_zstd) {
-                0 => Outcome::Failed(ResponseError::UnsupportedCompressionType),
-                known => {
-                    is_first = false;
-                    left = left.saturating_sub(known);
-                    let Fetched { batches, aborted, offsets: held } = fetched;
-                    let batches = batches.slice(..known);
-                    let next_offset = end(&batches).unwrap_or(part.offset);
-                    Outcome::Read { batches, aborted, next_offset, held }
-                }
-            },
-            Err(error) => Outcome::Failed(code(&error)),
-        };
-        outcomes.push((part.slot, outcome));
-    }
-    outcomes
-}
-
-/// How many bytes of batches that lie behind each other come before the first one that the client does not know.
-fn known(batches: &[u8], takes_zstd: bool) -> usize {
-    let mut known = 0;
-    while !takes_zstd && let Ok(header) = BatchHeader::parse(&batches[known..]) {
-        if header.attributes.compression() == Ok(Compression::Zstd) {
-            return known;
-        }
-        known = batches.len().min(known + header.total_bytes());
-    }
-    batches.len()
 }

@@ -24,6 +24,7 @@ pub(crate) mod describe_transactions;
 pub(crate) mod end_txn;
 pub(crate) mod fetch;
 mod fetch_encoding;
+mod fetch_round;
 pub(crate) mod find_coordinator;
 mod group_code;
 pub(crate) mod heartbeat;

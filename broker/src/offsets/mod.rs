@@ -20,7 +20,7 @@ use topo_protocol::{
 };
 
 use crate::error::{BrokerError, shown};
-use crate::partition::{Appended, Isolation, Offsets, Partition};
+use crate::partition::{Appended, Partition};
 use crate::topic::{Topic, TopicPartition};
 use crate::transactions::ProducerInstance;
 use history::History;
@@ -58,19 +58,8 @@ impl CommittedOffsets {
     /// Reads everything that the topic's partition holds. Blocks.
     pub(crate) fn replay(partition: &Partition) -> Result<Self, BrokerError> {
         let mut held = Held::default();
-        let Offsets { log_start: mut offset, high_watermark, .. } = partition.offsets()?;
-        while offset < high_watermark {
-            let mut batches = partition.read(offset, REPLAY_BYTES, Isolation::ReadUncommitted)?.batches;
-            if batches.is_empty() {
-                return Err(ends_early(offset));
-            }
-            while !batches.is_empty() {
-                let header = BatchHeader::parse(&batches)?;
-                let batch = batches.split_to(header.total_bytes().min(batches.len()));
-                replay_batch(&mut held, &header, batch)?;
-                offset = header.next_offset();
-            }
-        }
+        let high_watermark = partition.offsets()?.high_watermark;
+        partition.replay(|header, batch| replay_batch(&mut held, header, batch))?;
         for partitions in held.groups.values_mut() {
             partitions.retain(|_, history| history.prune(high_watermark));
         }
@@ -242,8 +231,6 @@ impl CommittedOffsets {
 const MAX_COMMIT_BYTES: usize = 16 << 20;
 /// Deletions in one batch: with the longest group names they still fit in [`MAX_COMMIT_BYTES`].
 const DELETIONS: usize = 256;
-/// Bytes to read at a time while replaying.
-const REPLAY_BYTES: usize = 1 << 20;
 
 /// A group, a partition, and what it commits for it; `None` deletes.
 type Change<'a> = (&'a str, &'a TopicPartition, Option<&'a CommittedOffset>);
@@ -309,14 +296,6 @@ fn validate(group: &str, offsets: &[(TopicPartition, CommittedOffset)]) -> Resul
         }
     }
     Ok(())
-}
-
-/// The log of committed offsets gives nothing where there should be more.
-pub(crate) fn ends_early(offset: i64) -> BrokerError {
-    BrokerError::Corrupt(format!(
-        "{} gives no record at offset {offset}, below its high watermark",
-        crate::topic::OFFSETS_TOPIC
-    ))
 }
 
 fn replay_batch(held: &mut Held, header: &BatchHeader, batch: Bytes) -> Result<(), BrokerError> {

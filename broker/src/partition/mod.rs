@@ -8,6 +8,7 @@
 
 mod compaction;
 mod removal;
+mod replay;
 mod syncing;
 #[cfg(test)]
 mod tests;
@@ -18,13 +19,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
-use topo_log::{AbortedTransaction, LogError, Partition as Log, ProducerState};
+use topo_log::{AbortedTransaction, Batches, LogError, Partition as Log, ProducerState};
 use topo_protocol::{BatchHeader, TimestampType};
 
 use crate::durability::Durability;
 use crate::error::BrokerError;
 use crate::topic::TopicPartition;
 use compaction::Compacting;
+
+/// How many bytes at most a thread that runs tasks reads in place, where they are at hand: what clients ask for of a
+/// partition where nobody says otherwise.
+pub(crate) const IN_PLACE: usize = 1 << 20;
 
 /// Offsets given to the records of one append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub struct FetchLimit {
 pub struct Fetched {
     /// Whole batches, verbatim; the first may begin below the offset asked for. Empty where there is none yet.
     pub batches: Bytes,
+    /// One past the last offset of the batches; the offset asked for where there are none.
+    pub next_offset: i64,
     /// The aborted transactions that the batches may hold records of, in the order of their markers; none where
     /// everything was asked for.
     pub aborted: Vec<AbortedTransaction>,
@@ -248,7 +255,13 @@ impl Partition {
             let _ = tokio::time::timeout(max_wait, self.news(offset, isolation)).await;
         }
         if offset >= self.readable_end(isolation) {
-            return Ok(Fetched { batches: Bytes::new(), aborted: Vec::new(), offsets: self.offsets()? });
+            let (batches, aborted) = (Bytes::new(), Vec::new());
+            return Ok(Fetched { batches, next_offset: offset, aborted, offsets: self.offsets()? });
+        }
+        if max_bytes <= IN_PLACE
+            && let Some(fetched) = self.read_at_hand(offset, max_bytes, isolation)
+        {
+            return Ok(fetched);
         }
         let this = self.clone();
         let read = tokio::task::spawn_blocking(move || this.read(offset, max_bytes, isolation));
@@ -281,14 +294,35 @@ impl Partition {
         let log = state.log.as_ref().ok_or_else(|| self.gone())?;
         let offsets = self.held(log);
         let read = || {
-            let batches = log.read(offset, max_bytes, offsets.readable_end(isolation))?;
-            let aborted = match (isolation, end(&batches)) {
+            let Batches { bytes: batches, next_offset } =
+                log.read_batches(offset, max_bytes, offsets.readable_end(isolation))?;
+            let aborted = match (isolation, next_offset) {
                 (Isolation::ReadCommitted, Some(end)) => log.aborted(offset, end)?,
                 _ => Vec::new(),
             };
-            Ok(Fetched { batches, aborted, offsets })
+            Ok(Fetched { batches, next_offset: next_offset.unwrap_or(offset), aborted, offsets })
         };
         read().map_err(|error| self.log_error(error))
+    }
+
+    /// [`Partition::read`] of what takes no waiting, for a device or for who appends; `None` where it would take some, or
+    /// something is wrong, which [`Partition::read`] says.
+    pub(crate) fn read_at_hand(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        isolation: Isolation,
+    ) -> Option<Fetched> {
+        let state = self.state.try_read().ok()?;
+        let log = state.log.as_ref()?;
+        let offsets = self.held(log);
+        let batches = log.read_at_hand(offset, max_bytes, offsets.readable_end(isolation))?;
+        let Batches { bytes: batches, next_offset } = batches;
+        let aborted = match (isolation, next_offset) {
+            (Isolation::ReadCommitted, Some(end)) => log.aborted_at_hand(offset, end)?,
+            _ => Vec::new(),
+        };
+        Some(Fetched { batches, next_offset: next_offset.unwrap_or(offset), aborted, offsets })
     }
 
     /// What is known of the partition's producers, by id.
@@ -404,16 +438,6 @@ impl Partition {
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// One past the last offset of batches that lie behind each other.
-pub(crate) fn end(mut batches: &[u8]) -> Option<i64> {
-    let mut end = None;
-    while let Ok(header) = BatchHeader::parse(batches) {
-        end = Some(header.next_offset());
-        batches = batches.get(header.total_bytes()..)?;
-    }
-    end
 }
 
 /// The time that the records of an append got, where their timestamps are the log's.

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use topo_protocol::{BatchBuilder, BatchHeader, Compression, NewRecord, records};
+use topo_protocol::{BatchBuilder, Compression, DecodedRecord, NewRecord, records};
 
 use super::metadata::{self, TransactionMetadata};
 use crate::error::BrokerError;
-use crate::partition::{Isolation, Partition};
+use crate::partition::Partition;
 use crate::topic::TRANSACTIONS_TOPIC;
 
-/// Bytes to read at a time while replaying.
-const REPLAY_BYTES: usize = 1 << 20;
 /// The records are not compressed.
 const MAX_DECOMPRESSED_BYTES: usize = 16 << 20;
 
@@ -34,32 +32,28 @@ pub(super) fn write(
 /// The last record of every transactional id that was not deleted. Blocks.
 pub(crate) fn replay(partition: &Partition) -> Result<Vec<(Arc<str>, TransactionMetadata)>, BrokerError> {
     let mut ids = BTreeMap::new();
-    let held = partition.offsets()?;
-    let mut offset = held.log_start;
-    let corrupt = |offset, reason: &dyn std::fmt::Display| {
-        BrokerError::Corrupt(format!("offset {offset} of {TRANSACTIONS_TOPIC}: {reason}"))
-    };
-    while offset < held.high_watermark {
-        let mut batches = partition.read(offset, REPLAY_BYTES, Isolation::ReadUncommitted)?.batches;
-        if batches.is_empty() {
-            return Err(corrupt(offset, &"there is no record, below its high watermark"));
+    partition.replay(|_, batch| {
+        for record in records(batch, MAX_DECOMPRESSED_BYTES)? {
+            let record = record?;
+            let at = record.offset;
+            replay_record(&mut ids, record).map_err(|error| {
+                BrokerError::Corrupt(format!("offset {at} of {TRANSACTIONS_TOPIC}: {error}"))
+            })?;
         }
-        while !batches.is_empty() {
-            let header = BatchHeader::parse(&batches)?;
-            let batch = batches.split_to(header.total_bytes().min(batches.len()));
-            for record in records(batch, MAX_DECOMPRESSED_BYTES)? {
-                let record = record?;
-                let Some(key) = record.key else { continue };
-                let decoded = metadata::decode_key(key);
-                let Some(id) = decoded.map_err(|error| corrupt(record.offset, &error))? else { continue };
-                let value = record.value.map(metadata::decode_value).transpose();
-                match value.map_err(|error| corrupt(record.offset, &error))? {
-                    Some(metadata) => drop(ids.insert(id, metadata)),
-                    None => drop(ids.remove(&id)),
-                }
-            }
-            offset = header.next_offset();
-        }
-    }
+        Ok(())
+    })?;
     Ok(ids.into_iter().collect())
+}
+
+fn replay_record(
+    ids: &mut BTreeMap<Arc<str>, TransactionMetadata>,
+    record: DecodedRecord,
+) -> Result<(), metadata::TransactionRecordError> {
+    let Some(key) = record.key else { return Ok(()) };
+    let Some(id) = metadata::decode_key(key)? else { return Ok(()) };
+    match record.value {
+        Some(value) => drop(ids.insert(id, metadata::decode_value(value)?)),
+        None => drop(ids.remove(&id)),
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! Counters are plain stores, once per batch and not per tuple; histograms sit behind a lock that only a snapshot ever
 //! contends for.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(crate) struct TaskCounters {
     pub(crate) rejected: Counter,
     timed_out: AtomicU64,
     late: AtomicU64,
+    /// `i64::MIN` where it has not come anywhere.
+    event_time_ms: AtomicI64,
     pub(crate) pending: Counter,
     pub(crate) trees_acked: Counter,
     pub(crate) trees_failed: Counter,
@@ -74,6 +76,7 @@ impl Default for TaskCounters {
             rejected: Counter::default(),
             timed_out: AtomicU64::new(0),
             late: AtomicU64::new(0),
+            event_time_ms: AtomicI64::new(i64::MIN),
             pending: Counter::default(),
             trees_acked: Counter::default(),
             trees_failed: Counter::default(),
@@ -103,6 +106,11 @@ impl TaskCounters {
         self.late.fetch_add(count, Relaxed);
     }
 
+    /// The task has come so far in event time.
+    pub(crate) fn come_to(&self, at_ms: i64) {
+        self.event_time_ms.fetch_max(at_ms, Relaxed);
+    }
+
     pub(crate) fn windows(&self) -> MutexGuard<'_, Vec<WindowSnapshot>> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,6 +132,7 @@ impl TaskCounters {
             rejected: self.rejected.get(),
             timed_out: self.timed_out.load(Relaxed),
             late: self.late.load(Relaxed),
+            event_time_ms: Some(self.event_time_ms.load(Relaxed)).filter(|at| *at != i64::MIN),
             pending: self.pending.get(),
             trees_acked: self.trees_acked.get(),
             trees_failed: self.trees_failed.get(),

@@ -113,6 +113,8 @@ pub struct TaskSnapshot {
     pub timed_out: u64,
     /// Inputs that came too late for their windows.
     pub late: u64,
+    /// How far it has come in event time, in milliseconds since 1970 (bolts); `None` before it hears of any.
+    pub event_time_ms: Option<i64>,
     /// Trees opened and not yet completed or failed (spouts), or not yet completed or given up (operators).
     pub pending: u64,
     /// Trees of its own that were completed (operators).
@@ -239,6 +241,11 @@ impl ComponentSnapshot {
     /// Adds up one counter over the tasks.
     pub fn total(&self, counter: impl Fn(&TaskSnapshot) -> u64) -> u64 {
         self.tasks.iter().map(counter).sum()
+    }
+
+    /// How far the last of its tasks has come in event time; tasks that have not heard of any do not count.
+    pub fn event_time_ms(&self) -> Option<i64> {
+        self.tasks.iter().filter_map(|task| task.event_time_ms).min()
     }
 
     /// Joins one distribution over the tasks.

@@ -149,7 +149,7 @@ impl<F: Form> BoltExecutor<F> {
             return;
         }
         if self.keeps.is_none() && (F::KEEPS_STATE || !self.env.task.stores.is_empty()) {
-            self.keeps = Some(self.env.control.flushes.join(&self.env.bell));
+            self.keeps = Some(self.env.control.flushes.join(&self.env.task.component, &self.env.bell));
         }
     }
 

@@ -3,10 +3,13 @@
 //! Whoever commits asks once it knows what it will commit, so that whatever the tasks had done for it by then is in the
 //! flush. A task that keeps state looks at one number between batches.
 //!
+//! A task whose results other tasks keep as state forgets a result only once that state is flushed: were it forgotten before,
+//! a crash in between would lose it.
+//!
 //! Invariant: a request is answered by a flush that began after it.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -16,12 +19,14 @@ use super::contain::{Panicked, contain_future};
 use super::control::Phase;
 use super::form::Form;
 use super::inbox::Bell;
+use super::trees::Keeper;
 use crate::spout::Fault;
 use crate::store::Stores;
 
 /// A task that keeps state.
 #[derive(Debug)]
 struct Keeps {
+    component: Arc<str>,
     bell: Bell,
     /// Requests up to this one are answered by a flush that succeeded.
     done: u64,
@@ -33,6 +38,10 @@ struct Keeps {
 #[derive(Debug, Default)]
 pub(crate) struct Flushes {
     requested: AtomicU64,
+    /// Requests up to this one are answered by everybody.
+    completed: AtomicU64,
+    /// Whether more than one component keeps state.
+    are_several: AtomicBool,
     tasks: Mutex<Vec<Keeps>>,
     answered: Notify,
 }
@@ -47,10 +56,27 @@ impl Flushes {
     }
 
     /// Adds a task that keeps state and has done nothing yet; gives its place.
-    pub(crate) fn join(&self, bell: &Bell) -> usize {
+    pub(crate) fn join(&self, component: &Arc<str>, bell: &Bell) -> usize {
         let mut tasks = self.lock();
-        tasks.push(Keeps { bell: Arc::clone(bell), done: 0, failed: None });
+        if tasks.iter().any(|task| task.component != *component) {
+            self.are_several.store(true, Ordering::Release);
+        }
+        let (component, bell) = (Arc::clone(component), Arc::clone(bell));
+        // It has nothing that an earlier request could have meant.
+        tasks.push(Keeps { component, bell, done: self.newest(), failed: None });
         tasks.len() - 1
+    }
+
+    /// Whether more than one component keeps state.
+    #[inline]
+    pub(crate) fn are_several(&self) -> bool {
+        self.are_several.load(Ordering::Acquire)
+    }
+
+    /// Requests up to this one are answered by everybody.
+    #[inline]
+    pub(crate) fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Acquire)
     }
 
     /// The newest request.
@@ -61,23 +87,41 @@ impl Flushes {
 
     /// A task has flushed all that it had done when `request` was the newest.
     pub(crate) fn answer(&self, place: usize, request: u64, flushed: Result<(), Arc<str>>) {
-        if let Some(task) = self.lock().get_mut(place) {
+        let mut tasks = self.lock();
+        if let Some(task) = tasks.get_mut(place) {
             match flushed {
                 Ok(()) => task.done = task.done.max(request),
                 Err(why) => task.failed = Some((request, why)),
             }
         }
+        let completed = tasks.iter().map(|task| task.done).min().unwrap_or(0);
+        self.completed.fetch_max(completed, Ordering::AcqRel);
+        drop(tasks);
         self.answered.notify_waiters();
     }
 
     /// Has every task that keeps state flush what it has done so far; returns once all of it is durable.
     pub(crate) async fn request(&self) -> Result<(), Fault> {
+        match self.ring() {
+            Some(request) => self.answered(request).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Has every task that keeps state flush what it has done so far, and does not wait for it; gives the request, or `None`
+    /// where nobody keeps state.
+    pub(crate) fn ring(&self) -> Option<u64> {
         let bells: Vec<Bell> = self.lock().iter().map(|task| Arc::clone(&task.bell)).collect();
         if bells.is_empty() {
-            return Ok(());
+            return None;
         }
         let request = self.requested.fetch_add(1, Ordering::AcqRel) + 1;
         bells.iter().for_each(|bell| bell.notify_one());
+        Some(request)
+    }
+
+    /// Waits until everybody has answered a request. Cancel-safe.
+    async fn answered(&self, request: u64) -> Result<(), Fault> {
         loop {
             let mut answered = pin!(self.answered.notified());
             answered.as_mut().enable();
@@ -131,6 +175,9 @@ impl<F: Form> BoltExecutor<F> {
     /// The last flush, for whoever commits later: tried again and again until it succeeds or the topology aborts.
     pub(super) async fn flush_for_good(&mut self, mut form: Option<&mut F>) {
         let Some(place) = self.keeps else { return };
+        if let Some(form) = form.as_deref_mut() {
+            self.end_settling(form).await;
+        }
         let mut attempts = 0;
         loop {
             let flushed = flush_all(form.as_deref_mut(), &self.env.task.stores).await;
@@ -154,6 +201,36 @@ impl<F: Form> BoltExecutor<F> {
             self.env.task.states.answer();
             attempts += 1;
             self.wait_to_flush_again(attempts).await;
+        }
+    }
+
+    /// Waits until what came of the last results is flushed by those who keep it, and tells the bolt. Where that fails, the
+    /// next run gives these results again.
+    async fn end_settling(&mut self, form: &mut F) {
+        if !F::OPENS_TREES || !self.keeper.as_ref().is_some_and(Keeper::has_settling) {
+            return;
+        }
+        let control = Arc::clone(&self.env.control);
+        let Some(request) = control.flushes.ring() else { return };
+        let mut answered = pin!(control.flushes.answered(request));
+        let flushed = loop {
+            // Others may wait for this task in the same way.
+            if self.is_flush_due() {
+                self.flush_state(form).await;
+            }
+            if control.phase() == Phase::Aborting {
+                return;
+            }
+            tokio::select! {
+                biased;
+                flushed = &mut answered => break flushed,
+                () = self.env.bell.notified() => {}
+            }
+        };
+        if flushed.is_ok()
+            && let Err(panicked) = self.tell_settled(form)
+        {
+            self.env.report(panicked.0);
         }
     }
 
@@ -222,7 +299,7 @@ mod tests {
     #[test]
     fn a_request_needs_everybody_and_a_flush_that_began_after_it() {
         let flushes = Flushes::default();
-        let [one, two] = [0, 1].map(|_| flushes.join(&Bell::default()));
+        let [one, two] = [0, 1].map(|_| flushes.join(&"step".into(), &Bell::default()));
         let mut first = pin!(flushes.request());
         assert_eq!(poll(first.as_mut()), None);
         flushes.answer(one, 0, Ok(()));
@@ -238,9 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_completed_by_the_last_answer_to_it_and_later_components_owe_none() {
+        let flushes = Flushes::default();
+        let [one, two] = [0, 1].map(|_| flushes.join(&"step".into(), &Bell::default()));
+        assert!(!flushes.are_several());
+        assert_eq!(flushes.ring(), Some(1));
+        flushes.answer(one, 1, Ok(()));
+        assert_eq!(flushes.completed(), 0);
+        let three = flushes.join(&"other".into(), &Bell::default());
+        assert!(flushes.are_several());
+        flushes.answer(two, 1, Err("the log is away".into()));
+        assert_eq!(flushes.completed(), 0);
+        flushes.answer(two, 1, Ok(()));
+        assert_eq!(flushes.completed(), 1);
+        assert_eq!(flushes.ring(), Some(2));
+        for (place, completed) in [(three, 1), (two, 1), (one, 2)] {
+            flushes.answer(place, 2, Ok(()));
+            assert_eq!(flushes.completed(), completed);
+        }
+    }
+
+    #[test]
     fn a_flush_that_fails_fails_the_requests_it_was_for_and_no_others() {
         let flushes = Flushes::default();
-        let one = flushes.join(&Bell::default());
+        let one = flushes.join(&"step".into(), &Bell::default());
         let mut first = pin!(flushes.request());
         assert_eq!(poll(first.as_mut()), None);
         flushes.answer(one, 1, Err("the log is away".into()));

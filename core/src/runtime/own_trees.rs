@@ -19,6 +19,9 @@ use crate::ledger::{Closed, RootId, Update};
 use crate::metrics::record;
 use crate::schedule::Moment;
 
+/// So many results that are done and await a flush make the task ask for one itself.
+const MOST_SETTLING: usize = 4_096;
+
 impl<F: Form> BoltExecutor<F> {
     /// Hears what became of its trees, has the bolt act on its timer, and emits the trees that are to be. `None` where the
     /// topology aborted while an instance was being replaced.
@@ -133,7 +136,8 @@ impl<F: Form> BoltExecutor<F> {
         if let Some(keeper) = &mut self.keeper {
             keeper.take_answers();
         }
-        self.apply_answers(form)
+        self.apply_answers(form)?;
+        self.tell_settled(form)
     }
 
     fn apply_answers(&mut self, form: &mut F) -> Result<(), Panicked> {
@@ -180,8 +184,33 @@ impl<F: Form> BoltExecutor<F> {
             let took = self.env.now().since(closed.opened);
             record(&mut self.env.counters.times().complete, took, 1);
             self.env.counters.trees_acked.add(1);
-            self.end_tree(closed.id, |form, tree| form.acked(tree), form);
+            self.tree_acked(closed.id, form);
         }
+    }
+
+    /// Tells the bolt that a tree is done; where others keep what came of it, once they have flushed it.
+    fn tree_acked(&mut self, tree: Tree<F::Tree>, form: &mut F) {
+        let flushes = &self.env.control.flushes;
+        let is_kept_elsewhere =
+            self.keeps.is_some() && flushes.are_several() && self.env.task.states.settings().log.is_some();
+        let Some(keeper) = self.keeper.as_mut().filter(|_| is_kept_elsewhere) else {
+            return self.end_tree(tree, |form, tree| form.acked(tree), form);
+        };
+        self.trees.release(tree.at);
+        // Commits ask for flushes; where nothing is committed, nobody else does.
+        if keeper.settle(flushes.newest(), tree.content).is_multiple_of(MOST_SETTLING) {
+            flushes.ring();
+        }
+    }
+
+    /// Tells the bolt which trees are done and flushed.
+    pub(super) fn tell_settled(&mut self, form: &mut F) -> Result<(), Panicked> {
+        let completed = self.env.control.flushes.completed();
+        contain(|| {
+            while let Some(tree) = self.keeper.as_mut().and_then(|keeper| keeper.settled(completed)) {
+                form.acked(tree);
+            }
+        })
     }
 
     #[cold]

@@ -51,9 +51,14 @@ impl<T> Trees<T> {
     /// Opens a tree for `tree`, which is emitted once the call that opens it has ended and the task has room for it. The
     /// task's watermark does not pass `at`, in milliseconds since 1970, until the tree is done.
     pub fn open(&mut self, at: i64, tree: T) {
+        self.hold_back(at);
+        self.waiting.push_back(Tree { at, attempt: 1, content: tree });
+    }
+
+    /// Holds event time back at `at`, as a tree that is open does, until it is released.
+    pub(crate) fn hold_back(&mut self, at: i64) {
         *self.holds.entry(at).or_default() += 1;
         self.len += 1;
-        self.waiting.push_back(Tree { at, attempt: 1, content: tree });
     }
 
     /// How many trees wait for room.
@@ -114,6 +119,9 @@ pub(crate) struct Keeper<T> {
     failures: u64,
     /// Trees that were done when they were emitted, and that the bolt was not told of.
     pub(crate) untracked: VecDeque<Tree<T>>,
+    /// What was done and is not yet flushed by those who keep what came of it: the content of each tree, behind the newest flush
+    /// that was asked for before it was done. In that order.
+    settling: VecDeque<(u64, T)>,
     /// Answers being worked on; its buffers are swapped with the lane's.
     pub(crate) answers: Answers,
     /// Where they come from.
@@ -124,8 +132,9 @@ pub(crate) struct Keeper<T> {
 
 impl<T> Keeper<T> {
     pub(crate) fn new(ledger: Ledger<Tree<T>>, edges: EdgeIds, tracked: bool, lanes: Lanes) -> Self {
-        let (retries, untracked, answers) = Default::default();
-        Self { ledger, edges, tracked, retries, failures: 0, untracked, answers, lanes, told_busy: false }
+        let (retries, untracked, settling, answers) = Default::default();
+        let (failures, told_busy) = Default::default();
+        Self { ledger, edges, tracked, retries, failures, untracked, settling, answers, lanes, told_busy }
     }
 
     /// The next tree to be emitted, if there is one and there is room for it.
@@ -169,9 +178,26 @@ impl<T> Keeper<T> {
         self.ledger.drain_all();
         self.retries.clear();
         self.untracked.clear();
+        self.settling.clear();
         let mut dropped = Answers::default();
         self.lane().take(&mut dropped);
         self.answers = Answers::default();
+    }
+
+    /// A tree was done when `newest` was the newest flush that was asked for; gives how many now await a flush.
+    pub(crate) fn settle(&mut self, newest: u64, content: T) -> usize {
+        self.settling.push_back((newest, content));
+        self.settling.len()
+    }
+
+    /// The oldest tree whose outcome everybody has flushed, where they have answered requests up to `completed`.
+    pub(crate) fn settled(&mut self, completed: u64) -> Option<T> {
+        self.settling.pop_front_if(|(newest, _)| *newest < completed).map(|(_, content)| content)
+    }
+
+    /// Whether anything that was done awaits a flush.
+    pub(crate) fn has_settling(&self) -> bool {
+        !self.settling.is_empty()
     }
 
     /// Whether anything was answered that the bolt was not told of.
@@ -225,6 +251,15 @@ mod tests {
         assert_eq!((tree.attempt, trees.is_empty()), (2, false));
         trees.release(tree.at);
         assert_eq!((trees.hold(), trees.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn what_is_done_is_settled_by_a_flush_that_was_asked_for_after_it() {
+        let mut keeper = keeper(1);
+        assert_eq!((keeper.settle(4, 1), keeper.settle(5, 2)), (1, 2));
+        assert_eq!(keeper.settled(4), None);
+        assert_eq!((keeper.settled(5), keeper.settled(5), keeper.has_settling()), (Some(1), None, true));
+        assert_eq!((keeper.settled(9), keeper.has_settling()), (Some(2), false));
     }
 
     #[test]

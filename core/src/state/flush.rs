@@ -48,6 +48,11 @@ pub(crate) struct Restored<K, V> {
 }
 
 impl<K: Key, V: Tuple> Store<K, V> {
+    /// Whether all that was changed is flushed.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.changed.is_empty() && self.flushing.is_empty()
+    }
+
     /// Begins a flush: gives what was changed since the last one began, for the changelog. Until
     /// [`end_flush`](Self::end_flush), changes go on beside it. One that was begun and not ended has failed.
     pub(crate) fn begin_flush(&mut self) -> Result<Vec<Changed>, StateError> {

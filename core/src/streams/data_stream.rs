@@ -331,7 +331,7 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// Gives a step as many tasks as the sources have.
-    fn as_many_tasks<In: Tuple, O: Output>(&self, step: BoltHandle<In, O>) -> BoltHandle<In, O> {
+    pub(super) fn as_many_tasks<In: Tuple, O: Output>(&self, step: BoltHandle<In, O>) -> BoltHandle<In, O> {
         let tasks = self.sources.iter().filter_map(|one| self.graph.tasks_of(one.component()));
         match tasks.max() {
             Some(tasks) => step.tasks(tasks),
@@ -352,7 +352,7 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// Subscribes a step to all sources; it gets as many tasks as they have.
-    fn subscribe<In: Tuple, O: Output>(&self, mut step: BoltHandle<In, O>) -> BoltHandle<In, O>
+    pub(super) fn subscribe<In: Tuple, O: Output>(&self, mut step: BoltHandle<In, O>) -> BoltHandle<In, O>
     where
         Timed<T>: Feeds<In>,
     {

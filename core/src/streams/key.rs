@@ -73,7 +73,7 @@ pub(super) struct ByKey<S>(pub(super) S);
 impl<T: Tuple, S: KeySelector<T>> Grouping<Timed<T>> for ByKey<S> {
     #[inline]
     fn pick(&mut self, timed: &Timed<T>, tasks: usize) -> Targets {
-        Targets::One(task_of_group(self.0.key(&timed.value, |key| key_group(key)), tasks))
+        Targets::One(task_of_group(self.0.key(&timed.value, key_group), tasks))
     }
 
     fn is_total(&self) -> bool {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::data_stream::DataStream;
 use super::key::KeySelector;
+use super::process::Process;
+use super::processing::Processing;
 use super::rolling::{First, Rolling};
 use super::windowed::WindowedStream;
 use crate::tuple::Tuple;
@@ -120,6 +122,17 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     /// [`session`](crate::window::session), [`count`](crate::window::count) and others; a `Duration` is a tumbling window.
     pub fn window(&self, windows: impl Into<Windows>) -> WindowedStream<T, S> {
         WindowedStream::new(self.stream.clone(), self.key.clone(), windows.into())
+    }
+
+    /// Runs a function of your own over the values, which may set timers and keep state: see [`Process`].
+    pub fn process<P>(&self, factory: impl Fn() -> P + Send + Sync + 'static) -> DataStream<P::Out>
+    where
+        P: Process<Key = S::Key, In = T>,
+    {
+        let key = self.key.clone();
+        let operator = move || Processing::new(key.clone(), factory());
+        let step = self.stream.topology().operator(&self.stream.step_name("process"), operator);
+        DataStream::of(&self.stream.subscribe_keyed(step, &self.key))
     }
 
     fn rolling<A: Aggregate<In = T> + Clone + Sync>(

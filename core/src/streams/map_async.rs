@@ -27,7 +27,9 @@ pub enum Order {
     AsTheyCome,
 }
 
-type Work<T, U> = Pin<Box<dyn Future<Output = (Input<Timed<T>>, Result<U, Fail>)> + Send>>;
+/// An input, and what its call came to.
+type Done<T, U> = (Input<Timed<T>>, Result<U, Fail>);
+type Work<T, U> = Pin<Box<dyn Future<Output = Done<T, U>> + Send>>;
 
 /// Calls under way.
 enum Calls<T, U> {
@@ -58,7 +60,7 @@ impl<T, U> Calls<T, U> {
     }
 
     /// The next that is done; pending for ever where none is under way.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Input<Timed<T>>, Result<U, Fail>)> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done<T, U>> {
         let done = match self {
             Self::Kept(calls) => calls.poll_next_unpin(context),
             Self::AsTheyCome(calls) => calls.poll_next_unpin(context),
@@ -76,7 +78,7 @@ pub(super) struct MapAsync<T, U, F> {
     at_once: usize,
     calls: Calls<T, U>,
     /// Done, and not emitted.
-    done: Option<(Input<Timed<T>>, Result<U, Fail>)>,
+    done: Option<Done<T, U>>,
     types: PhantomData<fn(T) -> U>,
 }
 
@@ -91,7 +93,7 @@ where
         Self { map, at_once: at_once.max(1), calls: Calls::new(order), done: None, types: PhantomData }
     }
 
-    async fn next(&mut self) -> (Input<Timed<T>>, Result<U, Fail>) {
+    async fn next(&mut self) -> Done<T, U> {
         match self.done.take() {
             Some(done) => done,
             None => poll_fn(|context| self.calls.poll(context)).await,

@@ -4,14 +4,17 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
+use super::combining::{ByPartKey, Combining};
 use super::data_stream::DataStream;
+use super::intake::{Parts, Values};
 use super::key::KeySelector;
 use super::windowing::{Plan, Windowing};
 use crate::state::Key;
+use crate::time::Timed;
 use crate::topology::BuildError;
 use crate::tuple::Tuple;
 use crate::window::aggregate::{self, Aggregate, Number};
-use crate::window::{Fired, Trigger, Windows, sliding, tumbling};
+use crate::window::{Fired, Partials, Trigger, Windows, sliding, tumbling};
 
 impl From<Duration> for Windows {
     /// Windows of this length, one behind the other.
@@ -40,6 +43,7 @@ pub struct WindowedStream<T, S> {
     stream: DataStream<T>,
     key: S,
     plan: Plan,
+    in_part: bool,
 }
 
 impl<T, S> fmt::Debug for WindowedStream<T, S> {
@@ -50,7 +54,7 @@ impl<T, S> fmt::Debug for WindowedStream<T, S> {
 
 impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     pub(super) fn new(stream: DataStream<T>, key: S, windows: Windows) -> Self {
-        Self { stream, key, plan: Plan::new(windows) }
+        Self { stream, key, plan: Plan::new(windows), in_part: false }
     }
 
     /// Has a window of the same length begin every so often, at most as long as the windows are: they overlap then.
@@ -77,6 +81,25 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.plan.lateness = lateness;
         self
+    }
+
+    /// Aggregates in part before the shuffle: a step before the windows, with as many tasks as the stream has, gathers the
+    /// values that wait for it, up to 1,024, and hands on one partial aggregate for each key and slice of time. It pays where
+    /// keys are few and values many: what crosses between tasks, and what the tasks of frequent keys do, is that much less.
+    ///
+    /// Values are acknowledged once the windows have taken what was gathered of them. Those that come too late are counted,
+    /// and not to be had from [`late`](WindowResults::late). Windows by count need their values one by one and refuse this.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use topo_core::DataStream;
+    /// # fn of(words: &DataStream<String>) {
+    /// let counts = words.key_by(|word| word).window(Duration::from_secs(5)).partial().count();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn partial(self) -> Self {
+        Self { in_part: true, ..self }
     }
 
     /// How many values there are.
@@ -149,10 +172,34 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
         if let Err(error) = self.plan.engine::<S::Key, A>(aggregate.clone()) {
             self.stream.refuse(BuildError::Refused { reason: error.to_string().into() });
         }
-        let (key, plan) = (self.key.clone(), self.plan.clone());
-        let operator = move || Windowing::new(key.clone(), plan.clone(), aggregate.clone());
-        let step = self.stream.topology().operator(&self.stream.step_name(kind), operator);
+        let (name, plan, key) = (self.stream.step_name(kind), self.plan.clone(), self.key.clone());
+        if self.in_part {
+            return self.add_in_part(&name, aggregate);
+        }
+        let operator = move || Windowing::new(Values::new(key.clone()), plan.clone(), aggregate.clone());
+        let step = self.stream.topology().operator(&name, operator);
         let step = self.stream.subscribe_keyed(step, &self.key);
+        WindowResults { results: DataStream::of(&step.results), late: DataStream::of(&step.late) }
+    }
+
+    fn add_in_part<A: Aggregate<In = T> + Clone + Sync>(
+        &self,
+        name: &str,
+        aggregate: A,
+    ) -> WindowResults<T, S::Key, A::Out> {
+        let (stream, plan, key) = (&self.stream, self.plan.clone(), self.key.clone());
+        if let Err(error) = Partials::<S::Key, A>::new(plan.windows, aggregate.clone()) {
+            stream.refuse(BuildError::Refused { reason: error.to_string().into() });
+        }
+        let (windows, of) = (plan.windows, aggregate.clone());
+        let combining = move || Combining::new(key.clone(), windows, of.clone());
+        let parts = stream.topology().rich_bolt(&stream.step_name("partial"), combining);
+        let parts = DataStream::of(&stream.subscribe(parts));
+        let operator = move || Windowing::new(Parts::<S::Key>::new(), plan.clone(), aggregate.clone());
+        let step = parts.as_many_tasks(stream.topology().operator(name, operator));
+        let step = parts.streams().iter().fold(step, |step, parts| {
+            step.subscribe(parts, "key-groups", ByPartKey, |partial: Timed<_>| partial)
+        });
         WindowResults { results: DataStream::of(&step.results), late: DataStream::of(&step.late) }
     }
 }

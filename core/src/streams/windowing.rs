@@ -1,16 +1,15 @@
 //! The operator that drives a window engine: its keys' entries are state, its results trees of their own.
 //!
-//! Invariant: between two calls the engine is in the operator or, where the instance broke, back at its task; so what was
-//! acknowledged is in it until it is flushed.
+//! Invariant: a result is in its key's entry until its tree is done, so a crash at any time gives it again.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
-use super::key::KeySelector;
+use super::intake::{Intake, Taken};
+use super::marks::Marks;
 use super::rolling::unprepared;
+use super::shelf::{Keeps, Shelf, Way};
 use crate::context::TaskContext;
 use crate::fail::{Fail, Failure};
 use crate::operator::Operator;
@@ -18,12 +17,11 @@ use crate::ports;
 use crate::runtime::Trees;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::state::{Key, State, groups_of_task, key_group};
-use crate::store::TaskStore;
+use crate::state::{Key, State};
 use crate::time::{Timed, Watermark};
 use crate::tuple::Tuple;
 use crate::window::aggregate::Aggregate;
-use crate::window::{Engine, Entry, Fired, Offer, PaneId, Trigger, Window, WindowError, Windows};
+use crate::window::{Engine, Entry, Fired, PaneId, Trigger, Window, WindowError, Windows};
 
 ports! {
     /// What a step with windows emits.
@@ -77,12 +75,11 @@ impl<K, V> Given<K, V> {
 struct Kept<K: Key, A: Aggregate> {
     engine: Engine<K, A>,
     entries: State<K, Entry<A::Acc, A::Out>>,
-    /// The watermark, once for each key group that is the task's: whichever task has a group next finds it.
-    marks: State<u32, i64>,
-    groups: Vec<u32>,
-    marked: Watermark,
+    marks: Marks,
     /// Keys that changed and could not be written out.
     unwritten: Vec<K>,
+    /// Keys that are gone, whose entries say so until the watermark that closed their windows is flushed.
+    over: Vec<K>,
 }
 
 impl<K: Key, A: Aggregate> Kept<K, A> {
@@ -93,70 +90,53 @@ impl<K: Key, A: Aggregate> Kept<K, A> {
     ) -> Result<Self, Fault> {
         let name = task.component();
         let entries: State<K, Entry<A::Acc, A::Out>> = task.state(name).await?;
-        let marks: State<u32, i64> = task.state(&format!("{name}.watermark")).await?;
-        let groups = groups_of_task(task.task() as usize, task.tasks() as usize);
-        let groups = groups.map(key_of_group).collect();
-        let mut kept = Self { engine, entries, marks, groups, marked: Watermark::MIN, unwritten: Vec::new() };
+        let marks = Marks::open(task).await?;
+        let (unwritten, over) = Default::default();
+        let mut kept = Self { engine, entries, marks, unwritten, over };
         let mut restored = Ok(());
         kept.entries.for_each(|key, entry| {
-            if restored.is_ok() {
+            if entry.over_at().is_some_and(|at| at <= kept.marks.at()) {
+                kept.over.push(key.clone());
+            } else if restored.is_ok() {
                 restored = kept.engine.restore(key.clone(), entry.clone());
             }
         })?;
         restored?;
-        let mut earliest = None;
-        kept.marks.for_each(|_, mark| {
-            earliest = Some(earliest.map_or(*mark, |earliest: i64| earliest.min(*mark)));
-        })?;
-        kept.marked = earliest.map_or(Watermark::MIN, Watermark);
-        task.raise_watermark(kept.marked);
-        kept.engine.resume(kept.marked, &mut |pane, fired| given.push(Given { pane, fired }));
+        kept.engine.resume(kept.marks.at(), &mut |pane, fired| given.push(Given { pane, fired }));
         Ok(kept)
     }
+}
 
+impl<K: Key, A: Aggregate> Keeps for Kept<K, A> {
     /// Brings the states up to the engine.
     fn write_out(&mut self) -> Result<(), Fault> {
         let mut entries = self.entries.lock();
+        // Entries are flushed before the watermark. Where a crash comes between, only they tell what was closed.
+        if self.marks.is_flushed() {
+            while let Some(key) = self.over.last() {
+                if self.engine.get(key).is_none() {
+                    entries.remove(key)?;
+                }
+                self.over.pop();
+            }
+        }
         let unwritten = &mut self.unwritten;
         self.engine.take_changes(|key, _| unwritten.push(key.clone()));
         while let Some(key) = unwritten.last() {
             match self.engine.get(key) {
                 Some(entry) => entries.put(key.clone(), entry.clone())?,
-                None => entries.remove(key).map(drop)?,
+                None => match self.engine.over() {
+                    Some(over) => {
+                        entries.put(key.clone(), over)?;
+                        self.over.push(key.clone());
+                    }
+                    None => entries.remove(key).map(drop)?,
+                },
             }
             unwritten.pop();
         }
         drop(entries);
-        let watermark = self.engine.watermark();
-        if watermark > self.marked {
-            let mut marks = self.marks.lock();
-            self.groups.iter().try_for_each(|group| marks.put(*group, watermark.0))?;
-            self.marked = watermark;
-        }
-        Ok(())
-    }
-}
-
-/// The smallest key that is of a key group.
-fn key_of_group(group: usize) -> u32 {
-    (0..).find(|key| usize::from(key_group(key)) == group).unwrap_or_default()
-}
-
-/// Where a task keeps its engine while no instance has it.
-struct Shelf<K: Key, A: Aggregate>(Mutex<Option<Kept<K, A>>>);
-
-impl<K: Key, A: Aggregate> Shelf<K, A> {
-    // Nothing is done under the lock but to take and to put back.
-    fn lock(&self) -> MutexGuard<'_, Option<Kept<K, A>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl<K: Key, A: Aggregate> TaskStore for Shelf<K, A> {
-    async fn flush(&self) -> Result<(), Fault> {
-        // Kept before the states were, so that they are flushed behind it.
-        self.lock().as_mut().map_or(Ok(()), Kept::write_out)
+        self.marks.write_out(self.engine.watermark())
     }
 
     // It is opened again from the state that it writes to.
@@ -166,37 +146,36 @@ impl<K: Key, A: Aggregate> TaskStore for Shelf<K, A> {
 }
 
 /// A step with windows.
-pub(super) struct Windowing<T, S: KeySelector<T>, A: Aggregate<In = T>> {
-    selector: S,
+pub(super) struct Windowing<T, I: Intake<T, A>, A: Aggregate<In = T>> {
+    intake: I,
     plan: Plan,
     aggregate: A,
-    kept: Option<Kept<S::Key, A>>,
-    shelf: Option<Arc<Shelf<S::Key, A>>>,
+    kept: Option<Kept<I::Key, A>>,
+    shelf: Way<Kept<I::Key, A>>,
     task: Option<TaskContext>,
     /// The moment that processing time is counted from.
     begin: Moment,
-    /// The key in work; its room is used again.
-    key: Option<S::Key>,
     /// Results of an earlier run, which are to be given again.
-    given: Vec<Given<S::Key, A::Out>>,
+    given: Vec<Given<I::Key, A::Out>>,
+    values: PhantomData<fn(T)>,
 }
 
-impl<T, S, A> Windowing<T, S, A>
+impl<T, I, A> Windowing<T, I, A>
 where
     T: Tuple,
-    S: KeySelector<T>,
+    I: Intake<T, A>,
     A: Aggregate<In = T> + Sync,
 {
-    pub(super) fn new(selector: S, plan: Plan, aggregate: A) -> Self
+    pub(super) fn new(intake: I, plan: Plan, aggregate: A) -> Self
     where
         A: Clone,
     {
         let begin = Moment::default();
-        let (kept, shelf, task, key, given) = Default::default();
-        Self { selector, plan, aggregate, kept, shelf, task, begin, key, given }
+        let (kept, shelf, task, given) = Default::default();
+        Self { intake, plan, aggregate, kept, shelf, task, begin, given, values: PhantomData }
     }
 
-    fn open_given(&mut self, trees: &mut Trees<Given<S::Key, A::Out>>) {
+    fn open_given(&mut self, trees: &mut Trees<Given<I::Key, A::Out>>) {
         let now = self.kept.as_ref().map_or(i64::MIN, |kept| kept.engine.watermark().0);
         self.given.drain(..).for_each(|given| trees.open(given.at(now), given));
     }
@@ -206,28 +185,23 @@ where
     }
 }
 
-impl<T, S, A> Operator for Windowing<T, S, A>
+impl<T, I, A> Operator for Windowing<T, I, A>
 where
     T: Tuple,
-    S: KeySelector<T>,
+    I: Intake<T, A>,
     A: Aggregate<In = T> + Clone + Sync,
 {
-    type In = Timed<T>;
-    type Out = Windowed<Fired<S::Key, A::Out>, T>;
-    type Tree = Given<S::Key, A::Out>;
+    type In = Timed<I::In>;
+    type Out = Windowed<Fired<I::Key, A::Out>, T>;
+    type Tree = Given<I::Key, A::Out>;
 
     const KEEPS_STATE: bool = true;
 
     async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());
         self.begin = task.now();
-        let name = format!("{}.windows", task.component());
-        let shelf = task.store::<Shelf<S::Key, A>>(&name).unwrap_or_else(|| {
-            let shelf = Arc::new(Shelf(Mutex::new(None)));
-            task.keep_store(&name, Arc::clone(&shelf) as _);
-            shelf
-        });
-        self.kept = shelf.lock().take();
+        let shelf = Shelf::of(task, "windows");
+        self.kept = shelf.take();
         self.shelf = Some(shelf);
         if self.kept.is_none() {
             let engine = self.plan.engine(self.aggregate.clone())?;
@@ -242,39 +216,29 @@ where
 
     async fn execute(
         &mut self,
-        timed: Timed<T>,
-        out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        timed: Timed<I::In>,
+        out: &mut Windowed<Fired<I::Key, A::Out>, T>,
         trees: &mut Trees<Self::Tree>,
     ) -> Result<(), Fail> {
-        let Timed { at, value } = timed;
+        let at = timed.at;
         let kept = self.kept.as_mut().ok_or_else(unprepared)?;
-        let key = self.selector.key(&value, |key| {
-            let mut own = self.key.take().unwrap_or_else(|| key.clone());
-            own.clone_from(key);
-            own
-        });
-        let offer = kept.engine.add(&key, at, value, &mut |pane, fired| {
+        let taken = self.intake.offer(&mut kept.engine, timed, &mut |pane, fired| {
             let given = Given { pane, fired };
             trees.open(given.at(at), given);
         });
-        self.key = Some(key);
-        match offer {
-            Offer::Added => Ok(()),
-            Offer::Late(value) => {
-                if let Some(task) = &self.task {
-                    task.counters.late(1);
-                }
-                out.late.emit(Timed { at, value });
-                Ok(())
+        if let Taken::Late(count, value) = taken? {
+            if let Some(task) = &self.task {
+                task.counters.late(count);
             }
-            Offer::Refused(_, why) => Err(Fail::reject(why)),
+            value.into_iter().for_each(|value| out.late.emit(value));
         }
+        Ok(())
     }
 
     async fn on_watermark(
         &mut self,
         at: Watermark,
-        _out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        _out: &mut Windowed<Fired<I::Key, A::Out>, T>,
         trees: &mut Trees<Self::Tree>,
     ) -> Result<(), Fault> {
         self.open_given(trees);
@@ -298,7 +262,7 @@ where
     async fn on_timer(
         &mut self,
         now: Moment,
-        _out: &mut Windowed<Fired<S::Key, A::Out>, T>,
+        _out: &mut Windowed<Fired<I::Key, A::Out>, T>,
         trees: &mut Trees<Self::Tree>,
     ) -> Result<(), Fault> {
         self.open_given(trees);
@@ -313,7 +277,7 @@ where
         Ok(())
     }
 
-    fn emit(given: &Self::Tree, out: &mut Windowed<Fired<S::Key, A::Out>, T>) {
+    fn emit(given: &Self::Tree, out: &mut Windowed<Fired<I::Key, A::Out>, T>) {
         let Fired { window, .. } = given.fired;
         let at = if window == Window::ALL { i64::MAX - 1 } else { window.end.saturating_sub(1) };
         out.results.emit(Timed { at, value: given.fired.clone() });
@@ -335,15 +299,15 @@ where
     }
 }
 
-impl<T, S: KeySelector<T>, A: Aggregate<In = T>> Drop for Windowing<T, S, A> {
+impl<T, I: Intake<T, A>, A: Aggregate<In = T>> Drop for Windowing<T, I, A> {
     fn drop(&mut self) {
         if let (Some(shelf), Some(kept)) = (&self.shelf, self.kept.take()) {
-            *shelf.lock() = Some(kept);
+            shelf.put_back(kept);
         }
     }
 }
 
-impl<T, S: KeySelector<T>, A: Aggregate<In = T>> fmt::Debug for Windowing<T, S, A> {
+impl<T, I: Intake<T, A>, A: Aggregate<In = T>> fmt::Debug for Windowing<T, I, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Windowing").field("plan", &self.plan).finish_non_exhaustive()
     }

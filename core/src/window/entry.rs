@@ -13,6 +13,7 @@ use super::sessions::Sessions;
 use super::slices::{Rules, Slices};
 use super::whole::Whole;
 use super::windows::Assigner;
+use crate::time::Watermark;
 
 /// What an engine keeps of one key: its open windows with accumulators `S`, and results `V` that were given and not yet
 /// acknowledged.
@@ -66,6 +67,20 @@ impl<S: Clone, V> Entry<S, V> {
             (Kept::Global(_), Assigner::Global) => true,
             _ => false,
         }
+    }
+
+    /// What is left of a key whose windows are all over, for as long as nothing else says how far they had come: up to
+    /// `passed`. `None` for windows that time does not close.
+    pub(super) fn over(plan: &Plan, passed: i64) -> Option<Self> {
+        match plan.assigner {
+            Assigner::Time(_) | Assigner::Session { .. } => Some(Self { passed, ..Self::new(plan) }),
+            Assigner::Count { .. } | Assigner::Global => None,
+        }
+    }
+
+    /// The watermark up to which its windows have fired, where that is all there is to it.
+    pub fn over_at(&self) -> Option<Watermark> {
+        self.is_over().then_some(Watermark(self.passed))
     }
 
     /// Whether there is nothing in it to keep.

@@ -1,16 +1,11 @@
-//! The lecture's windowed word count: the words of the last 5 seconds, every second.
+//! The lecture's windowed word count, from topic to topic: the words of 5 seconds of topic `lines`, every second, to topic
+//! `counts`.
 
 use topo::prelude::*;
 
 fn main() -> ExitCode {
     topo::stream("windowed-word-count", |log| {
-        let words =
-            log.lines("lines").flat_map(|line| line.split_whitespace().map(String::from).collect::<Vec<_>>());
-        words
-            .key_by(|word| word)
-            .window(Duration::from_secs(5))
-            .every(Duration::from_secs(1))
-            .count()
-            .print();
+        let words = log.lines("lines").flat_map(words).key_by(|word| word);
+        words.window(Duration::from_secs(5)).every(Duration::from_secs(1)).count().to("counts");
     })
 }

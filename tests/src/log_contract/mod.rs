@@ -49,7 +49,6 @@ macro_rules! log_contract {
             a_record_that_is_too_large_is_refused_and_its_neighbours_are_not_hurt,
             topics_may_take_small_batches_only,
             members_share_a_topic_and_wait_for_each_other,
-            transactions_fit_topics_that_take_small_batches,
         );
     };
     ($open:path; $($clause:ident),* $(,)?) => {

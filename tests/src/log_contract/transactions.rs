@@ -90,18 +90,28 @@ pub async fn offsets_are_committed_with_the_records(log: Tried) {
     assert_eq!((committed(0).await, committed(1).await), (Some(5), Some(6)));
 
     member.leave().await;
+    write(&mut one, 1, numbered(13..14)).await;
+    one.commit_offsets("members", None, &[(at(0), 6)]).await.expect("nobody else commits");
+    one.commit().await.expect("nobody else has the id");
+    assert_eq!(committed(0).await, Some(6));
+    assert_eq!(read(&log, &at(1), 10, 2).await, [11, 13], "all but what was aborted");
+}
+
+/// What a member was assigned is committed for its group while it is one.
+pub async fn a_member_that_has_left_commits_nothing_in_a_transaction(log: Tried) {
+    create(&log, 2, &[]).await;
+    append(&log, 0, numbered(0..10)).await;
+    let member = log.join(&joining("worker")).await.expect("the topic is there");
+    assert_eq!(assigned(&*member).await, [at(0), at(1)]);
+    member.leave().await;
+    let mut one = holder(&log, "one").await;
     write(&mut one, 1, numbered(12..13)).await;
     let late = one.commit_offsets("members", Some(&*member), &[(at(0), 9)]).await;
     assert!(matches!(late, Err(LogError::CommitFailed(_))), "{late:?}");
     let refused = one.commit().await;
     assert!(matches!(refused, Err(LogError::Invalid(_))), "{refused:?}");
     one.abort().await.expect("nobody else has the id");
-    assert_eq!(committed(0).await, Some(5));
-    write(&mut one, 1, numbered(13..14)).await;
-    one.commit_offsets("members", None, &[(at(0), 6)]).await.expect("nobody else commits");
-    one.commit().await.expect("nobody else has the id");
-    assert_eq!(committed(0).await, Some(6));
-    assert_eq!(read(&log, &at(1), 10, 2).await, [11, 13]);
+    assert_eq!(log.committed("members", &at(0)).await.expect("it can be asked"), None);
 }
 
 /// Whoever takes an id over aborts what was open, be its holder dead or only slow; the slow one changes nothing any more.

@@ -51,14 +51,19 @@ impl Broker {
 
     /// `topo VERB ARGUMENTS --broker ADDRESS`, to success; what it printed.
     pub(crate) fn topo(&self, arguments: &[&str]) -> String {
+        self.try_topo(arguments).unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
+    }
+
+    /// The same, which may fail; what it said then.
+    pub(crate) fn try_topo(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(topo_binary())
             .args(arguments)
             .args(["--broker", &self.address.to_string()])
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let (printed, said) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+        if output.status.success() { Ok(printed.unwrap()) } else { Err(said.unwrap()) }
     }
 
     /// Sends SIGKILL.

@@ -124,19 +124,35 @@ impl Client {
 
     /// Reads the first `count` records of a topic, by partition and offset.
     pub(crate) fn consume(self, broker: SocketAddr, topic: &str, count: usize) -> Vec<Record> {
+        self.consume_at("read_committed", broker, topic, count)
+    }
+
+    /// The same at an isolation level.
+    pub(crate) fn consume_at(
+        self,
+        isolation: &str,
+        broker: SocketAddr,
+        topic: &str,
+        count: usize,
+    ) -> Vec<Record> {
+        let count = count.to_string();
+        let until = if self == Client::Kcat { ["-c", &count] } else { ["--count", &count] };
+        self.consume_until(&until, isolation, broker, topic)
+    }
+
+    /// Reads what is committed up to the end that a topic has now; kafka-python and kcat can.
+    pub(crate) fn consume_to_end(self, broker: SocketAddr, topic: &str) -> Vec<Record> {
+        let until = if self == Client::Kcat { "-e" } else { "--to-end" };
+        self.consume_until(&[until], "read_committed", broker, topic)
+    }
+
+    fn consume_until(self, until: &[&str], isolation: &str, broker: SocketAddr, topic: &str) -> Vec<Record> {
         if self == Client::Kcat {
-            return kcat_consume(broker, topic, count);
+            return kcat_consume(until, isolation, broker, topic);
         }
         let mut command = self.program();
-        command.args([
-            "consume",
-            "--broker",
-            &broker.to_string(),
-            "--topic",
-            topic,
-            "--count",
-            &count.to_string(),
-        ]);
+        command.args(["consume", "--broker", &broker.to_string(), "--topic", topic]);
+        command.args(["--isolation", isolation]).args(until);
         let output = fed(&mut command, b"");
         assert!(output.status.success(), "{self}: {}", String::from_utf8_lossy(&output.stderr));
         let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -145,9 +161,20 @@ impl Client {
 
     /// Joins a group and reads on.
     pub(crate) fn member(self, broker: SocketAddr, topic: &str, group: &str, further: &[&str]) -> Member {
+        self.join("member", broker, topic, group, further)
+    }
+
+    /// Joins the group of its transactional id, and writes what it makes of the records to another topic.
+    pub(crate) fn process(self, broker: SocketAddr, from: &str, to: &str, id: &str) -> Member {
+        let assignor = if self == Client::Kafkajs { "roundrobin" } else { "range" };
+        let further = ["--to", to, "--transactional-id", id, "--name", id, "--assignor", assignor];
+        self.join("process", broker, from, id, &further)
+    }
+
+    fn join(self, verb: &str, broker: SocketAddr, topic: &str, group: &str, further: &[&str]) -> Member {
         let mut command = self.program();
         command
-            .args(["member", "--broker", &broker.to_string(), "--topic", topic, "--group", group])
+            .args([verb, "--broker", &broker.to_string(), "--topic", topic, "--group", group])
             .args(further);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -160,6 +187,11 @@ impl Client {
                     Some("assigned" | "revoked") => {
                         Event::Partitions(serde_json::from_value(event["partitions"].clone()).unwrap())
                     }
+                    Some("transaction") => {
+                        let records = event["records"].as_u64().unwrap() as usize;
+                        Event::Transaction(event["committed"].as_bool().unwrap(), records)
+                    }
+                    Some("fenced") => Event::Fenced,
                     _ => panic!("no event: {line}"),
                 };
                 if sender.send(told).is_err() {
@@ -167,7 +199,15 @@ impl Client {
                 }
             }
         });
-        Member { child, events, partitions: Vec::new(), records: Vec::new() }
+        Member {
+            child,
+            events,
+            partitions: Vec::new(),
+            records: Vec::new(),
+            committed: 0,
+            aborted: 0,
+            is_fenced: false,
+        }
     }
 }
 
@@ -208,10 +248,11 @@ fn kcat_produce(broker: SocketAddr, topic: &str, codec: &str, records: &[Record]
 /// What kcat prints of a record: lengths first, so that keys and values may be anything.
 const KCAT_FORMAT: &str = "%p %o %T %K %S %h\n%k%s\n";
 
-fn kcat_consume(broker: SocketAddr, topic: &str, count: usize) -> Vec<Record> {
+fn kcat_consume(until: &[&str], isolation: &str, broker: SocketAddr, topic: &str) -> Vec<Record> {
     let mut command = Command::new("kcat");
     command.args(["-C", "-q", "-b", &broker.to_string(), "-t", topic, "-o", "beginning", "-f", KCAT_FORMAT]);
-    let output = fed(command.args(["-c", &count.to_string()]), b"");
+    command.args(["-X", &format!("isolation.level={isolation}")]);
+    let output = fed(command.args(until), b"");
     assert!(output.status.success(), "kcat: {}", String::from_utf8_lossy(&output.stderr));
     let mut rest = &output.stdout[..];
     let mut records = Vec::new();
@@ -250,6 +291,9 @@ fn kcat_consume(broker: SocketAddr, topic: &str, count: usize) -> Vec<Record> {
 enum Event {
     Record(Record),
     Partitions(Vec<i32>),
+    /// Whether it was committed, and how many records it has.
+    Transaction(bool, usize),
+    Fenced,
 }
 
 /// A member of a group, in a process of its own; killed when dropped.
@@ -260,16 +304,28 @@ pub(crate) struct Member {
     pub(crate) partitions: Vec<i32>,
     /// All that it has read.
     pub(crate) records: Vec<Record>,
+    /// How many records it has committed, and aborted.
+    pub(crate) committed: usize,
+    pub(crate) aborted: usize,
+    /// Whether another instance has taken over its transactional id.
+    pub(crate) is_fenced: bool,
 }
 
 impl Member {
     /// Takes what the member has told since.
     pub(crate) fn look(&mut self) {
         while let Ok(event) = self.events.try_recv() {
-            match event {
-                Event::Record(record) => self.records.push(record),
-                Event::Partitions(partitions) => self.partitions = partitions,
-            }
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Record(record) => self.records.push(record),
+            Event::Partitions(partitions) => self.partitions = partitions,
+            Event::Transaction(true, records) => self.committed += records,
+            Event::Transaction(false, records) => self.aborted += records,
+            Event::Fenced => self.is_fenced = true,
         }
     }
 
@@ -282,7 +338,16 @@ impl Member {
     /// Sends SIGTERM, at which it leaves its group, and waits for its end.
     pub(crate) fn leave(&mut self) {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(told.success() && self.child.wait().unwrap().success());
+        assert!(told.success());
+        self.end();
+    }
+
+    /// Waits for its end, which it comes to by itself, and takes all that it told.
+    pub(crate) fn end(&mut self) {
+        while let Ok(event) = self.events.recv() {
+            self.take(event);
+        }
+        assert!(self.child.wait().unwrap().success());
     }
 }
 

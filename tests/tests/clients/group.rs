@@ -101,7 +101,7 @@ fn a_position_survives_a_kill_of_the_broker() {
     let join = || Client::Confluent.member(address, "t", "g", &["--name", "one", "--instance", "static"]);
     let mut one = join();
     wait_until(&mut [&mut one], "all is read", |members| read(members).len() == RECORDS);
-    wait_until_committed(&broker);
+    wait_until_committed(&broker, "g", PARTITIONS);
     let before = read(&[&mut one]);
     broker.kill();
     one.kill();
@@ -115,14 +115,15 @@ fn a_position_survives_a_kill_of_the_broker() {
     drop(broker);
 }
 
-/// Waits until nothing is left to read for the group, as `topo group describe` shows it.
-fn wait_until_committed(broker: &Broker) {
+/// Waits until nothing is left to read for the group in so many partitions, as `topo group describe` shows it.
+pub(crate) fn wait_until_committed(broker: &Broker, group: &str, partitions: i32) {
     let begun = Instant::now();
     loop {
-        let described = broker.topo(&["group", "describe", "g", "--json"]);
-        let described: Value = serde_json::from_str(&described).unwrap();
-        let partitions = described["partitions"].as_array().unwrap();
-        if partitions.iter().filter(|one| one["lag"] == 0).count() == PARTITIONS as usize {
+        // There may be no such group yet.
+        let described = broker.try_topo(&["group", "describe", group, "--json"]).unwrap_or_default();
+        let told: Value = serde_json::from_str(&described).unwrap_or_default();
+        let all = told["partitions"].as_array();
+        if all.into_iter().flatten().filter(|one| one["lag"] == 0).count() == partitions as usize {
             return;
         }
         assert!(begun.elapsed() < PATIENCE, "{described}");

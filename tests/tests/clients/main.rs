@@ -8,6 +8,8 @@ mod broker;
 mod client;
 mod record;
 
+mod compacted;
 mod group;
 mod notebook;
 mod round_trip;
+mod transactions;

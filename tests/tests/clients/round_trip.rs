@@ -67,7 +67,7 @@ fn what_one_client_writes_every_other_reads_the_same() {
     }
 }
 
-fn assert_same(read: &[Record], expected: &[Record], what: &str) {
+pub(crate) fn assert_same(read: &[Record], expected: &[Record], what: &str) {
     let short = |record: &Record| format!("{record:?}").chars().take(400).collect::<String>();
     for (read, expected) in read.iter().zip(expected) {
         assert!(read == expected, "{what}:\nread     {}\nexpected {}", short(read), short(expected));

@@ -9,8 +9,8 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::every_operation::create_topic;
-use crate::load::TOPIC;
+use crate::every_operation::SEGMENT_BYTES;
+use crate::load::{TOPIC, create_topic};
 use crate::process::{PATIENCE, Process, free_address};
 use crate::reading::read;
 
@@ -39,7 +39,7 @@ fn produce(address: SocketAddr, value: &str) -> Result<i64, KafkaError> {
 }
 
 fn values(address: SocketAddr) -> Vec<u64> {
-    read(address, 1).into_values().map(|(_, number)| number).collect()
+    read(address, TOPIC, 0..1).into_values().map(|(_, number)| number).collect()
 }
 
 /// Whichever sync fails: what it was for is not acknowledged, what was acknowledged is read, now and after a start.
@@ -55,7 +55,7 @@ fn a_failed_sync_acknowledges_nothing_and_reads_go_on() {
             assert!(!status.success(), "{said}");
             continue;
         }
-        create_topic(address, 1);
+        create_topic(address, TOPIC, 1, SEGMENT_BYTES);
         let outcomes: Vec<_> = (0..6).map(|number| produce(address, &format!("0:{number}"))).collect();
         let acknowledged = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
         let refused = &outcomes[acknowledged..];
@@ -88,7 +88,7 @@ fn a_full_disk_refuses_records_until_there_is_room() {
     let (dir, address) = (tempfile::tempdir().unwrap(), free_address());
     let (broker, serves) = Process::failing(dir.path(), address, &[]);
     assert!(serves);
-    create_topic(address, 1);
+    create_topic(address, TOPIC, 1, SEGMENT_BYTES);
     assert_eq!(produce(address, "0:0").unwrap(), 0);
     let full = dir.path().join("full");
     std::fs::write(&full, "").unwrap();

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
@@ -86,9 +87,30 @@ impl Client {
     }
 }
 
+/// Creates a topic with segments of so many bytes; it may be there.
+pub(crate) fn create_topic(address: SocketAddr, topic: &str, partitions: i32, segment_bytes: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address.to_string()).set("log_level", "0");
+    config.set("reconnect.backoff.ms", "5").set("reconnect.backoff.max.ms", "20");
+    let admin: AdminClient<_> = config.create().unwrap();
+    let topic =
+        NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("segment.bytes", segment_bytes);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let began = Instant::now();
+    loop {
+        let created = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
+        match created.map(|mut topics| topics.remove(0)) {
+            Ok(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return,
+            other => assert!(began.elapsed() < PATIENCE, "{other:?}"),
+        }
+    }
+}
+
 /// Producers that load a broker until they are stopped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
+    /// How many records each producer may have sent.
+    most: Arc<AtomicU64>,
     clients: Vec<Client>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -96,14 +118,19 @@ pub(crate) struct Load {
 impl Load {
     /// Begins with so many producers, each to every partition.
     pub(crate) fn begin(address: SocketAddr, producers: u32, partitions: i32) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(u64::MAX)));
         let clients: Vec<Client> = (0..producers).map(|_| client()).collect();
         let begin = |(id, client): (u32, &Client)| {
-            let (stop, client) = (Arc::clone(&stop), client.clone());
-            std::thread::spawn(move || produce(address, id, partitions, &client, &stop))
+            let (stop, most, client) = (Arc::clone(&stop), Arc::clone(&most), client.clone());
+            std::thread::spawn(move || produce(address, id, partitions, &client, &stop, &most))
         };
         let threads = (0..).zip(&clients).map(begin).collect();
-        Self { stop, clients, threads }
+        Self { stop, most, clients, threads }
+    }
+
+    /// Lets each producer have sent so many records.
+    pub(crate) fn allow(&self, most: u64) {
+        self.most.store(most, Ordering::SeqCst);
     }
 
     /// How many records were acknowledged so far.
@@ -114,6 +141,7 @@ impl Load {
     /// Lets what is under way be acknowledged, and returns all that was.
     pub(crate) fn end(self) -> Acknowledged {
         self.stop.store(true, Ordering::SeqCst);
+        self.allow(u64::MAX);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
         let mut all = Acknowledged::new();
         for client in self.clients {
@@ -125,12 +153,19 @@ impl Load {
     }
 }
 
-fn produce(address: SocketAddr, id: u32, partitions: i32, client: &Client, stop: &AtomicBool) {
+fn produce(
+    address: SocketAddr,
+    id: u32,
+    partitions: i32,
+    client: &Client,
+    stop: &AtomicBool,
+    most: &AtomicU64,
+) {
     let producer = producer(address, client.clone());
     let mut sent = 0;
     for number in 0.. {
         for partition in 0..partitions {
-            while sent - client.answered() > UNDER_WAY {
+            while sent - client.answered() > UNDER_WAY || sent >= most.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_micros(200));
             }
             send(&producer, id, partition, number);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -35,6 +36,15 @@ pub(crate) struct Broker {
     /// Listen on addresses that other machines reach, though nobody is asked who they are
     #[arg(long)]
     insecure_bind: bool,
+    /// How often it looks for topics to compact, in milliseconds
+    #[arg(
+        long,
+        env = "TOPO_LOG_CLEANER_BACKOFF_MS",
+        default_value_t = 15_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    log_cleaner_backoff_ms: u64,
 }
 
 impl Broker {
@@ -47,7 +57,9 @@ impl Broker {
         raise_descriptors();
         let mut signals = Signals::listen().map_err(Failure::System)?;
         let sockets = launcher::bind_port(&self.listen, self.insecure_bind)?;
-        let log = Log::open(self.data.path(), BrokerConfig::default())?;
+        let compaction_check_interval = Duration::from_millis(self.log_cleaner_backoff_ms);
+        let config = BrokerConfig { compaction_check_interval, ..BrokerConfig::default() };
+        let log = Log::open(self.data.path(), config)?;
         let clock = Arc::new(TokioScheduler::current());
         let wall = clock.clone();
         log.keep_compaction(move || wall.wall_ms());

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use topo::launcher::{ExitReason, PortError, RunFailure, StartError};
+use topo::ready_made::telecom::GenerateError;
 use topo_broker::{BrokerError, GroupError};
 use topo_connectors::{Brokers, NoBrokers};
 use topo_core::log::LogError;
@@ -126,6 +127,17 @@ pub(crate) enum Failure {
         "{0} letters could not be replayed, for the reasons above; they stay where they are, and -o OFFSET comes back to them"
     )]
     Unreplayed(u64),
+    /// Events were not generated whole.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The truth of what was generated has no place.
+    #[error("{} cannot be written: {source}; the events are in the log, and the same command writes their truth again", .path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Standard input failed.
     #[error("standard input cannot be read: {0}")]
     Input(io::Error),
@@ -170,9 +182,11 @@ impl ExitReason for Failure {
     fn is_underneath(&self) -> bool {
         match self {
             Failure::Interrupted { source: LogError::Unavailable(_), .. }
+            | Failure::Generate(GenerateError::Log { source: LogError::Unavailable(_), .. })
             | Failure::ReplayInterrupted { source: LogError::Unavailable(_), .. } => true,
             Failure::Log(source)
             | Failure::Interrupted { source, .. }
+            | Failure::Generate(GenerateError::Log { source, .. })
             | Failure::ReplayInterrupted { source, .. } => {
                 matches!(source, LogError::Corrupt(_) | LogError::Storage(_) | LogError::Closed)
             }

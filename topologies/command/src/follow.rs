@@ -132,7 +132,7 @@ pub(crate) async fn as_member(
             Ok(Ok(records)) => records,
             Ok(Err(error)) => break Err(error.into()),
             Err(_) => {
-                if until_end && is_done(log, group, &ends, from_start).await? {
+                if until_end && is_done(asked, log, group, &ends, from_start).await? {
                     break Ok(());
                 }
                 continue;
@@ -154,30 +154,56 @@ pub(crate) async fn as_member(
     ended
 }
 
-/// Where each partition that holds records ends now.
-async fn ends(log: &KafkaLog, topic: &str) -> Result<Vec<(TopicPartition, i64)>, LogError> {
+/// From where to where each partition that holds anything does now.
+async fn ends(log: &KafkaLog, topic: &str) -> Result<Vec<(TopicPartition, Range<i64>)>, LogError> {
     let info = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.into()))?;
     let mut ends = Vec::new();
     for number in 0..info.partitions {
         let at = TopicPartition::new(info.name.clone(), number);
         let held = log.offsets(&at).await?;
         if held.log_start < held.high_watermark {
-            ends.push((at, held.high_watermark));
+            ends.push((at, held.log_start..held.high_watermark));
         }
     }
     Ok(ends)
 }
 
-/// Whether the group has committed all up to these ends. Where it has committed nothing, it begins at the end unless it
-/// begins at the start.
+/// Whether the group has committed all that can be printed up to these ends. Where it has committed nothing, it begins at the
+/// end unless it begins at the start.
 async fn is_done(
+    asked: &Consume,
     log: &KafkaLog,
     group: &str,
-    ends: &[(TopicPartition, i64)],
+    ends: &[(TopicPartition, Range<i64>)],
     from_start: bool,
 ) -> Result<bool, LogError> {
     let partitions: Vec<_> = ends.iter().map(|(at, _)| at.clone()).collect();
     let committed = log.committed_all(group, &partitions).await?;
-    let mut places = ends.iter().zip(committed);
-    Ok(places.all(|((_, end), committed)| committed.map_or(!from_start, |offset| offset >= *end)))
+    for ((at, held), committed) in ends.iter().zip(committed) {
+        let otherwise = if from_start { held.start } else { held.end };
+        let left = committed.unwrap_or(otherwise).max(held.start)..held.end;
+        if !is_blank(asked, log, at, left).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether nothing there can be printed: markers, what was aborted, what compaction removed.
+async fn is_blank(
+    asked: &Consume,
+    log: &KafkaLog,
+    at: &TopicPartition,
+    mut left: Range<i64>,
+) -> Result<bool, LogError> {
+    let limit = FetchLimit { max_bytes: FETCH_BYTES, max_wait: FETCH_WAIT, isolation: asked.isolation() };
+    while left.start < left.end {
+        let fetched = log.fetch(at, left.start, limit).await?;
+        let is_printed = fetched.records.first().is_some_and(|record| record.offset < left.end);
+        if is_printed || fetched.next_offset <= left.start {
+            return Ok(false);
+        }
+        left.start = fetched.next_offset;
+    }
+    Ok(true)
 }

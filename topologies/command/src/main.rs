@@ -11,6 +11,7 @@ mod errors;
 mod failure;
 mod follow;
 mod format;
+mod generate;
 mod group;
 mod json;
 mod lines;
@@ -53,6 +54,8 @@ enum Verb {
     Topic(topic::Topic),
     /// Append the lines of standard input to a topic
     Produce(produce::Produce),
+    /// Write events of which the truth is known, for a ready-made topology to work on
+    Generate(generate::Generate),
     /// Print a topic's records
     Consume(consume::Consume),
     /// List, describe, reset and delete consumer groups
@@ -76,6 +79,7 @@ impl Verb {
             Verb::New(new) => new.run(),
             Verb::Topic(topic) => topic.run().await,
             Verb::Produce(produce) => produce.run().await,
+            Verb::Generate(generate) => generate.run().await,
             Verb::Consume(consume) => consume.run().await,
             Verb::Group(group) => group.run().await,
             Verb::Broker(broker) => broker.run().await,

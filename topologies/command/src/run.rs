@@ -7,6 +7,7 @@ use std::path::{self, Path};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use topo::launcher::{self, Application, RunOptions};
+use topo::ready_made;
 
 use crate::failure::Failure;
 use crate::user_crate::{self, CrateError};
@@ -66,15 +67,31 @@ pub(crate) struct Run {
 enum ReadyMade {
     /// Counts the words of topic `lines` into topic `counts`
     WordCount,
+    /// The same as a stream: every new count of the words of `lines` to `counts`, kept as state
+    RollingWordCount,
+    /// Counts the words of 5 seconds of topic `lines`, every second, into topic `windowed-counts`
+    WindowedWordCount,
+    /// Ranks the words of a minute of topic `lines`, every 10 seconds, in topic `trending`
+    Trending,
     /// Parses the web-server lines of topic `access` into topic `requests`
     AccessLog,
+    /// Joins the requests of topic `access` to visits in topic `sessions`, which half an hour of silence ends
+    Sessions,
+    /// Rates a mobile network's uses by its subscribers' plans, and adds them up by cell and by subscriber; see `topo generate
+    /// telecom`
+    Telecom,
 }
 
 impl ReadyMade {
     fn application(self) -> Application {
         match self {
-            ReadyMade::WordCount => topo::ready_made::word_count::application(),
-            ReadyMade::AccessLog => topo::ready_made::access_log::application(),
+            ReadyMade::WordCount => ready_made::word_count::application(),
+            ReadyMade::RollingWordCount => ready_made::rolling_word_count::application(),
+            ReadyMade::WindowedWordCount => ready_made::windowed_word_count::application(),
+            ReadyMade::Trending => ready_made::trending::application(),
+            ReadyMade::AccessLog => ready_made::access_log::application(),
+            ReadyMade::Sessions => ready_made::sessions::application(),
+            ReadyMade::Telecom => ready_made::telecom::application(),
         }
     }
 }
@@ -91,7 +108,7 @@ impl Run {
             return Err(RunTargetError::from(user_crate::become_program(program, &arguments)).into());
         }
         let name = self.target.to_string_lossy().into_owned();
-        let application = ready_made(&name)?;
+        let application = application(&name)?;
         if self.release || !self.further.is_empty() {
             return Err(RunTargetError::ReadyMade(name).into());
         }
@@ -108,7 +125,7 @@ fn directory(target: &OsString) -> Option<&Path> {
     is_path.then_some(path)
 }
 
-fn ready_made(name: &str) -> Result<Application, RunTargetError> {
+fn application(name: &str) -> Result<Application, RunTargetError> {
     ReadyMade::from_str(name, false).map(ReadyMade::application).map_err(|_| {
         let variants = ReadyMade::value_variants().iter().filter_map(ValueEnum::to_possible_value);
         let names: Vec<String> = variants.map(|variant| variant.get_name().to_owned()).collect();
@@ -121,7 +138,7 @@ fn ready_made_list() -> String {
     let mut list = "Ready-made topologies:".to_owned();
     for variant in ReadyMade::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
         let about = variant.get_help().map(ToString::to_string).unwrap_or_default();
-        let _ = write!(list, "\n  {:<12}  {about}", variant.get_name());
+        let _ = write!(list, "\n  {:<19}  {about}", variant.get_name());
     }
     list
 }
@@ -199,7 +216,7 @@ mod tests {
             assert_eq!(directory(&dir.into()), Some(Path::new(dir)));
         }
         assert_eq!(directory(&"word-count".into()), None);
-        assert_eq!(&**ready_made("word-count").unwrap().name(), "word-count");
+        assert_eq!(&**application("word-count").unwrap().name(), "word-count");
     }
 
     #[test]
@@ -217,12 +234,12 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_told_what_there_is() {
-        let sentence = ready_made("mine").unwrap_err().to_string();
+        let sentence = application("mine").unwrap_err().to_string();
         assert_eq!(
             sentence,
-            "there is no ready-made topology `mine`; there are: word-count, access-log. A crate's directory is written as a path, \
-             such as ./mine"
+            "there is no ready-made topology `mine`; there are: word-count, rolling-word-count, windowed-word-count, \
+             trending, access-log, sessions, telecom. A crate's directory is written as a path, such as ./mine"
         );
-        assert!(ready_made_list().contains("word-count    Counts the words of topic `lines`"));
+        assert!(ready_made_list().contains("word-count           Counts the words of topic `lines`"));
     }
 }

@@ -39,6 +39,7 @@ pub struct Application {
     name: Arc<str>,
     input: Option<Arc<str>>,
     outputs: Vec<Arc<str>>,
+    specs: BTreeMap<Arc<str>, TopicSpec>,
     sockets: Vec<(String, Arc<str>)>,
     letters: DeadLetterTopics,
     build: Box<dyn Fn(&Environment) -> Topology + Send + Sync>,
@@ -47,8 +48,8 @@ pub struct Application {
 impl Application {
     /// An application that builds its topology with `build`.
     pub fn new(name: &str, build: impl Fn(&Environment) -> Topology + Send + Sync + 'static) -> Self {
-        let (outputs, sockets, letters) = Default::default();
-        Self { name: name.into(), input: None, outputs, sockets, letters, build: Box::new(build) }
+        let (outputs, specs, sockets, letters) = Default::default();
+        Self { name: name.into(), input: None, outputs, specs, sockets, letters, build: Box::new(build) }
     }
 
     /// An application of streams, which learns its topics from what `build` reads and writes: its input goes to the first
@@ -78,6 +79,13 @@ impl Application {
     #[must_use]
     pub fn writes(mut self, topic: &str) -> Self {
         self.outputs.push(topic.into());
+        self
+    }
+
+    /// Says how a topic is created, one that it reads or writes or any other that it needs, where it is not there.
+    #[must_use]
+    pub fn topic(mut self, topic: &str, spec: TopicSpec) -> Self {
+        self.specs.insert(topic.into(), spec);
         self
     }
 
@@ -143,9 +151,11 @@ impl Application {
     /// # Errors
     /// Those of the log.
     pub async fn create_topics(&self, log: &dyn Log) -> Result<(), LogError> {
-        for topic in self.input.iter().chain(&self.outputs) {
+        let usual = TopicSpec::default();
+        let named = self.input.iter().chain(&self.outputs).chain(self.specs.keys());
+        for topic in named {
             if log.topic(topic).await?.is_none() {
-                match log.create_topic(topic, &TopicSpec::default()).await {
+                match log.create_topic(topic, self.specs.get(topic).unwrap_or(&usual)).await {
                     // Another process that runs it may have come first.
                     Ok(()) | Err(LogError::TopicExists(_)) => {}
                     Err(error) => return Err(error),

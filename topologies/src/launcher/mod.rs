@@ -221,7 +221,7 @@ impl Run {
         let _ = write!(io::stderr(), "{banner}");
     }
 
-    /// Feeds the input, then waits until all is done where that is asked for, else for ever.
+    /// Feeds the input, then waits until all is done where that is asked for, and for the end of time; else for ever.
     async fn until_over(&self, running: &Running, input: Option<Input>) -> Result<Ended, RunError> {
         let topic = self.application.input_topic();
         let mut fed = input.zip(topic);

@@ -4,8 +4,8 @@
 //! three decimals, `capacity` is the busiest task's share as text, `executors` run `tasks` one to one, and the only
 //! window is `:all-time`. What is not the same is left out (workers' hosts, memory, `processLatency`). What Storm lacks
 //! stands beside it: distributions in microseconds (`…Micros`, `null` where nothing was recorded), `rejected`,
-//! `timedOut`, `pending`, `treesAcked`, `treesFailed`, `treesExhausted`, `restarted`, `queue`, `windows`, `edges` and
-//! `taskStats`.
+//! `timedOut`, `late`, `eventTimeMs`, `pending`, `treesAcked`, `treesFailed`, `treesExhausted`, `restarted`, `queue`,
+//! `windows`, `edges` and `taskStats`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +89,8 @@ struct BoltStats {
     capacity: String,
     execute_latency: String,
     executed: u64,
+    late: u64,
+    event_time_ms: Option<i64>,
     queue: Queue,
     execute_latency_micros: Distribution,
     queue_wait_micros: Distribution,
@@ -125,6 +127,8 @@ struct TaskStats {
     failed: u64,
     rejected: u64,
     timed_out: u64,
+    late: u64,
+    event_time_ms: Option<i64>,
     pending: u64,
     trees_acked: u64,
     trees_failed: u64,
@@ -313,6 +317,8 @@ impl BoltStats {
             capacity: format!("{:.3}", capacity(bolt)),
             execute_latency: mean_millis(&execute),
             executed: bolt.total(|task| task.executed),
+            late: bolt.total(|task| task.late),
+            event_time_ms: bolt.event_time_ms(),
             queue: Queue {
                 tuples: bolt.total(|task| task.queue.tuples),
                 bytes: bolt.total(|task| task.queue.bytes),
@@ -357,6 +363,8 @@ impl TaskStats {
             failed: task.failed,
             rejected: task.rejected,
             timed_out: task.timed_out,
+            late: task.late,
+            event_time_ms: task.event_time_ms,
             pending: task.pending,
             trees_acked: task.trees_acked,
             trees_failed: task.trees_failed,

@@ -56,7 +56,7 @@ enum Of {
 type Counter = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> u64);
 type Distribution = (&'static str, &'static str, Of, fn(&TaskSnapshot) -> &Latency);
 
-const COUNTERS: [Counter; 11] = [
+const COUNTERS: [Counter; 12] = [
     ("emitted", "Tuples emitted by the component's code", Of::All, |task| task.emitted),
     ("transferred", "Tuples sent on: emitted times subscribers and copies", Of::All, |task| task.transferred),
     ("executed", "Inputs executed", Of::Bolts, |task| task.executed),
@@ -78,6 +78,7 @@ const COUNTERS: [Counter; 11] = [
     ("trees_exhausted", "Trees that an operator opened and that were given up", Of::Bolts, |task| {
         task.trees_exhausted
     }),
+    ("late", "Inputs that came too late for their windows", Of::Bolts, |task| task.late),
     ("restarted", "Times the instance was replaced after a panic or an error", Of::All, |task| {
         task.restarted
     }),
@@ -138,6 +139,7 @@ impl Collector for Exposition {
             MetricType::Gauge,
         )?;
         self.each_task(family, Of::All, |task, mut metric| metric.encode_gauge(&task.busy))?;
+        self.event_time(&mut encoder)?;
         for (name, help, of, latency) in LATENCIES {
             let family =
                 encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
@@ -199,6 +201,27 @@ impl Exposition {
                     [("topology", &*snapshot.name), ("component", &**component), ("kind", kind.as_str())];
                 let mut metric = family.encode_family(&labels)?;
                 metric.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn event_time(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "How far the task has come in event time, since 1970";
+        let mut family =
+            encoder.encode_descriptor("event_time", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for snapshot in &self.snapshots {
+            for component in &snapshot.components {
+                for task in &component.tasks {
+                    let (Some(at_ms), number) = (task.event_time_ms, task.task.to_string()) else { continue };
+                    let labels = [
+                        ("topology", &*snapshot.name),
+                        ("component", &*component.name),
+                        ("kind", kind(component.kind)),
+                        ("task", &*number),
+                    ];
+                    family.encode_family(&labels)?.encode_gauge(&(at_ms as f64 / 1_000.0))?;
+                }
             }
         }
         Ok(())

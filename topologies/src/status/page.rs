@@ -70,10 +70,11 @@ fn topology(index: usize, snapshot: &TopologySnapshot, source: &dyn Snapshots, n
                 table {
                     thead { (head()) }
                     tbody {
-                        @for component in &snapshot.components { (row(snapshot, component)) }
+                        @for component in &snapshot.components { (row(snapshot, component, now_ms)) }
                     }
                 }
             }
+            (states(&snapshot.id, source))
             (errors::section(&source.causes(&snapshot.id), now_ms))
             (last_errors(snapshot, now_ms))
         }
@@ -114,6 +115,30 @@ fn delivery(snapshot: &TopologySnapshot) -> &'static str {
     }
 }
 
+/// What a topology keeps for its keys.
+fn states(id: &str, source: &dyn Snapshots) -> Markup {
+    let hubs = source.states();
+    let states: Vec<_> =
+        hubs.iter().filter(|(of, _)| **of == *id).flat_map(|(_, hub)| hub.states()).collect();
+    html! {
+        @if !states.is_empty() {
+            h3 { "State" }
+            ul .states {
+                @for state in states {
+                    li {
+                        strong { (state.component) "/" (state.state) } " " (spell::count(state.len))
+                        @if state.len == 1 { " value, " } @else { " values, " }
+                        @match &state.changelog {
+                            Some(topic) => small { "kept in " (topic) },
+                            None => small { "kept nowhere" },
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn figure(term: &str, value: &str) -> Markup {
     html! { div { dt { (term) } dd { (value) } } }
 }
@@ -128,6 +153,8 @@ fn head() -> Markup {
         ("Failed", "Inputs failed, or trees failed"),
         ("Rejected", "Of the failed, those refused for good"),
         ("Timed out", "Executes and held inputs that took too long, or trees failed for one"),
+        ("Late", "Inputs that came too late for their windows"),
+        ("Event time", "How far the last task has come in event time"),
         ("Pending", "Trees neither completed nor failed"),
         ("Restarted", "Tasks replaced after a panic or an error"),
         ("Capacity", "Share of time that the busiest task spent executing"),
@@ -149,7 +176,7 @@ fn head() -> Markup {
     }
 }
 
-fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
+fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot, now_ms: i64) -> Markup {
     let spout = component.kind == ComponentKind::Spout;
     let total = |counter: fn(&TaskSnapshot) -> u64| spell::count(component.total(counter));
     let execute = component.latency(|task| &task.execute);
@@ -170,6 +197,8 @@ fn row(snapshot: &TopologySnapshot, component: &ComponentSnapshot) -> Markup {
             td .bad[component.total(|task| task.failed) > 0] { (total(|task| task.failed)) }
             td .bad[component.total(|task| task.rejected) > 0] { (total(|task| task.rejected)) }
             td .bad[component.total(|task| task.timed_out) > 0] { (total(|task| task.timed_out)) }
+            td .bad[component.total(|task| task.late) > 0] { @if spout { (NONE) } @else { (total(|task| task.late)) } }
+            td { @if let Some(at_ms) = component.event_time_ms() { (ago(at_ms, now_ms)) } @else { (NONE) } }
             td { @if spout || opens_trees(component) { (total(|task| task.pending)) } @else { (NONE) } }
             td .bad[component.total(|task| task.restarted) > 0] { (total(|task| task.restarted)) }
             td { (share(api::capacity(component))) }

@@ -167,6 +167,8 @@ fn the_page_shows_the_snapshots_numbers() {
         "17",
         "5",
         "7",
+        "–",
+        "–",
         "99,984",
         "0",
         "25.0%",
@@ -184,6 +186,8 @@ fn the_page_shows_the_snapshots_numbers() {
         "3",
         "0",
         "1",
+        "14",
+        "4s ago",
         "–",
         "2",
         "93.8%",
@@ -269,10 +273,11 @@ fn a_topology_has_storms_shape_and_the_snapshots_numbers() {
             }],
             "bolts": [{
                 "boltId": "split", "executors": 2, "tasks": 2, "emitted": 7_000_003, "executed": 1_000_001,
-                "acked": 999_999, "failed": 3, "timedOut": 1, "restarted": 2, "capacity": "0.938", "lastError": fixture::MARKUP,
+                "acked": 999_999, "failed": 3, "timedOut": 1, "late": 14,
+                "eventTimeMs": fixture::NOW_MS - 4_250, "restarted": 2, "capacity": "0.938", "lastError": fixture::MARKUP,
                 "errorTime": fixture::NOW_MS / 1_000 - 65,
                 "queue": { "tuples": 524, "bytes": 8_340, "capacityTuples": 2_048, "capacityBytes": 131_072 },
-                "taskStats": [{ "executed": 600_001, "busy": 0.5 }, { "executed": 400_000, "busy": 0.9375 }],
+                "taskStats": [{ "executed": 600_001, "busy": 0.5, "late": 13, "eventTimeMs": fixture::NOW_MS - 3_000 }, { "executed": 400_000, "busy": 0.9375 }],
             }],
             "edges": [{ "from": "lines", "stream": "default", "to": "split", "grouping": "shuffle" }],
         }),
@@ -330,6 +335,7 @@ fn metrics_give_every_tasks_numbers() {
     assert_eq!(spout("pending", 0), 99_981.0);
     assert_eq!(bolt("executed_total", 1), 400_000.0);
     assert_eq!((bolt("restarted_total", 1), bolt("timed_out_total", 1)), (2.0, 1.0));
+    assert_eq!((bolt("late_total", 0), bolt("event_time_seconds", 1)), (13.0, 1_799_999_995.75));
     assert_eq!(bolt("queue_tuples", 1), 512.0);
     assert_eq!(bolt("busy_ratio", 1), 0.9375);
     assert_eq!(bolt("execute_latency_seconds_count", 0), 10.0);

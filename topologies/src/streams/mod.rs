@@ -4,6 +4,7 @@ mod print;
 mod record;
 mod source;
 mod to;
+mod words;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -13,10 +14,11 @@ use topo_core::log::Consumed;
 use topo_core::{DataStream, Fail, Timed, Topology, Tuple};
 
 pub use print::Print;
-pub use record::{ToRecord, packed};
+pub use record::{ToRecord, packed, unpacked};
 pub use source::Source;
 use source::Times;
 pub use to::To;
+pub use words::{Words, words};
 
 use crate::launcher::{Application, Environment};
 
@@ -76,18 +78,18 @@ impl Streams {
     /// The lines that a TCP server at `address` sends, such as `nc -lk 9999`, gathered into `topic` on their way: what was
     /// gathered is durable, and is replayed like all that comes from a topic.
     ///
-    /// While nobody serves there it tries again. With `--until-idle`, the end of the connection is the end of the input.
+    /// Event time is when a line came, and goes on while none comes. While nobody serves there it tries again. With `--until-idle`, the end of the connection is the end of the input.
     pub fn socket(&self, address: &str, topic: &str) -> Source<String> {
         self.environment.will_gather(address, topic);
-        self.lines(topic)
+        self.lines(topic).follow_clock()
     }
 
-    /// The values of a topic, which are MessagePack as [`To::to`] writes them. A record that is none goes to the topic's dead
+    /// The values of a topic as [`To::to`] writes them, or in MessagePack. A record that is none goes to the topic's dead
     /// letters.
     pub fn topic<T: Tuple>(&self, topic: &str) -> Source<T> {
         self.records(topic, |record| {
             let value = record.value.as_deref().ok_or_else(|| Fail::reject("the record has no value"))?;
-            rmp_serde::from_slice(value).map_err(Fail::reject)
+            unpacked(value)
         })
     }
 

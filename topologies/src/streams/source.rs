@@ -82,6 +82,14 @@ impl<T> Source<T> {
         self
     }
 
+    /// Has event time go on with the clock while no record comes, for records that carry the time at which they came into the
+    /// log: windows then end without a further record. [`Streams::socket`](super::Streams::socket) does so by itself.
+    #[must_use]
+    pub fn follow_clock(self) -> Self {
+        self.times.change(|(config, _)| config.follows_clock = true);
+        self
+    }
+
     /// Names the source.
     #[must_use]
     pub fn name(self, name: &str) -> Self

@@ -1,7 +1,13 @@
 //! The steps of streams, each against a plain computation of the same values.
 
 mod asynchronous;
+mod lab;
+mod late;
+mod process;
+mod restart;
+mod rolling;
 mod stateless;
+mod windows;
 
 use topo::prelude::*;
 use topo::testing::{Seen, given};

@@ -26,7 +26,7 @@ fn steps_of_one_value_do_what_iterators_do() {
         });
         let iterated = (0..500_u64).map(|number| number * 3).filter(|number| number % 2 == 0);
         let iterated = iterated.flat_map(|number| [number, number + 1]);
-        let iterated = iterated.filter_map(|number| (number % 5 != 0).then(|| number.to_string()));
+        let iterated = iterated.filter(|number| number % 5 != 0).map(|number| number.to_string());
         assert_eq!(streamed, sorted(iterated), "seed {seed}");
     }
 }
@@ -103,6 +103,47 @@ fn what_cannot_be_is_refused_in_a_sentence() {
         refused,
         "nothing can be written to `words`: the topology has no log; build it in an `Application`"
     );
+
+    type Step = fn(&DataStream<String>);
+    let misuses: [(Step, &str); 5] = [
+        (
+            |words| {
+                drop(
+                    words
+                        .key_by(|word| word)
+                        .window(Duration::from_secs(1))
+                        .every(Duration::from_secs(2))
+                        .count(),
+                )
+            },
+            "sliding windows would leave records out: make `every` at most as long as the window",
+        ),
+        (
+            |words| drop(words.key_by(|word| word).window(Duration::ZERO).count()),
+            "a window of 0ns cannot be: give it whole milliseconds, from 1 ms to 73 million years",
+        ),
+        (
+            |words| drop(words.key_by(|word| word).window(count_sliding(5, 1)).partial().count()),
+            "windows by count cannot be aggregated in part: they need their records one by one",
+        ),
+        (
+            |words| drop(words.key_by(|word| word).window(global()).every(Duration::from_secs(1)).count()),
+            "`every` is for windows of a length in time: leave it out",
+        ),
+        (
+            |words| {
+                let windows = words.key_by(|word| word).window(Duration::from_secs(1));
+                drop(windows.trigger(Trigger::watermark().early_count(0)).count());
+            },
+            "a trigger's count cannot be that many records: give it a number from 1 to 2^62",
+        ),
+    ];
+    for (misuse, sentence) in misuses {
+        let topology = Topology::new("test");
+        let words = [Timed { at: 0, value: "a".to_owned() }];
+        misuse(&DataStream::of(&topology.spout("words", topo::testing::given(words))));
+        assert_eq!(topology.check().expect_err("it cannot be").to_string(), sentence);
+    }
 
     let (one, other) = (Topology::new("one"), Topology::new("other"));
     let ones = one.spout("numbers", topo::testing::given(vec![Timed { at: 0, value: 1_u64 }]));

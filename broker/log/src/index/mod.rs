@@ -138,6 +138,17 @@ impl<E: IndexEntry> Index<E> {
         self.tail.last().copied().or_else(on_disk)
     }
 
+    /// Whether all entries are in memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.pages == 0
+    }
+
+    /// [`Index::floor`] where no page has to be read for it.
+    pub(crate) fn floor_in_memory(&self, not_above: impl Fn(&E) -> bool) -> Option<Option<E>> {
+        let is_enough = self.is_in_memory() || self.tail.first().is_some_and(&not_above);
+        is_enough.then(|| self.floor(not_above))
+    }
+
     /// The last entry that is `not_above`, as all in front of it must be; or one before it where pages cannot be read.
     pub(crate) fn floor(&self, not_above: impl Fn(&E) -> bool) -> Option<E> {
         if self.tail.first().is_some_and(&not_above) {

@@ -69,6 +69,23 @@ impl StorageFile for File {
         FileExt::read_at(self, buffer, position)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_at_hand(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+        match preadv2(self, &mut [io::IoSliceMut::new(buffer)], position, ReadWriteFlags::NOWAIT) {
+            // Not every file system can tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read?),
+        }
+    }
+
+    /// Elsewhere nobody can tell what is at hand.
+    #[cfg(not(target_os = "linux"))]
+    fn read_at_hand(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         FileExt::write_at(self, bytes, position)
     }
@@ -143,5 +160,18 @@ mod tests {
         assert!(fs::metadata(&path).unwrap().blocks() * 512 >= 200_000, "the room was not taken");
         file.truncate(4).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"kept");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_was_just_written_is_at_hand_where_the_file_system_can_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = FileStorage.create(&dir.path().join("f")).unwrap();
+        file.write_all_at(b"written", 0).unwrap();
+        let mut read = [0; 4];
+        match file.read_at_hand(&mut read, 3) {
+            Ok(count) => assert_eq!(read[..count], b"tten"[..count]),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
     }
 }

@@ -86,6 +86,15 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// What the storage says.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// Reads as [`StorageFile::read_at`] does, but only what takes no waiting for a device. All of a storage's bytes are
+    /// taken to be at hand where it does not say otherwise.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] where the first byte is not at hand, or what the storage says.
+    fn read_at_hand(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.read_at(buffer, position)
+    }
+
     /// Writes bytes from the front of `bytes` and says how many; the file grows where they end behind its end.
     ///
     /// # Errors
@@ -162,6 +171,36 @@ pub(crate) fn read_full<F: StorageFile + ?Sized>(
         }
     }
     Ok(read)
+}
+
+/// A file of which only what is at hand can be read: everything else of it is refused.
+#[derive(Debug)]
+pub(crate) struct AtHand(pub(crate) Arc<dyn StorageFile>);
+
+impl StorageFile for AtHand {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.0.read_at_hand(buffer, position)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn truncate(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn preallocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
 }
 
 /// Creates `dir` and the parents it lacks, each durable in its own parent.

@@ -182,11 +182,16 @@ fn served(storage: &MemoryStorage, history: &History, what: &str) -> (i64, bool)
 
 fn read_everywhere(partition: &Partition, history: &History, what: &str) -> (i64, bool) {
     assert!(partition.log_end() <= history.end(), "{what}: batches from nowhere");
-    let whole = |offset| match partition.read(offset, 200, i64::MAX) {
-        Ok(bytes) => history.assert_serves(offset, &bytes) > 0,
-        Err(LogError::Corrupt { .. }) => false,
-        Err(LogError::OffsetOutOfRange { log_start, .. }) if offset < log_start => false,
-        Err(error) => panic!("{what}: {error}"),
+    let at_hand = |offset| {
+        let batches = partition.read_at_hand(offset, 200, i64::MAX);
+        batches.is_some_and(|batches| history.assert_serves(offset, &batches.bytes) > 0)
+    };
+    let whole = |offset| match (at_hand(offset), partition.read(offset, 200, i64::MAX), at_hand(offset)) {
+        (_, Ok(bytes), _) => history.assert_serves(offset, &bytes) > 0,
+        (true, Err(error), _) | (_, Err(error), true) => panic!("{what}: at hand, and {error}"),
+        (_, Err(LogError::Corrupt { .. }), _) => false,
+        (_, Err(LogError::OffsetOutOfRange { log_start, .. }), _) if offset < log_start => false,
+        (_, Err(error), _) => panic!("{what}: {error}"),
     };
     let good: Vec<bool> = (0..partition.log_end()).map(whole).collect();
     let end = good.iter().take_while(|good| **good).count() as i64;

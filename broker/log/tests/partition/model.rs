@@ -48,7 +48,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn read(partition: &Partition, history: &History, from: u8, max_bytes: usize, to: u8) {
     let end = history.end();
     let (offset, up_to) = (end * i64::from(from) / 255, end * i64::from(to) / 255);
-    let bytes = partition.read(offset, max_bytes, up_to).unwrap();
+    let at_hand = partition.read_at_hand(offset, max_bytes, up_to);
+    let batches = partition.read_batches(offset, max_bytes, up_to).unwrap();
+    // What is at hand may be found only once a read has passed by.
+    for at_hand in [at_hand, partition.read_at_hand(offset, max_bytes, up_to)].into_iter().flatten() {
+        assert_eq!(at_hand, batches, "{offset}, {max_bytes} bytes, up to {up_to}");
+    }
+    let bytes = batches.bytes;
     let count = history.assert_serves(offset, &bytes);
     let batches = history.from(offset);
     let fits = |batch: &Vec<u8>| BatchHeader::parse(batch).unwrap().next_offset() <= up_to;

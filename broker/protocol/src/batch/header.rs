@@ -120,6 +120,25 @@ impl BatchHeader {
         LENGTH_END + usize::try_from(self.batch_length).unwrap_or(0)
     }
 
+    /// Checks the batch that this is the header of: its exact length and its checksum.
+    ///
+    /// # Errors
+    /// [`BatchError::Truncated`], [`BatchError::TrailingBytes`] or [`BatchError::Crc`].
+    pub fn verify(&self, batch: &[u8]) -> Result<(), BatchError> {
+        let needed = self.total_bytes();
+        if batch.len() < needed {
+            return Err(BatchError::Truncated { needed, available: batch.len() });
+        }
+        if batch.len() > needed {
+            return Err(BatchError::TrailingBytes { batch_bytes: needed, extra: batch.len() - needed });
+        }
+        let computed = crc32c::crc32c(&batch[CRC_FROM..]);
+        if computed != self.crc {
+            return Err(BatchError::Crc { stored: self.crc, computed });
+        }
+        Ok(())
+    }
+
     /// Offset of the last record.
     pub fn last_offset(&self) -> i64 {
         self.base_offset + i64::from(self.last_offset_delta)
@@ -158,17 +177,7 @@ fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
 /// The [`BatchError`] that says what is wrong.
 pub fn check(batch: &[u8]) -> Result<BatchHeader, BatchError> {
     let header = BatchHeader::parse(batch)?;
-    let needed = header.total_bytes();
-    if batch.len() < needed {
-        return Err(BatchError::Truncated { needed, available: batch.len() });
-    }
-    if batch.len() > needed {
-        return Err(BatchError::TrailingBytes { batch_bytes: needed, extra: batch.len() - needed });
-    }
-    let computed = crc32c::crc32c(&batch[CRC_FROM..]);
-    if computed != header.crc {
-        return Err(BatchError::Crc { stored: header.crc, computed });
-    }
+    header.verify(batch)?;
     Ok(header)
 }
 

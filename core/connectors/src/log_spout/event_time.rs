@@ -15,6 +15,9 @@ use topo_core::{EventTime, Fail, Timed, Watermark};
 
 use super::partition::Partition;
 
+/// How often the clock is looked at where event time follows it.
+const CLOCK_LOOK: Duration = Duration::from_millis(100);
+
 /// How a [`LogSpout`](super::LogSpout) tells event time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventTimeConfig {
@@ -23,6 +26,9 @@ pub struct EventTimeConfig {
     /// How long a partition that is read to its end may get no record before nobody waits for it. A log that cannot be
     /// reached makes nothing idle.
     pub idle_after: Duration,
+    /// Whether the time of a partition that is idle goes on with the wall clock: for records that carry the time at which they
+    /// came into the log. What comes next is then later than that by itself, so windows need no further record to end.
+    pub follows_clock: bool,
     /// How far the spout had come in an earlier run: it tells nothing earlier.
     pub floor: Watermark,
 }
@@ -30,7 +36,8 @@ pub struct EventTimeConfig {
 impl EventTimeConfig {
     /// Allows for so much disorder; a partition is idle after a second.
     pub const fn new(disorder: Duration) -> Self {
-        Self { disorder, idle_after: Duration::from_secs(1), floor: Watermark::MIN }
+        let idle_after = Duration::from_secs(1);
+        Self { disorder, idle_after, follows_clock: false, floor: Watermark::MIN }
     }
 }
 
@@ -79,9 +86,17 @@ impl<T> Times<T> {
     pub(super) fn merge<'a>(
         &self,
         partitions: impl Iterator<Item = &'a Partition> + Clone,
-        now: Moment,
+        (now, wall_ms): (Moment, i64),
     ) -> EventTime {
         let at = |one: &Partition| one.clock.watermark(self.config.disorder, one.window.first());
+        if self.config.follows_clock {
+            let by_clock = |one: &Partition| match one.is_idle(now, self.config.idle_after) {
+                true => at(one).max(self.by_clock(wall_ms)),
+                false => at(one),
+            };
+            let least = partitions.map(by_clock).min().unwrap_or_else(|| self.by_clock(wall_ms));
+            return EventTime::at(least.max(self.config.floor));
+        }
         let active = partitions.clone().filter(|one| !one.is_idle(now, self.config.idle_after));
         let time = match active.map(at).min() {
             Some(at) => EventTime::at(at),
@@ -91,12 +106,21 @@ impl<T> Times<T> {
         EventTime { at: time.at.max(self.config.floor), ..time }
     }
 
+    /// How far a partition has come from which nothing has come for a while: a record that came into the log before was read.
+    fn by_clock(&self, wall_ms: i64) -> Watermark {
+        let behind = self.config.disorder.saturating_add(self.config.idle_after).as_millis();
+        Watermark(wall_ms.saturating_sub(i64::try_from(behind).unwrap_or(i64::MAX)))
+    }
+
     /// When the next partition will have been quiet for long enough to be idle.
     pub(super) fn idle_due<'a>(
         &self,
         partitions: impl Iterator<Item = &'a Partition>,
         now: Moment,
     ) -> Option<Moment> {
+        if self.config.follows_clock {
+            return Some(now.after(CLOCK_LOOK));
+        }
         partitions.filter_map(|one| one.idle_at(self.config.idle_after)).filter(|at| *at > now).min()
     }
 }

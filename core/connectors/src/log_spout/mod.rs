@@ -391,7 +391,8 @@ where
     fn watermark(&self) -> Option<EventTime> {
         let times = self.times.as_ref()?;
         let is_known = self.is_assigned && self.may_emit();
-        let known = is_known.then(|| times.merge(self.partitions.iter(), self.now()));
+        let wall_ms = self.task.as_ref().map_or(i64::MIN, |task| task.clock().wall_ms());
+        let known = is_known.then(|| times.merge(self.partitions.iter(), (self.now(), wall_ms)));
         Some(known.unwrap_or(EventTime::at(times.config.floor)))
     }
 

@@ -285,6 +285,25 @@ fn a_partition_that_is_quiet_is_not_waited_for_and_one_that_cannot_be_read_is() 
 }
 
 #[test]
+fn by_the_clock_time_goes_on_while_nothing_comes() {
+    let mut lab = Lab::new(5, 2);
+    let begun = lab.scheduler.clock().wall_ms();
+    lab.feed(0, [("a".to_owned(), begun)]);
+    lab.launch(EventTimeConfig { follows_clock: true, ..config() }, [1, 1], |_, _| Ok(()));
+    lab.finish(1);
+    lab.pass(Duration::from_secs(10));
+    let newest: Vec<Watermark> = lab.newest().into_iter().collect();
+    let behind = lab.scheduler.clock().wall_ms() - newest[0].0;
+    let quiet = i64::try_from(config().idle_after.as_millis()).unwrap() + DISORDER;
+    assert!((quiet..=quiet + 200).contains(&behind), "{behind} ms behind the clock");
+    let now = lab.scheduler.clock().wall_ms();
+    lab.feed(1, [("b".to_owned(), now)]);
+    lab.finish(2);
+    assert_eq!(lab.heard.lock().unwrap().late, []);
+    lab.stop();
+}
+
+#[test]
 fn time_does_not_go_back_behind_its_floor() {
     let mut lab = Lab::new(9, 1);
     lab.feed(0, [("a".to_owned(), 100)]);

@@ -50,8 +50,15 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
         if self.slots.find(&key).is_some() {
             return Err(RestoreError::Twice);
         }
-        let fresh = entry.is_fresh();
+        let (fresh, over) = (entry.is_fresh(), entry.over_at());
         let number = self.slots.insert(key, entry, true);
+        if let Some(Watermark(passed)) = over
+            && let Some(slot) = self.slots.get_mut(number)
+        {
+            // Until the watermark is there as well, the entry refuses what its windows had already.
+            slot.due = passed;
+            self.deadlines.add(passed, number);
+        }
         if fresh && self.plan.early_every.is_some() {
             self.list_early(number);
         }
@@ -79,7 +86,15 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
         }
     }
 
-    /// Names each key whose entry changed since the last call, once: with its entry, or with `None` where it is gone.
+    /// What to keep of a key that is gone until the engine's watermark is kept as well: an entry without windows, which says up
+    /// to when they were closed. Were nothing kept, records that are replayed after a crash would open such a window again, and
+    /// it would hold these alone. `None` for windows that time does not close.
+    pub fn over(&self) -> Option<Entry<A::Acc, A::Out>> {
+        Entry::over(&self.plan, self.watermark)
+    }
+
+    /// Names each key whose entry changed since the last call, once: with its entry, or with `None` where it is gone; see
+    /// [`over`](Self::over).
     ///
     /// They count as written out from then on, so whoever calls this keeps them until they are.
     pub fn take_changes(&mut self, each: impl FnMut(&K, Option<&Entry<A::Acc, A::Out>>)) {
@@ -99,5 +114,56 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
     /// All keys with their entries.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &Entry<A::Acc, A::Out>)> {
         self.slots.iter().map(|slot| (&slot.key, &slot.entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::window::aggregate::{Count, count};
+    use crate::window::{Offer, session, tumbling};
+
+    fn engine() -> Engine<&'static str, Count<()>> {
+        Engine::new(tumbling(Duration::from_secs(10)), count()).unwrap()
+    }
+
+    #[test]
+    fn windows_that_were_closed_stay_closed_where_only_what_is_left_of_their_key_says_so() {
+        let mut before = engine();
+        let mut panes = Vec::new();
+        assert_eq!(before.add(&"key", 1_000, (), &mut |_, _| ()), Offer::Added);
+        before.take_changes(|_, _| ());
+        before.advance(Watermark(10_500), &mut |pane, _| panes.push(pane));
+        assert!(before.acked(panes[0]));
+        let mut changes = Vec::new();
+        before.take_changes(|key, entry| changes.push((*key, entry.is_some())));
+        assert_eq!(changes, [("key", false)]);
+        let over = before.over().unwrap();
+        assert_eq!(over.over_at(), Some(Watermark(10_500)));
+
+        // The watermark was not written out before the crash.
+        let mut after = engine();
+        after.restore("key", over.clone()).unwrap();
+        after.restore("other", over).unwrap();
+        after.resume(Watermark(3_000), &mut |_, _| unreachable!());
+        assert_eq!(after.add(&"key", 2_000, (), &mut |_, _| ()), Offer::Late(()));
+        assert_eq!(after.add(&"new", 2_000, (), &mut |_, _| ()), Offer::Added);
+        assert_eq!(after.add(&"key", 12_000, (), &mut |_, _| ()), Offer::Added);
+        let mut fired = Vec::new();
+        after.advance(Watermark(10_500), &mut |_, result| fired.push((result.key, result.value)));
+        assert_eq!((fired, after.get(&"other").is_none()), (vec![("new", 1)], true));
+        let mut fired = Vec::new();
+        after.advance(Watermark(20_000), &mut |_, result| fired.push((result.key, result.value)));
+        assert_eq!(fired, [("key", 1)]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_windows_that_time_does_not_close() {
+        let sessions = Engine::<&str, _>::new(session(Duration::from_secs(1)), count::<()>()).unwrap();
+        assert!(sessions.over().is_some());
+        let counted = Engine::<&str, _>::new(crate::window::count(3), count::<()>()).unwrap();
+        assert!(counted.over().is_none());
     }
 }

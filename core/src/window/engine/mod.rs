@@ -1,6 +1,7 @@
 //! The windows of all keys of one task.
 //!
-//! Invariant: a key is in a slot exactly while it has an open window or a result that awaits its acknowledgement; its
+//! Invariant: a key is in a slot exactly while it has an open window or a result that awaits its acknowledgement, or was
+//! restored as having closed windows that the watermark has not come to; its
 //! deadline is never later than it is due; nothing is due up to the watermark.
 
 mod keeping;

@@ -185,7 +185,7 @@ impl Program {
 }
 
 /// Waits until `lines` are acknowledged, and where lines fail, until one has; gives what was acknowledged.
-fn wait_for_acks(run: &Run, lines: u64, fails: bool) -> u64 {
+pub(crate) fn wait_for_acks(run: &Run, lines: u64, fails: bool) -> u64 {
     let begun = Instant::now();
     loop {
         let topology = run.topology();

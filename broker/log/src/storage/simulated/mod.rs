@@ -246,6 +246,9 @@ impl SimulatedFile {
     }
 }
 
+/// How many bytes next to each other are all at hand, or all not.
+const AT_HAND_BYTES: u64 = 512;
+
 impl StorageFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let state = self.state()?;
@@ -254,6 +257,15 @@ impl StorageFile for SimulatedFile {
         let count = buffer.len().min(bytes.len() - from);
         buffer[..count].copy_from_slice(&bytes[from..from + count]);
         Ok(count)
+    }
+
+    /// Every other so many bytes are at hand: both ways of reading are taken.
+    fn read_at_hand(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        if !(position / AT_HAND_BYTES).is_multiple_of(2) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = (AT_HAND_BYTES - position % AT_HAND_BYTES).min(buffer.len() as u64);
+        self.read_at(&mut buffer[..count as usize], position)
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {

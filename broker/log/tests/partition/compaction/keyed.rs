@@ -149,6 +149,14 @@ impl Keyed {
         appended.map(drop)
     }
 
+    /// Ends all transactions that are open: what lies behind the first one is not compacted.
+    pub(super) fn end_all(&mut self, partition: &mut Partition, rng: &mut StdRng) -> Result<(), LogError> {
+        while self.transactions.iter().any(|held| held.end.is_none()) {
+            self.end_one(partition, rng)?;
+        }
+        Ok(())
+    }
+
     /// Appends, syncs, compacts, retains and deletes at random until an error, or for a while; sometimes closes then.
     pub(super) fn live(&mut self, mut partition: Partition, rng: &mut StdRng) -> Result<(), LogError> {
         for _ in 0..rng.random_range(5..25) {

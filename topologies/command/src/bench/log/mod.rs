@@ -1,7 +1,7 @@
 //! The log as workload: produce and fetch, over TCP and in process, each beside what the machine gives without us.
 //!
-//! Bounds are measured in the same run, half before and half after what they stand beside: the disk by one writer that
-//! appends the same bytes to a plain file and syncs each time, the loopback by two threads and one connection. Bytes are
+//! Bounds are measured in the same run, before and after what they stand beside, or in turn with it: the disk by one writer
+//! that appends the same bytes to a plain file and syncs each time, the loopback by two threads and one connection. Bytes are
 //! those of batches. The broker runs in this process, on a port of its own, so that over TCP client and broker share the
 //! processors, as the two ends of the loopback do.
 
@@ -42,7 +42,7 @@ pub(super) struct LogBench {
     #[command(subcommand)]
     workload: Option<LogWorkload>,
     /// How long each measurement takes; one ends before where it has written 2 GiB
-    #[arg(long, default_value_t = 2.0, value_name = "N")]
+    #[arg(long, default_value_t = 0.5, value_name = "N")]
     seconds: f64,
     /// Where to write: into a directory of its own there, which is removed at the end
     #[arg(long, default_value = ".", value_name = "DIR")]
@@ -93,6 +93,10 @@ enum LogWorkload {
 /// The bytes of a record whose acknowledgement is timed.
 const ACK_RECORD_BYTES: usize = 100;
 const ACK_ROUNDS: u32 = 8;
+/// How often fetches and the loopback take turns.
+const FETCH_ROUNDS: u32 = 4;
+/// How often few partitions and many take turns, for half the length of a measurement.
+const SPREAD_ROUNDS: u32 = 4;
 /// What is produced to few partitions and many.
 const SPREAD_RECORD_BYTES: usize = 1_024;
 const SPREAD_FILL: Fill = Fill::Bytes(64 << 10);
@@ -182,7 +186,9 @@ impl Measuring {
             // In turn, so that what else the disk has to do disturbs all alike.
             for _ in 0..ACK_ROUNDS {
                 let length = self.length() / ACK_ROUNDS;
-                disk.extend(&self.disk(&batch, length).await?);
+                if durability == Setting::Fsync {
+                    disk.extend(&self.disk(&batch, length).await?);
+                }
                 for (case, tally) in &mut measured {
                     tally.extend(&self.produce(*case, &topic, &batch, length).await?);
                 }
@@ -232,14 +238,18 @@ impl Measuring {
         }
         for path in self.options.paths() {
             let topic = self.create("written", self.options.partitions, Setting::Os).await?;
-            let mut loopback = self.loopback().await?;
             let case = self.case(What::Produce, path, Setting::Os);
             let produced = self.produce(case, &topic, batch, self.length()).await?;
-            let fetched = match self.options.wants(What::Fetch) {
-                true => Some(self.fetch(path, &topic).await?),
-                false => None,
-            };
-            loopback.extend(&self.loopback().await?);
+            let (mut loopback, mut fetched) = (Tally::default(), None);
+            // In turn, so that what else the processors have to do disturbs both alike.
+            for _ in 0..FETCH_ROUNDS {
+                let length = self.length() / FETCH_ROUNDS;
+                loopback.extend(&self.loopback(length / 2).await?);
+                if self.options.wants(What::Fetch) {
+                    let fetch = self.fetch(path, &topic, length).await?;
+                    fetched.get_or_insert_with(Tally::default).extend(&fetch);
+                }
+            }
             self.broker.delete_topic("written").await?;
             let bound = Bound::new("the loopback", &loopback);
             if wants_produce {
@@ -278,7 +288,7 @@ impl Measuring {
                 .map(|&partitions| Case { partitions, ..self.case(What::Spread, path, Setting::Fsync) });
             let cases: Vec<_> = cases.collect();
             let mut tallies: Vec<_> = cases.iter().map(|_| Tally::default()).collect();
-            for _ in 0..2 {
+            for _ in 0..SPREAD_ROUNDS {
                 for ((case, topic), tally) in cases.iter().zip(&created).zip(&mut tallies) {
                     tally.extend(&self.produce(*case, topic, &batch, self.length() / 2).await?);
                 }
@@ -340,14 +350,14 @@ impl Measuring {
     }
 
     /// Fetches on every connection, or in as many tasks, one request at a time on each.
-    async fn fetch(&self, path: Path, topic: &Arc<Topic>) -> Result<Tally, Failure> {
+    async fn fetch(&self, path: Path, topic: &Arc<Topic>, length: Duration) -> Result<Tally, Failure> {
         let ends = in_process::topic_partitions(topic).into_iter().map(|partition| {
             let offsets = self.broker.offsets(&partition)?;
             Ok(Reader::new(offsets.high_watermark))
         });
         let readers = ends.collect::<Result<Vec<_>, Failure>>()?;
         let LogBench { connections, fetch_bytes, .. } = self.options;
-        let span = Span::begin(self.length());
+        let span = Span::begin(length);
         match path {
             Path::Tcp => {
                 let name = topic.name().clone();
@@ -399,8 +409,7 @@ impl Measuring {
         Self::metered(blocking(move || bounds::disk(&dir, &batch.bytes, batch.records, length))).await
     }
 
-    async fn loopback(&self) -> Result<Tally, Failure> {
-        let length = self.length() / 8;
+    async fn loopback(&self, length: Duration) -> Result<Tally, Failure> {
         Self::metered(blocking(move || bounds::loopback(length))).await
     }
 

@@ -1,0 +1,77 @@
+//! A Kafka client from outside: librdkafka.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// How long the client waits for what comes within moments.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A record, as the client sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
+    /// The header that says where in the generated day it came from.
+    pub(crate) source: Option<String>,
+}
+
+fn client(broker: SocketAddr, group: &str) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.to_string()).set("group.id", group);
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    config.set("isolation.level", "read_committed");
+    config.create().unwrap()
+}
+
+/// How many partitions a topic has; none where it is not there.
+fn partitions(client: &BaseConsumer, topic: &str) -> i32 {
+    let metadata = client.fetch_metadata(None, PATIENCE).unwrap();
+    let found = metadata.topics().iter().find(|one| one.name() == topic);
+    found.map_or(0, |topic| topic.partitions().len() as i32)
+}
+
+/// All records of a topic, each partition in order.
+pub(crate) fn all(broker: SocketAddr, topic: &str) -> Vec<Seen> {
+    let client = client(broker, "telecom-reader");
+    let mut left = partitions(&client, topic);
+    let mut assigned = TopicPartitionList::new();
+    for partition in 0..left {
+        assigned.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    client.assign(&assigned).unwrap();
+    let (mut seen, begun) = (Vec::new(), Instant::now());
+    while left > 0 {
+        assert!(begun.elapsed() < PATIENCE, "{topic} does not come to its end");
+        match client.poll(Duration::from_secs(1)) {
+            None => {}
+            Some(Ok(message)) => {
+                let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+                let source =
+                    headers.filter(|header| header.key == "topo.source").find_map(|header| header.value);
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                seen.push(Seen {
+                    key: message.key().map(text).unwrap_or_default(),
+                    value: message.payload().unwrap_or_default().to_vec(),
+                    source: source.map(text),
+                });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => left -= 1,
+            Some(Err(error)) => panic!("{topic}: {error}"),
+        }
+    }
+    seen
+}
+
+/// How much of a topic a group has committed, over all partitions.
+pub(crate) fn committed(broker: SocketAddr, group: &str, topic: &str) -> i64 {
+    let client = client(broker, group);
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(topic, 0, partitions(&client, topic) - 1);
+    let committed = client.committed_offsets(asked, PATIENCE).unwrap();
+    committed.elements().iter().filter_map(|one| one.offset().to_raw()).filter(|offset| *offset > 0).sum()
+}

@@ -1,0 +1,77 @@
+//! What comes behind the watermark: updated results while it is allowed for, else the late stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use topo::prelude::*;
+use topo::testing::Seen;
+use topo_core::window::{Kind, aggregate};
+
+use crate::lab::{Lab, Trouble, Value, for_seeds, late, troubled, values};
+use crate::rolling::KEY;
+use crate::sorted;
+use crate::windows::{by_time, ms, newest, sessions};
+
+/// Values of which some come far behind the disorder that is allowed for.
+fn with_stragglers(seed: u64, count: u32) -> Vec<Timed<Value>> {
+    let mut given = values(seed, count);
+    for straggler in (0..given.len() * 2 / 3).step_by(7) {
+        let value = given.remove(straggler);
+        let behind = (straggler + 30).min(given.len());
+        given.insert(behind, value);
+    }
+    given
+}
+
+#[test]
+fn every_value_is_in_its_window_or_late_and_never_both() {
+    let came_late = Arc::new(AtomicUsize::new(0));
+    for_seeds(12, |seed| {
+        let given = with_stragglers(seed, 120);
+        for lateness in [0, 15] {
+            let trouble = if seed % 2 == 0 { Trouble::None } else { Trouble::Some };
+            let seen = Seen::<Timed<Value>>::default();
+            let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
+                let stream = troubled(stream, trouble, seed, |value| u64::from(value.2));
+                let windows = stream.key_by_value(KEY).window(ms(20)).allowed_lateness(ms(lateness));
+                let results = windows.aggregate(aggregate::collect()).tasks(2);
+                results.late().bolt("late", seen.bolt()).tasks(1);
+                (*results).clone()
+            });
+            let late_ones = seen.tuples();
+            assert_eq!(late(&numbers), late_ones.len() as u64);
+            came_late.fetch_add(late_ones.len(), Ordering::Relaxed);
+            let within = newest(&fired).into_values().flatten();
+            let all = within.chain(late_ones.into_iter().map(|timed| timed.value));
+            assert_eq!(sorted(all), sorted(given.iter().map(|timed| timed.value)), "lateness {lateness}");
+            let updates = fired.iter().filter(|one| one.kind == Kind::Late);
+            assert!(updates.clone().all(|one| lateness > 0 && one.revision > 0));
+        }
+    });
+    assert!(came_late.load(Ordering::Relaxed) > 0, "nothing ever came late");
+}
+
+#[test]
+fn with_enough_lateness_the_last_results_are_those_of_all_values() {
+    let (updates, merged) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    for_seeds(12, |seed| {
+        let given = with_stragglers(seed, 120);
+        for kind in [sliding(ms(30), ms(10)), session(ms(4))] {
+            let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
+                let windows = stream.key_by_value(KEY).window(kind).allowed_lateness(ms(1_000));
+                (*windows.aggregate(aggregate::collect()).tasks(3)).clone()
+            });
+            assert_eq!(late(&numbers), 0);
+            updates.fetch_add(fired.iter().filter(|one| one.kind == Kind::Late).count(), Ordering::Relaxed);
+            merged.fetch_add(fired.iter().filter(|one| one.replaces.len() > 1).count(), Ordering::Relaxed);
+            let expected = if kind == session(ms(4)) { sessions(&given, 4) } else { by_time(&given, 30, 10) };
+            let expected: BTreeMap<_, _> = expected.into_iter().map(|(at, all)| (at, sorted(all))).collect();
+            let newest: BTreeMap<_, _> =
+                newest(&fired).into_iter().map(|(at, all)| (at, sorted(all))).collect();
+            assert_eq!(newest, expected, "{kind:?}");
+        }
+    });
+    assert!(updates.into_inner() > 0, "no result was ever updated");
+    assert!(merged.into_inner() > 0, "no late value ever joined two sessions");
+}
