@@ -1,6 +1,8 @@
 //! The lecture's programs as their user runs them: processes between topics, and between a socket and the terminal, each
 //! against the plain count.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;

@@ -47,4 +47,4 @@ pub use topo_core::{
 };
 
 pub use crate::launcher::{Application, Environment};
-pub use crate::streams::{Print, Streams, To, ToRecord, packed, unpacked, words};
+pub use crate::streams::{Lookup, Print, Streams, Table, To, ToRecord, packed, unpacked, words};

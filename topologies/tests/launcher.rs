@@ -279,3 +279,38 @@ async fn a_run_until_idle_sees_the_end_of_time_and_what_it_brings_is_durable() {
     assert_eq!((summary.exhausted, summary.given_up), (0, 1));
     assert!(summary.to_string().contains(", results given up 1\n"), "{summary}");
 }
+
+/// Lines with the names that topic `names` has for them.
+fn named() -> Application {
+    use topo::prelude::{Lookup, To};
+
+    Application::streams("named", |log| {
+        let names = log.table::<String, String>("names");
+        let lines = log.lines("lines").lookup(&names, Clone::clone);
+        lines.map(|(line, name)| name.unwrap_or(line)).to("named");
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_has_a_compacted_topic_of_its_own_and_its_rows_are_found() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let (data_dir, file) = (dir.path().join("data"), dir.path().join("input"));
+    std::fs::write(&file, "a\nb\n").expect("room for a test");
+    let file = file.to_str().expect("a path of text");
+    let summary = run(named(), options(&data_dir, &["--input", file])).await.expect("it runs");
+    assert!(summary.is_good(), "{summary:?}");
+
+    let log = EmbeddedLog::open(&data_dir, EmbeddedConfig::default(), Arc::new(TokioScheduler::current()));
+    let log = log.expect("it was closed");
+    let names = log.topic("names").await.expect("the log answers").expect("it was created");
+    assert_eq!(names.config.get("cleanup.policy").map(String::as_str), Some("compact"));
+    let row = Record { key: Some("b".into()), value: Some("Beatrice".into()), ..Record::default() };
+    log.append(&TopicPartition::new("names", 0), vec![row]).await.expect("it takes it");
+    log.close().await.expect("it closes");
+
+    let summary = run(named(), options(&data_dir, &["--input", file])).await.expect("it runs");
+    assert!(summary.is_good(), "{summary:?}");
+    let named = records(&data_dir, "named").await;
+    let named: Vec<String> = named.iter().map(|one| text(one).expect("text")).collect();
+    assert_eq!(named, ["a", "b", "a", "Beatrice"]);
+}

@@ -324,12 +324,12 @@ impl<K: Key, V: Tuple> Store<K, V> {
     }
 
     /// Bytes of memory that the cache of a store on disk takes by its own account.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "fjall"))]
     pub(crate) fn cached_bytes(&self) -> usize {
         self.disk.as_ref().map_or(0, |(_, cache)| cache.used)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "fjall"))]
     pub(crate) fn cached_keys(&self) -> usize {
         self.slots.len()
     }

@@ -29,12 +29,22 @@ pub enum TableError {
     },
 }
 
-/// What a record says of a row: its key, and its value or that it is gone.
-type Decode<K, V> = Box<dyn Fn(&Consumed) -> Result<(K, Option<V>), Fail> + Send + Sync>;
+/// What a record says of a row: its key, and its value or that it is gone; `None` for a record that is passed over.
+type Decode<K, V> =
+    Box<dyn Fn(&TopicPartition, &Consumed) -> Result<Option<(K, Option<V>)>, Fail> + Send + Sync>;
+
+/// What a fetch brought.
+struct Step {
+    /// How many records.
+    records: u64,
+    /// Where the partition ended.
+    end: i64,
+}
 
 /// Reads partitions of a topic as a table: of each key, what was written last; a null removes it.
 ///
-/// [`load`](Self::load) reads all that the partitions hold, [`follow`](Self::follow) what is appended later.
+/// [`load`](Self::load) reads all that the partitions hold, [`follow`](Self::follow) and [`catch_up`](Self::catch_up) what
+/// is appended later.
 pub struct TableReader<K, V> {
     log: Arc<dyn Log>,
     /// Each partition and the offset to read next.
@@ -47,6 +57,7 @@ pub struct TableReader<K, V> {
 
 impl<K: Hash + Eq, V> TableReader<K, V> {
     /// Reads `partitions` of `topic` up to where they end now; `tell` hears how many records of how many are read.
+    /// `decode` gives a record's key, and its value or that it is gone; `None` passes over a record.
     ///
     /// # Errors
     /// [`TableError::Log`], or the first record that `decode` refuses, by its place.
@@ -54,7 +65,10 @@ impl<K: Hash + Eq, V> TableReader<K, V> {
         log: Arc<dyn Log>,
         topic: &str,
         partitions: impl IntoIterator<Item = u32>,
-        decode: impl Fn(&Consumed) -> Result<(K, Option<V>), Fail> + Send + Sync + 'static,
+        decode: impl Fn(&TopicPartition, &Consumed) -> Result<Option<(K, Option<V>)>, Fail>
+        + Send
+        + Sync
+        + 'static,
         tell: impl Fn(u64, u64),
     ) -> Result<Self, TableError> {
         let topic: Arc<str> = topic.into();
@@ -82,14 +96,15 @@ impl<K: Hash + Eq, V> TableReader<K, V> {
 
     fn apply(&mut self, at: &TopicPartition, records: &[Consumed]) -> Result<(), TableError> {
         for record in records {
-            let (key, value) = (self.decode)(record).map_err(|fail| TableError::Row {
+            let row = (self.decode)(at, record).map_err(|fail| TableError::Row {
                 at: at.clone(),
                 offset: record.offset,
                 reason: Arc::clone(fail.reason()),
             })?;
-            match value {
-                Some(value) => drop(self.rows.insert(key, value)),
-                None => drop(self.rows.remove(&key)),
+            match row {
+                Some((key, Some(value))) => drop(self.rows.insert(key, value)),
+                Some((key, None)) => drop(self.rows.remove(&key)),
+                None => {}
             }
         }
         Ok(())
@@ -103,18 +118,40 @@ impl<K: Hash + Eq, V> TableReader<K, V> {
     pub async fn follow(&mut self, max_wait: Duration) -> Result<u64, TableError> {
         let mut read = 0;
         for part in 0..self.parts.len() {
-            read += self.fetch(part, Duration::ZERO).await?;
+            read += self.fetch(part, Duration::ZERO).await?.records;
         }
         if read == 0 && !self.parts.is_empty() && !max_wait.is_zero() {
             // One partition is waited for at a time, each in its turn; what comes to the others is read a wait later.
             self.turn = (self.turn + 1) % self.parts.len();
             let share = max_wait / u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-            read += self.fetch(self.turn, share).await?;
+            read += self.fetch(self.turn, share).await?.records;
         }
         Ok(read)
     }
 
-    async fn fetch(&mut self, part: usize, max_wait: Duration) -> Result<u64, TableError> {
+    /// Takes over all that was appended before this call, of every partition, however much it is; what is appended while it
+    /// reads may wait for the next call. Costs a fetch for each partition where there is nothing. May be dropped at any await.
+    ///
+    /// # Errors
+    /// As [`follow`](Self::follow).
+    pub async fn catch_up(&mut self) -> Result<(), TableError> {
+        for part in 0..self.parts.len() {
+            let mut end = None;
+            loop {
+                let before = self.parts[part].1;
+                let step = self.fetch(part, Duration::ZERO).await?;
+                let end = *end.get_or_insert(step.end);
+                let next = self.parts[part].1;
+                // A log may say of an open transaction that it is not the end, and give nothing of it.
+                if next >= end || next == before {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&mut self, part: usize, max_wait: Duration) -> Result<Step, TableError> {
         let (at, next) = self.parts[part].clone();
         let limit = FetchLimit { max_wait, ..FetchLimit::default() };
         let fetched = match self.log.fetch(&at, next, limit).await {
@@ -122,13 +159,13 @@ impl<K: Hash + Eq, V> TableReader<K, V> {
             // What it has not read yet was deleted, as retention does; the newest rows are still there.
             Err(LogError::OffsetOutOfRange { held, .. }) if held.log_start > next => {
                 self.parts[part].1 = held.log_start;
-                return Ok(0);
+                return Ok(Step { records: 0, end: held.high_watermark });
             }
             Err(error) => return Err(error.into()),
         };
         self.apply(&at, &fetched.records)?;
         self.parts[part].1 = fetched.next_offset;
-        Ok(fetched.records.len() as u64)
+        Ok(Step { records: fetched.records.len() as u64, end: fetched.high_watermark })
     }
 
     /// The value of `key`.

@@ -1,4 +1,4 @@
-//! A stream of values and their times, and the steps that need no state.
+//! A stream of values and their times: how it is dealt out, and what it goes on with.
 //!
 //! Each step is a bolt of the same graph that spouts and bolts are added to: it has a name, tasks, a row on the page.
 
@@ -6,29 +6,15 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use super::each::Each;
 use super::key::{ByKey, ByReference, ByValue, KeySelector};
 use super::keyed::KeyedStream;
-use super::map_async::{MapAsync, Order};
+use super::step::Step;
 use crate::bolt::{Bolt, RichBolt};
-use crate::fail::Fail;
-use crate::ports;
-use crate::runtime::Emitter;
 use crate::state::Key;
 use crate::stream::{Feeds, Output, Stream};
 use crate::time::Timed;
 use crate::topology::{BoltHandle, BuildError, ComponentId, GraphHandle, Topology};
 use crate::tuple::Tuple;
-
-ports! {
-    /// A stream split in two by a condition; see [`DataStream::branch`].
-    pub struct Branches<T> {
-        /// What meets the condition.
-        matching: Timed<T>,
-        /// The rest.
-        others: Timed<T>,
-    }
-}
 
 /// How the next step subscribes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,11 +81,40 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// The streams that it is made of, one unless it was merged: for bolts of your own, which take `Timed<T>`.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// struct Shout;
+    ///
+    /// impl Bolt for Shout {
+    ///     type In = Timed<String>;
+    ///     type Out = Timed<String>;
+    ///
+    ///     async fn execute(&mut self, word: Timed<String>, out: &mut Emitter<Timed<String>>) -> Result<(), Fail> {
+    ///         out.emit(Timed { at: word.at, value: word.value.to_uppercase() });
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let long = words.filter(|word| word.len() > 3);
+    /// let shout = topology.bolt("shout", || Shout).tasks(2);
+    /// long.streams().iter().fold(shout, |shout, words| shout.shuffle(words));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn streams(&self) -> &[Stream<Timed<T>>] {
         &self.sources
     }
 
     /// Names the step before.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let lengths = words.map(|word| word.len()).name("lengths");
+    /// lengths.for_each(|length| println!("{length}")).name("print");
+    #[doc = include_str!("example/end.md")]
+    /// ```
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         if let Some(step) = self.step {
@@ -109,6 +124,13 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// Gives the step before so many tasks.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let lengths = words.map(|word| word.len()).tasks(4);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     #[must_use]
     pub fn tasks(self, tasks: usize) -> Self {
         if let Some(step) = self.step {
@@ -117,118 +139,15 @@ impl<T: Tuple> DataStream<T> {
         self
     }
 
-    /// Makes one value of each.
-    pub fn map<U: Tuple>(&self, map: impl Fn(T) -> U + Send + Sync + 'static) -> DataStream<U> {
-        self.each("map", move |Timed { at, value }, out| {
-            out.emit(Timed { at, value: map(value) });
-            Ok(())
-        })
-    }
-
-    /// As [`map`](Self::map), by a function that may fail: [`Fail::retry`] has the record replayed, [`Fail::reject`] gives it
-    /// up to the dead letters.
-    pub fn try_map<U: Tuple>(
-        &self,
-        map: impl Fn(T) -> Result<U, Fail> + Send + Sync + 'static,
-    ) -> DataStream<U> {
-        self.each("try-map", move |Timed { at, value }, out| {
-            out.emit(Timed { at, value: map(value)? });
-            Ok(())
-        })
-    }
-
-    /// Makes one value of each by a function that awaits, such as a look-up over the network: at most `at_once` at a time in
-    /// each task, whose results leave in `order`. A function that fails fails the tree, as for [`try_map`](Self::try_map).
-    pub fn map_async<U: Tuple, Fut>(
-        &self,
-        at_once: usize,
-        order: Order,
-        map: impl Fn(T) -> Fut + Send + Sync + 'static,
-    ) -> DataStream<U>
-    where
-        Fut: Future<Output = Result<U, Fail>> + Send + 'static,
-    {
-        let map = Arc::new(map);
-        let bolt = move || MapAsync::new(Arc::clone(&map), at_once, order);
-        let step = self.subscribe(self.topology().rich_bolt(&self.step_name("map-async"), bolt));
-        DataStream::of(&step)
-    }
-
-    /// Makes any number of values of each.
-    pub fn flat_map<U: Tuple, I: IntoIterator<Item = U>>(
-        &self,
-        map: impl Fn(T) -> I + Send + Sync + 'static,
-    ) -> DataStream<U> {
-        self.each("flat-map", move |Timed { at, value }, out| {
-            map(value).into_iter().for_each(|value| out.emit(Timed { at, value }));
-            Ok(())
-        })
-    }
-
-    /// Keeps what meets `condition`.
-    pub fn filter(&self, condition: impl Fn(&T) -> bool + Send + Sync + 'static) -> DataStream<T> {
-        self.each("filter", move |timed, out| {
-            if condition(&timed.value) {
-                out.emit(timed);
-            }
-            Ok(())
-        })
-    }
-
-    /// Makes a value of each, or none.
-    pub fn filter_map<U: Tuple>(
-        &self,
-        map: impl Fn(T) -> Option<U> + Send + Sync + 'static,
-    ) -> DataStream<U> {
-        self.each("filter-map", move |Timed { at, value }, out| {
-            if let Some(value) = map(value) {
-                out.emit(Timed { at, value });
-            }
-            Ok(())
-        })
-    }
-
-    /// Looks at each as it passes.
-    pub fn inspect(&self, look: impl Fn(&T) + Send + Sync + 'static) -> DataStream<T> {
-        self.each("inspect", move |timed, out| {
-            look(&timed.value);
-            out.emit(timed);
-            Ok(())
-        })
-    }
-
-    /// Ends the stream: calls `act` with each. Done again where a record is replayed.
-    pub fn for_each(&self, act: impl Fn(T) + Send + Sync + 'static) -> Step {
-        let step: BoltHandle<_, ()> = self.add(
-            "for-each",
-            Each::factory(move |timed: Timed<T>, _: &mut _| {
-                act(timed.value);
-                Ok(())
-            }),
-        );
-        Step::from(step)
-    }
-
-    /// Splits by `condition`: first what meets it, then the rest.
-    pub fn branch(
-        &self,
-        condition: impl Fn(&T) -> bool + Send + Sync + 'static,
-    ) -> (DataStream<T>, DataStream<T>) {
-        let step: BoltHandle<_, Branches<T>> = self.add(
-            "branch",
-            Each::factory(move |timed: Timed<T>, out: &mut Branches<T>| {
-                if condition(&timed.value) {
-                    out.matching.emit(timed)
-                } else {
-                    out.others.emit(timed)
-                }
-                Ok(())
-            }),
-        );
-        (DataStream::of(&step.matching), DataStream::of(&step.others))
-    }
-
     /// One stream of both, in no order between them.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let mails = stream::<String>(&topology, "mails");
+    /// # let letters = stream::<String>(&topology, "letters");
+    /// let all = mails.merge(&letters).map(|text| text.len());
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn merge(&self, other: &DataStream<T>) -> DataStream<T> {
         if !other.graph.is_same(&self.graph) {
             let component = self.step.map(|step| self.graph.name_of(step)).unwrap_or_default();
@@ -239,16 +158,38 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// Deals values out in turn to the tasks of the next step, however they lie now.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let lines = stream::<String>(&topology, "lines");
+    /// let lengths = lines.repartition().map(|line| line.len()).tasks(4);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn repartition(&self) -> DataStream<T> {
         Self { routing: Routing::Shuffle, ..self.clone() }
     }
 
     /// Gives every value to each task of the next step.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let rules = stream::<String>(&topology, "rules");
+    /// // Each of the four tasks gets all rules.
+    /// rules.broadcast().for_each(|rule| println!("new rule: {rule}")).tasks(4);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn broadcast(&self) -> DataStream<T> {
         Self { routing: Routing::Broadcast, ..self.clone() }
     }
 
     /// Keys the stream by a part of each value: equal keys go to the same task.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let payments_of = payments.key_by(|(account, _)| account).count();
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn key_by<K, F>(&self, key: F) -> KeyedStream<T, ByReference<F, K>>
     where
         K: Key,
@@ -258,6 +199,13 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// As [`key_by`](Self::key_by), by a key that is computed: several fields as a pair, a number, a new string.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let by_length = words.key_by_value(|word| word.len() as u64).count();
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn key_by_value<K, F>(&self, key: F) -> KeyedStream<T, ByValue<F, K>>
     where
         K: Key,
@@ -267,6 +215,27 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// A step by a bolt of your own that takes `Timed<T>`, or anything made from it.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// struct Twice;
+    ///
+    /// impl Bolt for Twice {
+    ///     type In = Timed<String>;
+    ///     type Out = Timed<String>;
+    ///
+    ///     async fn execute(&mut self, word: Timed<String>, out: &mut Emitter<Timed<String>>) -> Result<(), Fail> {
+    ///         out.emit(word.clone());
+    ///         out.emit(word);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let twice = words.bolt("twice", || Twice).tasks(2);
+    /// DataStream::of(&twice).for_each(|word| println!("{word}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn bolt<B: Bolt>(
         &self,
         name: &str,
@@ -279,6 +248,26 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// Ends the stream in a bolt that owns its inputs, such as a log's sink.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// struct Print;
+    ///
+    /// impl RichBolt for Print {
+    ///     type In = Timed<String>;
+    ///     type Out = ();
+    ///
+    ///     async fn execute(&mut self, word: Input<Timed<String>>, _: &mut Emitter<()>) -> Result<(), Fault> {
+    ///         println!("{}", word.value);
+    ///         word.ack();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// words.sink("print", || Print).tasks(2);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn sink<B: RichBolt<Out = ()>>(
         &self,
         name: &str,
@@ -306,24 +295,6 @@ impl<T: Tuple> DataStream<T> {
     #[doc(hidden)]
     pub fn step_name(&self, kind: &str) -> String {
         self.graph.next_name(kind)
-    }
-
-    fn each<U: Tuple>(
-        &self,
-        kind: &str,
-        step: impl Fn(Timed<T>, &mut Emitter<Timed<U>>) -> Result<(), Fail> + Send + Sync + 'static,
-    ) -> DataStream<U> {
-        let step: BoltHandle<_, Timed<U>> = self.add(kind, Each::factory(step));
-        DataStream::of(&step)
-    }
-
-    fn add<B: Bolt<In = Timed<T>>>(
-        &self,
-        kind: &str,
-        factory: impl Fn() -> B + Send + Sync + 'static,
-    ) -> BoltHandle<B::In, B::Out> {
-        let topology = self.topology();
-        self.subscribe(topology.bolt(&self.step_name(kind), factory))
     }
 
     pub(super) fn topology(&self) -> Topology {
@@ -368,32 +339,5 @@ impl<T: Tuple> DataStream<T> {
             };
         }
         step
-    }
-}
-
-/// The last step of a stream, which emits nothing.
-#[derive(Debug)]
-pub struct Step {
-    graph: GraphHandle,
-    component: ComponentId,
-}
-
-impl<In: Tuple> From<BoltHandle<In, ()>> for Step {
-    fn from(bolt: BoltHandle<In, ()>) -> Self {
-        Self { graph: bolt.graph().clone(), component: bolt.id() }
-    }
-}
-
-impl Step {
-    /// Names the step.
-    pub fn name(self, name: &str) -> Self {
-        self.graph.rename(self.component, name);
-        self
-    }
-
-    /// Gives the step so many tasks.
-    pub fn tasks(self, tasks: usize) -> Self {
-        self.graph.change(self.component, |component| component.tasks = tasks);
-        self
     }
 }

@@ -20,11 +20,11 @@ use crate::window::aggregate::{self, Aggregate, Number};
 /// the process; give the step a [`name`](DataStream::name) of its own where the topology may change before it.
 ///
 /// ```
-/// # use topo_core::{DataStream, Topology};
-/// # fn of(words: &DataStream<String>) {
+#[doc = include_str!("example/begin.md")]
+/// # let words = stream::<String>(&topology, "words");
 /// let counts = words.key_by(|word| word).count().name("counts").tasks(4);
 /// counts.for_each(|(word, count)| println!("{word}: {count}"));
-/// # }
+#[doc = include_str!("example/end.md")]
 /// ```
 #[derive(Clone)]
 pub struct KeyedStream<T, S> {
@@ -44,11 +44,26 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// How many values each key has had, this one among them.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let counts = words.key_by(|word| word).count().name("counts");
+    /// counts.for_each(|(word, count)| println!("{word}: {count}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn count(&self) -> DataStream<(S::Key, u64)> {
         self.rolling("count", aggregate::count())
     }
 
     /// The sum of a number of each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let balances = payments.key_by(|(account, _)| account).sum(|(_, cents)| *cents).name("balances");
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn sum<N: Number>(
         &self,
         number: impl Fn(&T) -> N + Clone + Send + Sync + 'static,
@@ -57,6 +72,13 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// The smallest of what `of` finds in each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let smallest = payments.key_by(|(account, _)| account).min(|(_, cents)| *cents);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn min<V: Tuple + Ord>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
@@ -65,6 +87,13 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// The largest of what `of` finds in each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let largest = payments.key_by(|(account, _)| account).max(|(_, cents)| *cents);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn max<V: Tuple + Ord>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
@@ -73,6 +102,14 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// The mean of a number of each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let readings = stream::<(String, f64)>(&topology, "readings");
+    /// let means = readings.key_by(|(sensor, _)| sensor).average(|(_, degrees)| *degrees);
+    /// means.for_each(|(sensor, mean)| println!("{sensor}: {mean:.1}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn average<N: Number>(
         &self,
         number: impl Fn(&T) -> N + Clone + Send + Sync + 'static,
@@ -81,6 +118,16 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// The values of each key so far, made into one, two by two.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// // The longest word of each initial; of equals the first.
+    /// let longest = words
+    ///     .key_by_value(|word| word.chars().next())
+    ///     .reduce(|longest, word| if word.len() > longest.len() { word } else { longest });
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn reduce(
         &self,
         reduce: impl Fn(T, T) -> T + Clone + Send + Sync + 'static,
@@ -90,6 +137,15 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
 
     /// What `fold` makes of the values of each key so far, from `start` on. For windows, which need to merge what was folded,
     /// see [`aggregate::fold`].
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let histories = payments
+    ///     .key_by(|(account, _)| account)
+    ///     .fold(Vec::new(), |history: &mut Vec<i64>, (_, cents)| history.push(cents));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn fold<A: Tuple>(
         &self,
         start: A,
@@ -103,6 +159,21 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// Any [`Aggregate`] of the values of each key so far.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// use topo_core::window::aggregate::{average, count, max};
+    ///
+    /// // Number, mean and largest, in one step.
+    /// let figures = payments.key_by(|(account, _)| account).aggregate((
+    ///     count(),
+    ///     average(|(_, cents): &(String, i64)| *cents),
+    ///     max(|(_, cents): &(String, i64)| *cents),
+    /// ));
+    /// figures.for_each(|(account, (count, mean, max))| println!("{account}: {count}, {mean}, {max}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn aggregate<A: Aggregate<In = T> + Clone + Sync>(
         &self,
         aggregate: A,
@@ -111,6 +182,13 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// The first value of each key.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let vocabulary = words.key_by(|word| word).distinct().name("vocabulary");
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn distinct(&self) -> DataStream<T> {
         let key = self.key.clone();
         let step =
@@ -120,11 +198,47 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
 
     /// Cuts the stream into windows of each key: by [`tumbling`](crate::window::tumbling), [`sliding`](crate::window::sliding),
     /// [`session`](crate::window::session), [`count`](crate::window::count) and others; a `Duration` is a tumbling window.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let words = words.key_by(|word| word);
+    /// let by_minute = words.window(Duration::from_secs(60)).count();
+    /// let by_visit = words.window(window::session(Duration::from_secs(600))).count();
+    /// let by_hundred = words.window(window::count(100)).count();
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn window(&self, windows: impl Into<Windows>) -> WindowedStream<T, S> {
         WindowedStream::new(self.stream.clone(), self.key.clone(), windows.into())
     }
 
     /// Runs a function of your own over the values, which may set timers and keep state: see [`Process`].
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// /// Gives each word again a second later.
+    /// struct Echo;
+    ///
+    /// impl Process for Echo {
+    ///     type Key = String;
+    ///     type In = String;
+    ///     type Out = String;
+    ///
+    ///     fn process(&mut self, _: Timed<String>, context: &mut ProcessContext<'_, Self>) -> Result<(), Fail> {
+    ///         context.set_timer(window::Clock::Event, context.at() + 1_000);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_timer(&mut self, _: Timer, context: &mut ProcessContext<'_, Self>) -> Result<(), Fail> {
+    ///         context.emit(context.key().clone());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let echo = words.key_by(|word| word).process(|| Echo).name("echo");
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn process<P>(&self, factory: impl Fn() -> P + Send + Sync + 'static) -> DataStream<P::Out>
     where
         P: Process<Key = S::Key, In = T>,

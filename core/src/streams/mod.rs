@@ -8,7 +8,8 @@
 //! [`DataStream::of`] begins with any component that emits `Timed<T>`, [`DataStream::bolt`] goes on with a bolt. A step has a
 //! name, such as `map-2`, and as many tasks as the one before; [`name`](DataStream::name) and [`tasks`](DataStream::tasks)
 //! change the step that has just been added. What has state should be named: its state is found by that name when the
-//! topology starts again, also where steps before it were added meanwhile.
+//! topology starts again, also where steps before it were added meanwhile. Each method has an example; `topology` in it is the
+//! graph that it adds to.
 //!
 //! # Steps of one value
 //!
@@ -28,11 +29,11 @@
 //! aggregates that roll: each value gives the key's newest result.
 //!
 //! ```
-//! # use topo_core::DataStream;
-//! # fn of(payments: &DataStream<(String, i64)>) {
+#![doc = include_str!("example/begin.md")]
+//! # let payments = stream::<(String, i64)>(&topology, "payments");
 //! let balances = payments.key_by(|(account, _)| account).sum(|(_, cents)| *cents).name("balances").tasks(4);
 //! let low = balances.filter(|(_, cents)| *cents < 0);
-//! # }
+#![doc = include_str!("example/end.md")]
 //! ```
 //!
 //! Besides [`count`](KeyedStream::count), [`sum`](KeyedStream::sum), [`min`](KeyedStream::min), [`max`](KeyedStream::max),
@@ -133,17 +134,21 @@ mod key;
 mod keyed;
 mod map_async;
 mod marks;
+mod one_by_one;
 mod process;
 mod processing;
 mod rolling;
 mod shelf;
+mod step;
 mod windowed;
 mod windowing;
 
-pub use data_stream::{Branches, DataStream, Step};
+pub use data_stream::DataStream;
 pub use key::{ByReference, ByValue, KeySelector};
 pub use keyed::KeyedStream;
 pub use map_async::Order;
+pub use one_by_one::Branches;
 pub use process::{Process, ProcessContext, Timer};
+pub use step::Step;
 pub use windowed::{WindowResults, WindowedStream};
 pub use windowing::Windowed;

@@ -30,13 +30,12 @@ impl From<Duration> for Windows {
 /// waits for its window. Windows, results under way and the watermark are state, and outlive the process.
 ///
 /// ```
-/// # use std::time::Duration;
-/// # use topo_core::DataStream;
-/// # fn of(words: &DataStream<String>) {
+#[doc = include_str!("example/begin.md")]
+/// # let words = stream::<String>(&topology, "words");
 /// let counts = words.key_by(|word| word).window(Duration::from_secs(5)).every(Duration::from_secs(1)).count();
 /// counts.for_each(|fired| println!("{} {}: {}", fired.window, fired.key, fired.value));
 /// counts.late().for_each(|word| println!("{word} came too late"));
-/// # }
+#[doc = include_str!("example/end.md")]
 /// ```
 #[derive(Clone)]
 pub struct WindowedStream<T, S> {
@@ -58,6 +57,14 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// Has a window of the same length begin every so often, at most as long as the windows are: they overlap then.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// // The last minute, every ten seconds.
+    /// let minutes = words.key_by(|word| word).window(Duration::from_secs(60)).every(Duration::from_secs(10)).count();
+    #[doc = include_str!("example/end.md")]
+    /// ```
     #[must_use]
     pub fn every(mut self, every: Duration) -> Self {
         match self.plan.windows.length() {
@@ -70,6 +77,19 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// What is given before a window is complete.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// // The count so far after every thousandth word of a key, then that of the hour.
+    /// let hours = words
+    ///     .key_by(|word| word)
+    ///     .window(Duration::from_secs(3_600))
+    ///     .trigger(Trigger::watermark().early_count(1_000))
+    ///     .count();
+    /// hours.for_each(|fired| println!("{} {}: {} ({:?})", fired.window, fired.key, fired.value, fired.kind));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     #[must_use]
     pub fn trigger(mut self, trigger: Trigger) -> Self {
         self.plan.trigger = trigger;
@@ -77,6 +97,18 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// Has windows take values for so long after they were complete; each gives another result then.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let counts = words
+    ///     .key_by(|word| word)
+    ///     .window(Duration::from_secs(60))
+    ///     .allowed_lateness(Duration::from_secs(30))
+    ///     .count();
+    /// counts.for_each(|fired| println!("{} {}: {}, revision {}", fired.window, fired.key, fired.value, fired.revision));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     #[must_use]
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.plan.lateness = lateness;
@@ -91,11 +123,10 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     /// and not to be had from [`late`](WindowResults::late). Windows by count need their values one by one and refuse this.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use topo_core::DataStream;
-    /// # fn of(words: &DataStream<String>) {
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
     /// let counts = words.key_by(|word| word).window(Duration::from_secs(5)).partial().count();
-    /// # }
+    #[doc = include_str!("example/end.md")]
     /// ```
     #[must_use]
     pub fn partial(self) -> Self {
@@ -103,11 +134,26 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// How many values there are.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let counts = words.key_by(|word| word).window(Duration::from_secs(60)).count().name("counts");
+    /// counts.for_each(|fired| println!("{} {}: {}", fired.window, fired.key, fired.value));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn count(&self) -> WindowResults<T, S::Key, u64> {
         self.add("window-count", aggregate::count())
     }
 
     /// The sum of a number of each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let turnover = payments.key_by(|(account, _)| account).window(Duration::from_secs(60)).sum(|(_, cents)| *cents);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn sum<N: Number>(
         &self,
         number: impl Fn(&T) -> N + Clone + Send + Sync + 'static,
@@ -116,6 +162,13 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// The smallest of what `of` finds in each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let readings = stream::<(String, f64)>(&topology, "readings");
+    /// let coldest = readings.key_by(|(sensor, _)| sensor).window(Duration::from_secs(60)).min(|(_, degrees)| *degrees);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn min<V: Tuple + PartialOrd>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
@@ -124,6 +177,13 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// The largest of what `of` finds in each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let readings = stream::<(String, f64)>(&topology, "readings");
+    /// let warmest = readings.key_by(|(sensor, _)| sensor).window(Duration::from_secs(60)).max(|(_, degrees)| *degrees);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn max<V: Tuple + PartialOrd>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
@@ -132,6 +192,13 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// The mean of a number of each value.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let readings = stream::<(String, f64)>(&topology, "readings");
+    /// let means = readings.key_by(|(sensor, _)| sensor).window(Duration::from_secs(60)).average(|(_, degrees)| *degrees);
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn average<N: Number>(
         &self,
         number: impl Fn(&T) -> N + Clone + Send + Sync + 'static,
@@ -140,6 +207,17 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// The values made into one, two by two; `two` is associative.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// // The largest payment, whole; of equals the first.
+    /// let largest = payments
+    ///     .key_by(|(account, _)| account)
+    ///     .window(Duration::from_secs(60))
+    ///     .reduce(|a, b| if b.1 > a.1 { b } else { a });
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn reduce(
         &self,
         two: impl Fn(T, T) -> T + Clone + Send + Sync + 'static,
@@ -148,6 +226,14 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// The `n` values of which `by` is largest, the largest first.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let largest = payments.key_by(|(account, _)| account).window(Duration::from_secs(60)).top(3, |(_, cents)| *cents);
+    /// largest.for_each(|fired| println!("{}: {:?}", fired.key, fired.value));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn top<V: Ord + 'static>(
         &self,
         n: usize,
@@ -157,6 +243,23 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
     }
 
     /// Any [`Aggregate`] of the values, such as those of [`aggregate`].
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// use topo_core::window::aggregate::{count, fold};
+    ///
+    /// // Number and spread, in one step; what was folded of parts of a window is merged.
+    /// let figures = payments.key_by(|(account, _)| account).window(Duration::from_secs(60)).aggregate((
+    ///     count(),
+    ///     fold(
+    ///         (i64::MAX, i64::MIN),
+    ///         |range: &mut (i64, i64), (_, cents): (String, i64)| *range = (range.0.min(cents), range.1.max(cents)),
+    ///         |range: &mut (i64, i64), other: &(i64, i64)| *range = (range.0.min(other.0), range.1.max(other.1)),
+    ///     ),
+    /// ));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn aggregate<A: Aggregate<In = T> + Clone + Sync>(
         &self,
         aggregate: A,
@@ -213,6 +316,14 @@ pub struct WindowResults<T, K, V> {
 
 impl<T: Tuple, K: Key, V: Tuple> WindowResults<T, K, V> {
     /// What came too late for its windows, as it came. What nobody reads of it is counted on the page all the same.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let counts = words.key_by(|word| word).window(Duration::from_secs(60)).count();
+    /// counts.late().for_each(|word| println!("{word} came too late"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn late(&self) -> &DataStream<T> {
         &self.late
     }

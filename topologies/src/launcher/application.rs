@@ -137,6 +137,11 @@ impl Application {
             }
         }
         self.outputs.extend(topics.written);
+        for topic in topics.followed {
+            // Compacted, unless the application says how it is created.
+            let config = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+            self.specs.entry(topic).or_insert_with(|| TopicSpec { config, ..TopicSpec::default() });
+        }
         self.sockets = topics.sockets;
         topology
     }
@@ -202,6 +207,8 @@ pub struct Environment {
 struct Topics {
     read: Vec<Arc<str>>,
     written: Vec<Arc<str>>,
+    /// Read as tables.
+    followed: Vec<Arc<str>>,
     /// Addresses whose lines go to a topic.
     sockets: Vec<(String, Arc<str>)>,
 }
@@ -227,6 +234,11 @@ impl Environment {
     /// Notes that the topology writes `topic`, which is created if need be.
     pub fn will_write(&self, topic: &str) {
         self.topics().written.push(topic.into());
+    }
+
+    /// Notes that the topology reads `topic` as a table: created, compacted, if need be. No input goes there.
+    pub fn will_follow(&self, topic: &str) {
+        self.topics().followed.push(topic.into());
     }
 
     /// Has the lines that a TCP server at `address` sends gathered into `topic` while the topology runs.

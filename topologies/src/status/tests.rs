@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use topo_core::metrics::TopologySnapshot;
 
-use super::{Snapshots, StatusError, StatusServer, fixture};
+use super::{Snapshots, StatusError, StatusServer, fixture, page};
 
 struct Fixture(Vec<TopologySnapshot>);
 
@@ -147,8 +147,7 @@ fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() {
 
 #[test]
 fn the_page_shows_the_snapshots_numbers() {
-    let server = serve(vec![fixture::topology()]);
-    let page = get(server.local_addr(), "/topologies").body;
+    let page = page::topologies(&Fixture(vec![fixture::topology()]), fixture::NOW_MS).into_string();
     let text = |cell: &str| -> String {
         let inside = cell.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
         inside.collect::<String>().trim().to_owned()

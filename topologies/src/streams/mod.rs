@@ -3,6 +3,7 @@
 mod print;
 mod record;
 mod source;
+mod table;
 mod to;
 mod words;
 
@@ -11,12 +12,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use topo_core::log::Consumed;
+use topo_core::state::Key;
 use topo_core::{DataStream, Fail, Timed, Topology, Tuple};
 
 pub use print::Print;
 pub use record::{ToRecord, packed, unpacked};
 pub use source::Source;
 use source::Times;
+pub use table::{Lookup, Table};
 pub use to::To;
 pub use words::{Words, words};
 
@@ -91,6 +94,15 @@ impl Streams {
             let value = record.value.as_deref().ok_or_else(|| Fail::reject("the record has no value"))?;
             unpacked(value)
         })
+    }
+
+    /// A topic as a table: of each key, what was written last, for [`Lookup::lookup`]. Keys and values are read as
+    /// [`topic`](Self::topic) reads values; a null removes its key.
+    ///
+    /// The topic is created, compacted, where it is not there. It is not where the input goes.
+    pub fn table<K: Key, V: Tuple>(&self, topic: &str) -> Table<K, V> {
+        self.environment.will_follow(topic);
+        Table::of(Arc::clone(self.environment.log()), topic)
     }
 
     /// The records of a topic, each made into a value by `decode`. What it refuses goes to the topic's dead letters.

@@ -87,6 +87,8 @@ pub(crate) fn hash(of: &impl Hash) -> u64 {
 pub(crate) struct Lab {
     pub(crate) scheduler: Arc<Seeded>,
     pub(crate) log: Arc<MemoryLog>,
+    /// How many values may be on their way at a time.
+    pub(crate) max_pending: usize,
     seed: u64,
     runs: AtomicU64,
 }
@@ -96,14 +98,14 @@ impl Lab {
         let scheduler = Seeded::new(seed);
         scheduler.set_step_limit(3_000_000);
         let log = Arc::new(MemoryLog::new(scheduler.clone()));
-        Self { scheduler, log, seed, runs: AtomicU64::new(0) }
+        Self { scheduler, log, max_pending: 32, seed, runs: AtomicU64::new(0) }
     }
 
     /// Small batches and queues, so that little input already fills them.
     pub(crate) fn config(&self) -> Config {
         let runs = self.runs.fetch_add(1, Ordering::Relaxed);
         let state = StateSettings { log: Some(self.log.clone()), ..StateSettings::default() };
-        let (batch_size, queue_tuples, max_pending) = (4, 16, 32);
+        let (batch_size, queue_tuples, max_pending) = (4, 16, self.max_pending);
         let seed = self.seed.wrapping_add(runs << 32);
         Config { seed, witness: true, batch_size, queue_tuples, max_pending, state, ..Config::default() }
     }

@@ -57,7 +57,7 @@ fn with_enough_lateness_the_last_results_are_those_of_all_values() {
     let (updates, merged) = (AtomicUsize::new(0), AtomicUsize::new(0));
     for_seeds(12, |seed| {
         let given = with_stragglers(seed, 120);
-        for kind in [sliding(ms(30), ms(10)), session(ms(4))] {
+        for kind in [sliding(ms(30), ms(10)), session(ms(8))] {
             let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
                 let windows = stream.key_by_value(KEY).window(kind).allowed_lateness(ms(1_000));
                 (*windows.aggregate(aggregate::collect()).tasks(3)).clone()
@@ -65,7 +65,7 @@ fn with_enough_lateness_the_last_results_are_those_of_all_values() {
             assert_eq!(late(&numbers), 0);
             updates.fetch_add(fired.iter().filter(|one| one.kind == Kind::Late).count(), Ordering::Relaxed);
             merged.fetch_add(fired.iter().filter(|one| one.replaces.len() > 1).count(), Ordering::Relaxed);
-            let expected = if kind == session(ms(4)) { sessions(&given, 4) } else { by_time(&given, 30, 10) };
+            let expected = if kind == session(ms(8)) { sessions(&given, 8) } else { by_time(&given, 30, 10) };
             let expected: BTreeMap<_, _> = expected.into_iter().map(|(at, all)| (at, sorted(all))).collect();
             let newest: BTreeMap<_, _> =
                 newest(&fired).into_iter().map(|(at, all)| (at, sorted(all))).collect();

@@ -7,6 +7,7 @@ mod process;
 mod restart;
 mod rolling;
 mod stateless;
+mod table;
 mod windows;
 
 use topo::prelude::*;

@@ -81,7 +81,7 @@ fn timers_in_event_time_give_each_stretch_once_in_trouble_and_across_restarts() 
                         trouble: trouble == Trouble::Some,
                         ..Buckets::default()
                     });
-                    troubled(&buckets.name("buckets").tasks(tasks), trouble, seed, |one| hash(one))
+                    troubled(&buckets.name("buckets").tasks(tasks), trouble, seed, hash)
                 });
                 assert_eq!(late(&numbers), 0);
                 out.extend(some);

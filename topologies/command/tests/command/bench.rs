@@ -48,5 +48,7 @@ fn a_large_directory_opens_by_its_last_segments() {
         row["bytes_read"].as_u64().expect("a count")
     };
     assert!(read("closed") < 50 << 20, "{rows:?}");
-    assert!(read("killed-unsynced") < 400 << 20, "of 1 GB no more than the last segments is read: {rows:?}");
+    assert!(read("killed") < 200 << 20, "of 1 GB no more than the last segments is read: {rows:?}");
+    // How much nothing was known of depends on how far its syncs had come.
+    assert!(read("killed-unsynced") >= read("killed"), "{rows:?}");
 }

@@ -228,8 +228,11 @@ mod tests {
         MemoryLog::new(Arc::new(TokioScheduler::current()))
     }
 
-    /// All that a log holds, partition by partition, without offsets.
-    fn all(log: &MemoryLog) -> Vec<(u32, Option<Bytes>, Option<Bytes>, i64, String)> {
+    /// A record without its offset: partition, key, value, time and position.
+    type Held = (u32, Option<Bytes>, Option<Bytes>, i64, String);
+
+    /// All that a log holds, partition by partition.
+    fn all(log: &MemoryLog) -> Vec<Held> {
         let parts = [(NETWORK, 4), (SUBSCRIBERS, 1)];
         let each = parts.into_iter().flat_map(|(topic, count)| (0..count).map(move |number| (topic, number)));
         let of = |(topic, number)| {
