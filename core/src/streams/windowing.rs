@@ -138,11 +138,6 @@ impl<K: Key, A: Aggregate> Keeps for Kept<K, A> {
         drop(entries);
         self.marks.write_out(self.engine.watermark())
     }
-
-    // It is opened again from the state that it writes to.
-    fn goes_back(&self) -> bool {
-        true
-    }
 }
 
 /// A step with windows.
