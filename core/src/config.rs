@@ -18,6 +18,38 @@ pub enum Delivery {
     /// Trees are tracked in the ledger: the spout hears an ack only when the whole tree is done.
     #[default]
     AtLeastOnce,
+    /// Input goes through in batches, each a micro-transaction: outputs, changes of state and input offsets are committed
+    /// together, or all are taken back and the batch is processed again. Needs [`StateSettings::log`], spouts that can go back
+    /// ([`Spout::REPLAYS`](crate::Spout::REPLAYS)), and no cycle.
+    ExactlyOnce,
+}
+
+/// How large micro-transactions are, where [`Delivery::ExactlyOnce`] asks for them. What comes first closes the batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MicroTransactions {
+    /// How long a batch is open. Outputs are seen, by who reads what is committed, about so much later.
+    pub interval: Duration,
+    /// How many trees each spout task may open in a batch.
+    pub batch_records: usize,
+    /// About how many bytes of outputs and changes of state a batch may gather; one that gathers more is closed at once.
+    pub batch_bytes: usize,
+    /// How long a bolt that owns its inputs may take to answer those of a batch once its marker has come; then the batch fails,
+    /// with the bolt's name.
+    pub held_wait: Duration,
+    /// After how long the log aborts a transaction that is not committed: Kafka's `transaction.timeout.ms`.
+    pub timeout: Duration,
+}
+
+impl Default for MicroTransactions {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(100),
+            batch_records: 100_000,
+            batch_bytes: 64 << 20,
+            held_wait: Duration::from_secs(5),
+            timeout: Duration::from_secs(60),
+        }
+    }
 }
 
 /// How a topology runs. `Config::default()` suits one machine.
@@ -61,10 +93,12 @@ pub struct Config {
     pub restart_delay: Duration,
     /// Where keyed state lives, and where it is kept. By default in memory, and nowhere.
     pub state: StateSettings,
+    /// How large batches are under [`Delivery::ExactlyOnce`].
+    pub transactions: MicroTransactions,
     /// What edge ids and shuffles are drawn from; the same seed on the seeded scheduler gives the same run.
     pub seed: u64,
     /// Keeps explicit sets of edges beside the ledgers, for [`Running::verify_trees`](crate::Running::verify_trees). For
-    /// tests: slow.
+    /// tests: slow. None are kept under [`Delivery::ExactlyOnce`], where trees may be dropped unanswered.
     pub witness: bool,
 }
 
@@ -84,6 +118,7 @@ impl Default for Config {
             tree_backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) },
             restart_delay: Duration::from_millis(10),
             state: StateSettings::default(),
+            transactions: MicroTransactions::default(),
             seed: rand::random(),
             witness: false,
         }
@@ -121,8 +156,8 @@ pub type RestoreWatch = Arc<dyn Fn(&RestoreProgress) + Send + Sync>;
 /// How keyed state is kept.
 #[derive(Clone)]
 pub struct StateSettings {
-    /// Where changelogs are written, and states restored from. `None`: state is kept in this process alone and is gone when
-    /// the topology ends.
+    /// Where changelogs are written, and states restored from; the log of micro-transactions, too. `None`: state is kept in
+    /// this process alone and is gone when the topology ends.
     pub log: Option<Arc<dyn Log>>,
     /// Where values live.
     pub backend: StateBackend,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::log::{Record, TopicPartition};
 use crate::metrics::TaskCounters;
 use crate::runtime::{Control, Phase};
 use crate::schedule::{Clock, Moment, Scheduler};
@@ -12,6 +13,7 @@ use crate::spout::Fault;
 use crate::state::{Key, ListState, MapState, OpenState, State, TaskStates};
 use crate::store::{Stores, TaskStore};
 use crate::time::Watermark;
+use crate::transaction::{Letter, Staging};
 use crate::tuple::Tuple;
 
 /// A task's place in its topology, and the time it lives in.
@@ -28,6 +30,7 @@ pub struct TaskContext {
     /// How far the task has come in event time. Survives the instances.
     pub(crate) event_time: Arc<AtomicI64>,
     pub(crate) stores: Arc<Stores>,
+    pub(crate) staging: Arc<Staging>,
 }
 
 impl TaskContext {
@@ -95,6 +98,11 @@ impl TaskContext {
         Watermark(self.event_time.load(Ordering::Relaxed))
     }
 
+    /// Forgets how far the task has come.
+    pub(crate) fn forget_watermark(&self) {
+        self.event_time.store(Watermark::MIN.0, Ordering::Relaxed);
+    }
+
     /// Says, in `prepare`, how far the task had come in an earlier run, as its state remembers: its watermark does not go
     /// back behind that. The end of time is not remembered, so [`Watermark::MAX`] changes nothing.
     pub fn raise_watermark(&self, at: Watermark) {
@@ -112,6 +120,36 @@ impl TaskContext {
     /// A task's flush failed. What was to be committed must not be, until another flush succeeds.
     pub async fn flush_states(&self) -> Result<(), Fault> {
         self.control.flushes.request().await
+    }
+
+    /// Whether the topology's input goes through in micro-transactions. A sink [stages](Self::stage) its records then, and a
+    /// spout commits nothing itself.
+    pub fn is_exactly_once(&self) -> bool {
+        self.control.transactions.is_some()
+    }
+
+    /// Has `record` appended with the micro-transaction in work; only where there are any
+    /// ([`is_exactly_once`](Self::is_exactly_once)). The order of a task's records of a partition is kept.
+    pub fn stage(&self, to: &TopicPartition, record: Record) {
+        if let Some(transactions) = &self.control.transactions {
+            transactions.note_staged(self.staging.add(to, record));
+        }
+    }
+
+    /// As [`stage`](Self::stage), to a topic that may have to be created: in the partition that is left when `number` is
+    /// divided by how many there are.
+    pub fn stage_letter(&self, topic: &Arc<str>, number: u32, record: Record) {
+        if let Some(transactions) = &self.control.transactions {
+            let letter = Letter { topic: Arc::clone(topic), number, record };
+            transactions.note_staged(self.staging.add_letter(letter));
+        }
+    }
+
+    /// Has all that is not committed taken back and made again, where there are micro-transactions.
+    pub fn fail_batch(&self, why: &str) {
+        if let Some(transactions) = &self.control.transactions {
+            transactions.fail(&why.into());
+        }
     }
 
     /// Keeps `store` under `name` for as long as the task lives, in place of another of that name. A bolt's task flushes it

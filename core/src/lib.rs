@@ -22,6 +22,7 @@ mod config;
 mod runtime;
 
 mod time;
+mod transaction;
 
 pub mod ledger;
 pub mod log;
@@ -34,7 +35,7 @@ pub mod window;
 
 pub use backoff::Backoff;
 pub use bolt::{Bolt, RichBolt};
-pub use config::{Config, Delivery, RestoreWatch, StateBackend, StateSettings};
+pub use config::{Config, Delivery, MicroTransactions, RestoreWatch, StateBackend, StateSettings};
 pub use context::TaskContext;
 pub use fail::{Fail, FailKind, Failure};
 pub use grouping::{Direct, Grouping, Targets};
@@ -49,6 +50,7 @@ pub use streams::{
 };
 pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
+pub use transaction::InputOffsets;
 pub use tuple::Tuple;
 
 #[doc(hidden)]

@@ -9,6 +9,7 @@ use crate::metrics::WindowSnapshot;
 use crate::runtime::SpoutEmitter;
 use crate::stream::Output;
 use crate::time::EventTime;
+use crate::transaction::InputOffsets;
 
 /// Why a component could not start or go on. Any error, or a sentence: `Err("no sensor on port 3".into())`.
 pub type Fault = Box<dyn Error + Send + Sync>;
@@ -59,6 +60,10 @@ pub trait Spout: Send + 'static {
     /// What it knows a tracked tuple by; given back with its ack or fail.
     type Id: Send + 'static;
 
+    /// Whether it can go back to what was committed, as [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce) needs: then it
+    /// implements [`end_batch`](Self::end_batch) and [`rewind`](Self::rewind).
+    const REPLAYS: bool = false;
+
     /// Called once before the first `next`.
     ///
     /// # Errors
@@ -85,6 +90,24 @@ pub trait Spout: Send + 'static {
     /// The tree of the tuple emitted under `id` failed. To replay it, emit it again with
     /// [`SpoutEmitter::replay`] from a later `next`.
     fn fail(&mut self, _id: Self::Id, _failure: &Failure) {}
+
+    /// A micro-transaction ends behind what was emitted so far. What its group is to go on from, once that is committed; `None`
+    /// where that is where it was. Only under [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce), as the next two.
+    fn end_batch(&mut self) -> Option<InputOffsets> {
+        None
+    }
+
+    /// The batch that ended last is committed.
+    fn batch_committed(&mut self) {}
+
+    /// What was emitted since the last commit is taken back: the next to be emitted is what is behind that commit. Nothing that
+    /// was emitted is answered any more.
+    ///
+    /// # Errors
+    /// An error replaces this instance with a fresh one, which begins there too.
+    fn rewind(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// How far this task has come in event time, and whether it is idle; `None` where it knows none, for which nobody waits.
     /// Asked after every burst of `next` calls and before every wait, and sent behind what was emitted until then.

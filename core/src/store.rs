@@ -19,6 +19,13 @@ pub trait TaskStore: Any + Send + Sync {
     /// # Errors
     /// What keeps it from being durable: reported, and offsets are not committed until a later flush succeeds.
     async fn flush(&self) -> Result<(), Fault>;
+
+    /// Whether what it keeps can be dropped at any time, and is then what the task's [`State`](crate::state::State) was when
+    /// the last micro-transaction was committed. Others are refused under
+    /// [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce), where a batch that fails is taken back.
+    fn goes_back(&self) -> bool {
+        false
+    }
 }
 
 /// A store and its name.
@@ -57,6 +64,17 @@ impl Stores {
 
     pub(crate) fn all(&self) -> Vec<Arc<dyn TaskStore>> {
         self.lock().iter().map(|(_, store)| Arc::clone(store)).collect()
+    }
+
+    /// The first that does not go back where a micro-transaction fails.
+    pub(crate) fn stays(&self) -> Option<Arc<str>> {
+        let stores = self.lock();
+        stores.iter().find(|(_, store)| !store.goes_back()).map(|(name, _)| Arc::clone(name))
+    }
+
+    /// Forgets all stores but those of that name.
+    pub(crate) fn retain(&self, is_kept: impl Fn(&str) -> bool) {
+        self.lock().retain(|(name, _)| is_kept(name));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -334,6 +334,9 @@ macro_rules! ports {
             fn close(&mut self) {
                 $($crate::Emitters::close(&mut self.$field);)+
             }
+            fn discard(&mut self) {
+                $($crate::Emitters::discard(&mut self.$field);)+
+            }
         }
     };
 }

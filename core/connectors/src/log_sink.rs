@@ -10,6 +10,9 @@
 //! those before it wait, up to the spouts; the task reports why. An append that was carried out although its answer was
 //! lost is carried out twice then, which at least once allows.
 //!
+//! Where the topology's input goes through in micro-transactions, the records are staged for the one in work instead, and
+//! appended with it.
+//!
 //! Invariant: the records of a partition are appended in the order of their inputs, one append at a time.
 
 use std::future::pending;
@@ -48,6 +51,8 @@ pub struct LogSink<T, E> {
     bytes: usize,
     turn: u32,
     task: Option<TaskContext>,
+    /// The partitions, where records are not appended here but with the micro-transaction.
+    stages: Option<Vec<TopicPartition>>,
 }
 
 #[derive(Debug)]
@@ -64,7 +69,24 @@ where
     /// A sink to `topic`, to be made in a topology's factory.
     pub fn new(log: Arc<dyn Log>, topic: &str, partitioner: Partitioner, encode: E) -> Self {
         let (gathered, topic) = (Vec::new(), topic.into());
-        Self { log, topic, encode, partitioner, gathered, records: 0, bytes: 0, turn: 0, task: None }
+        let (task, stages) = (None, None);
+        Self { log, topic, encode, partitioner, gathered, records: 0, bytes: 0, turn: 0, task, stages }
+    }
+
+    /// Has the record appended with the micro-transaction: for its input that is done.
+    fn stage(&mut self, input: Input<T>, record: Record) -> Result<(), Fault> {
+        let partition = self.partition_of(&record);
+        let at = self.stages.as_ref().and_then(|partitions| partitions.get(partition));
+        match (&self.task, at) {
+            (Some(task), Some(at)) => {
+                task.stage(at, record);
+                input.ack();
+            }
+            _ => {
+                input.fail(Fail::reject(format_args!("topic `{}` has no partition {partition}", self.topic)))
+            }
+        }
+        Ok(())
     }
 
     fn partition_of(&mut self, record: &Record) -> usize {
@@ -233,6 +255,8 @@ where
         };
         self.gathered =
             (0..info.partitions).map(|_| Gathered { records: Vec::new(), inputs: Vec::new() }).collect();
+        let at = |number| TopicPartition::new(Arc::clone(&self.topic), number);
+        self.stages = task.is_exactly_once().then(|| (0..info.partitions).map(at).collect());
         Ok(())
     }
 
@@ -244,6 +268,9 @@ where
                 return Ok(());
             }
         };
+        if self.stages.is_some() {
+            return self.stage(input, record);
+        }
         self.records += 1;
         self.bytes +=
             [&record.key, &record.value].into_iter().flatten().map(|bytes| bytes.len()).sum::<usize>();

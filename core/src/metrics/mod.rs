@@ -7,7 +7,7 @@ pub(crate) use counters::{TaskCounters, record};
 
 pub use snapshot::{
     ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
-    TopologySnapshot, TopologyStatus, WindowSnapshot,
+    TopologySnapshot, TopologyStatus, TransactionSnapshot, WindowSnapshot,
 };
 
 use hdrhistogram::Histogram;

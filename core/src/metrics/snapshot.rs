@@ -42,6 +42,29 @@ pub struct TopologySnapshot {
     pub components: Vec<ComponentSnapshot>,
     /// Who reads whom.
     pub edges: Vec<EdgeSnapshot>,
+    /// Its micro-transactions, where it has any.
+    pub transactions: Option<TransactionSnapshot>,
+}
+
+/// The micro-transactions of a topology. What never wrote anything, as while there is no input, counts as no commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TransactionSnapshot {
+    /// The batch that is open.
+    pub txid: u64,
+    /// The newest batch that is committed.
+    pub committed: u64,
+    /// Transactions committed.
+    pub commits: u64,
+    /// How often what was not committed was taken back.
+    pub aborts: u64,
+    /// Records of outputs and state in the last transaction.
+    pub records: u64,
+    /// About how many bytes those took.
+    pub bytes: u64,
+    /// How long its commit took.
+    pub took: Duration,
+    /// Why something was taken back the last time.
+    pub last_abort: Option<Arc<str>>,
 }
 
 /// One subscription: a component's stream read by another with a grouping.

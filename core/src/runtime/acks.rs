@@ -161,6 +161,14 @@ impl Acks {
         for_each_anchor(anchor, joints, |one| self.fail(one.root, cause.clone()));
     }
 
+    /// Forgets all that was gathered.
+    pub(crate) fn clear(&mut self) {
+        self.newest = Anchor::UNTRACKED;
+        for ledger in self.dirty.drain(..) {
+            self.gathered[usize::from(ledger)] = Answers::default();
+        }
+    }
+
     /// Sends all that was gathered.
     pub(crate) fn flush(&mut self) {
         self.gather_newest();

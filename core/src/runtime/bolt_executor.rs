@@ -68,6 +68,12 @@ pub(crate) struct BoltExecutor<F: Form> {
     pub(crate) keeps: Option<usize>,
     /// The newest flush that was asked for and made.
     pub(crate) flushed: u64,
+    /// From how many senders the marker of the batch has come.
+    pub(super) markers: usize,
+    /// In which batch event time was found to be over.
+    pub(super) ended_in: u64,
+    /// How often it went back to what was committed.
+    pub(super) backs: u64,
 }
 
 impl<F: Form> BoltExecutor<F> {
@@ -98,6 +104,9 @@ impl<F: Form> BoltExecutor<F> {
             waits_for_trees,
             keeps: None,
             flushed: 0,
+            markers: 0,
+            ended_in: 0,
+            backs: 0,
         }
     }
 
@@ -109,6 +118,7 @@ impl<F: Form> BoltExecutor<F> {
             Err(fault) => (None, Err(fault)),
         };
         self.settle_in();
+        let prepared = prepared.and_then(|()| self.check_stores());
         let started = self.env.wait_for_start(prepared).await;
         if let (Some(form), true) = (form, started) {
             self.next_tick = self.env.tick.map(|every| self.env.now().after(every));
@@ -132,8 +142,12 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Takes over what an instance has said of its task as it was prepared.
-    fn settle_in(&mut self) {
+    pub(super) fn settle_in(&mut self) {
         self.inputs.raise(self.env.task.watermark());
+        if self.env.transactions().is_some() {
+            // What is kept goes with the batch.
+            return;
+        }
         if self.keeps.is_none() && (F::KEEPS_STATE || !self.env.task.stores.is_empty()) {
             self.keeps = Some(self.env.control.flushes.join(&self.env.task.component, &self.env.bell));
         }
@@ -170,6 +184,11 @@ impl<F: Form> BoltExecutor<F> {
         }
         self.turn.desk.fail_dropped(&cause);
         self.env.counters.restarted.add(1);
+        if self.env.transactions().is_some() {
+            self.tell();
+            self.env.fail_batch(cause.fail.reason());
+            return self.go_back(None).await;
+        }
         // Neither acks nor tuples wait for the next instance; what finds a queue full goes later.
         self.send(Flush::All);
         loop {
@@ -193,6 +212,9 @@ impl<F: Form> BoltExecutor<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
             self.env.task.states.answer();
+            if self.env.control.is_going_back() {
+                form = self.go_back(Some(form)).await?;
+            }
             if self.keeps.is_none() && self.env.task.states.is_stateful() {
                 self.settle_in();
             }
@@ -203,7 +225,10 @@ impl<F: Form> BoltExecutor<F> {
                 self.flush_state(&mut form).await;
             }
             if self.env.task.states.wants_flush() {
-                self.flush_for_room(&mut form).await;
+                match self.env.transactions() {
+                    Some(transactions) => transactions.close_soon(),
+                    None => self.flush_for_room(&mut form).await,
+                }
             }
             let done = match self.next_batch() {
                 Some(batch) => {
@@ -267,6 +292,10 @@ impl<F: Form> BoltExecutor<F> {
             if let Err(cause) = outcome {
                 self.fail_current(&batch.joints, &cause);
                 form = self.replace(form, cause).await?;
+                if self.env.transactions().is_some() {
+                    // The rest comes again.
+                    return Some(Rested::Ready(form));
+                }
                 self.env.holding.arrive().await;
                 started = self.env.now();
             }
@@ -284,8 +313,12 @@ impl<F: Form> BoltExecutor<F> {
         drop(envelopes);
         self.inbox.recycle(batch.envelopes);
         self.count(tuples, waited);
+        let backs = self.backs;
         if let Some(signal) = batch.signal {
             form = self.hear(form, batch.from, signal).await?;
+        }
+        if let Some(txid) = batch.marker.filter(|_| self.backs == backs) {
+            form = self.take_marker(form, txid).await?;
         }
         self.flush(Flush::Due).await;
         match self.tick_if_due(&mut form).await {
@@ -312,7 +345,7 @@ impl<F: Form> BoltExecutor<F> {
         }
         // A ring for input, for answers or for orders may have been taken by the waits above.
         let has_input = !self.inbox.is_empty() && !self.is_held_up();
-        let has_orders = self.is_flush_due() || self.env.control.phase() == Phase::Aborting;
+        let has_orders = self.is_flush_due() || self.env.control.is_stopping();
         if has_input || has_orders || (F::OPENS_TREES && self.has_answers()) {
             return Some(Rested::Ready(form));
         }
@@ -414,7 +447,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     pub(super) async fn wait_for_space(&mut self, flush: Flush) {
-        while self.env.control.phase() != Phase::Aborting {
+        while !self.env.control.is_stopping() {
             self.env.bell.notified().await;
             if self.send(flush) {
                 return;
@@ -423,7 +456,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Tells counters and ledgers all that came of the inputs so far.
-    fn tell(&mut self) {
+    pub(super) fn tell(&mut self) {
         self.env.settle(&mut self.out, &mut self.turn.acks);
         let counters = &self.env.counters;
         counters.acked.add(std::mem::take(&mut self.turn.acked));
@@ -436,18 +469,24 @@ impl<F: Form> BoltExecutor<F> {
         self.turn.acks.flush();
         self.turn.desk.fail_forgotten();
         let mut answered = self.turn.desk.lock();
-        if let Some(fail) = self.turn.last_fail.take().or(answered.last_fail.take()) {
-            counters.report(self.env.task.clock().wall_ms(), Arc::clone(fail.reason()));
+        let failed = self.turn.last_fail.take().or(answered.last_fail.take());
+        let failed = failed.map(|fail| Arc::clone(fail.reason()));
+        if let Some(why) = &failed {
+            counters.report(self.env.task.clock().wall_ms(), Arc::clone(why));
         }
         counters.acked.add(std::mem::take(&mut answered.acked));
         counters.failed.add(std::mem::take(&mut answered.failed));
         counters.rejected.add(std::mem::take(&mut answered.rejected));
         answered.acks.flush();
+        drop(answered);
+        if let Some(why) = failed {
+            self.env.fail_batch(&why);
+        }
     }
 }
 
 /// A fresh, prepared instance.
-async fn instance<F: Form>(factory: &Factory<F>, task: &TaskContext) -> Result<F, Fault> {
+pub(super) async fn instance<F: Form>(factory: &Factory<F>, task: &TaskContext) -> Result<F, Fault> {
     let mut form = contain(|| factory()).map_err(|panicked| Fault::from(&*panicked.0))?;
     match contain_future(form.prepare(task)).await {
         Ok(prepared) => prepared.map(|()| form),

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::flushes::Flushes;
 use super::inbox::Bell;
 use crate::spout::Fault;
+use crate::transaction::Transactions;
 
 /// Where a topology is in its life. Phases only go up, but for pausing and resuming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +56,8 @@ pub(crate) struct Progress {
     /// Tasks for which event time is over, and that have no tree of their own open.
     pub(crate) ended: usize,
     pub(crate) failed_to_start: bool,
+    /// The topology stopped for a reason of its own.
+    pub(crate) stopped_itself: bool,
 }
 
 /// The shared part.
@@ -66,17 +69,25 @@ pub(crate) struct Control {
     progress: Mutex<Progress>,
     progressed: Notify,
     pub(crate) flushes: Flushes,
+    /// Where input goes through in micro-transactions.
+    pub(crate) transactions: Option<Arc<Transactions>>,
+    /// Rings what drives them, with every phase.
+    pub(crate) driver_bell: Notify,
+    stop_reason: Mutex<Option<Arc<str>>>,
     start_fault: Mutex<Option<(Arc<str>, Fault)>>,
 }
 
 impl Control {
-    pub(crate) fn new(bells: Vec<Bell>) -> Self {
+    pub(crate) fn new(bells: Vec<Bell>, transactions: Option<Arc<Transactions>>) -> Self {
         Self {
             phase: AtomicU8::new(Phase::Preparing as u8),
             bells,
             progress: Mutex::default(),
             progressed: Notify::new(),
             flushes: Flushes::default(),
+            transactions,
+            driver_bell: Notify::new(),
+            stop_reason: Mutex::new(None),
             start_fault: Mutex::new(None),
         }
     }
@@ -93,7 +104,33 @@ impl Control {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (!stays(now)).then_some(phase as u8));
         if entered.is_ok() {
             self.bells.iter().for_each(|bell| bell.notify_one());
+            self.driver_bell.notify_one();
         }
+    }
+
+    /// Whether executors are to give up what they wait for: everybody stops, or goes back to what is committed.
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.phase() == Phase::Aborting || self.is_going_back()
+    }
+
+    /// Whether a micro-transaction failed and everybody goes back to what is committed.
+    #[inline]
+    pub(crate) fn is_going_back(&self) -> bool {
+        self.transactions.as_ref().is_some_and(|transactions| transactions.is_going_back())
+    }
+
+    /// Stops everybody at once, because the topology cannot go on; the first reason counts.
+    pub(crate) fn stop_for(&self, why: Arc<str>) {
+        tracing::error!(%why, "the topology stops");
+        self.stop_reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.enter(Phase::Aborting);
+        self.advance(|progress| progress.stopped_itself = true);
+    }
+
+    /// Why the topology stopped by itself.
+    pub(crate) fn stop_reason(&self) -> Option<Arc<str>> {
+        self.stop_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     // No code panics while it holds the lock, so a poisoned one is still whole.

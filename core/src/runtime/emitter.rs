@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::contain::contain;
-use super::control::{Control, Phase};
+use super::control::Control;
 use super::envelope::{Anchor, Envelope, JOINT, Joints};
 use super::holding::Holding;
 use super::inbox::Bell;
@@ -145,7 +145,7 @@ impl<T: Tuple> Emitter<T> {
             // To wait for somebody else's queue is not to take long.
             let _paused = self.context.holding.pause();
             while !self.send(Flush::Due) {
-                if self.context.control.phase() == Phase::Aborting {
+                if self.context.control.is_stopping() {
                     return;
                 }
                 let bell = Arc::clone(&self.context.bell);
@@ -255,6 +255,8 @@ pub trait Emitters: Send + 'static {
     fn settle(&mut self, tell: &mut dyn FnMut(EmitterReport<'_>));
     /// Tells the subscribers that nothing more will come.
     fn close(&mut self);
+    /// Drops all that has not left.
+    fn discard(&mut self);
 }
 
 /// What an emitter has to tell.
@@ -368,6 +370,15 @@ impl<T: Tuple> Emitters for Emitter<T> {
     fn settle(&mut self, tell: &mut dyn FnMut(EmitterReport<'_>)) {
         let emitted = std::mem::take(&mut self.emitted);
         tell(EmitterReport { settled: &mut self.settled, emitted });
+    }
+
+    fn discard(&mut self) {
+        self.buffer.clear();
+        self.joints.clear();
+        self.routes.iter_mut().for_each(|route| route.discard());
+        let settled = std::mem::take(&mut self.settled);
+        self.settled.transferred = settled.transferred;
+        Emitters::begin(self, RootId::UNTRACKED);
     }
 
     fn close(&mut self) {

@@ -15,6 +15,7 @@ use crate::metrics::TaskCounters;
 use crate::schedule::Moment;
 use crate::spout::Fault;
 use crate::trace::HopRing;
+use crate::transaction::{Stage, Transactions};
 
 /// One task's surroundings.
 #[derive(Clone)]
@@ -29,11 +30,39 @@ pub(crate) struct Executor {
     pub(crate) holding: Arc<Holding>,
     /// How often the component's `tick` is due.
     pub(crate) tick: Option<Duration>,
+    /// Its number among all tasks of the topology.
+    pub(crate) seat: usize,
 }
 
 impl Executor {
     pub(crate) fn now(&self) -> Moment {
         self.task.now()
+    }
+
+    /// Where input goes through in micro-transactions.
+    #[inline]
+    pub(crate) fn transactions(&self) -> Option<&Arc<Transactions>> {
+        self.control.transactions.as_ref()
+    }
+
+    /// Has the micro-transaction in work taken back, where there is one.
+    #[cold]
+    pub(crate) fn fail_batch(&self, why: &Arc<str>) {
+        if let Some(transactions) = self.transactions() {
+            transactions.fail(why);
+        }
+    }
+
+    /// Waits as long as the micro-transactions are at one of `stages`; `false` where the topology is aborted meanwhile.
+    pub(crate) async fn wait_while(&self, stages: &[Stage]) -> bool {
+        let Some(transactions) = self.transactions() else { return true };
+        while stages.contains(&transactions.stage()) {
+            if self.control.phase() == Phase::Aborting {
+                return false;
+            }
+            self.bell.notified().await;
+        }
+        self.control.phase() != Phase::Aborting
     }
 
     /// Notes an error for the page and the log.
@@ -83,6 +112,7 @@ impl Executor {
             // Counted where the tree ends, at its spout: the input that emitted the tuple was executed all right.
             report.settled.failed.drain(..).for_each(|(root, fail)| acks.fail(root, fail));
             if let Some(fail) = report.settled.last_fail.take() {
+                self.fail_batch(fail.reason());
                 self.report(Arc::clone(fail.reason()));
             }
         });

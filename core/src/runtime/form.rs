@@ -136,6 +136,12 @@ impl Turn {
         }
     }
 
+    /// Forgets what it was at.
+    pub(crate) fn reset(&mut self) {
+        self.acks.clear();
+        (self.current, self.last_fail, self.tracing) = (None, None, None);
+    }
+
     #[inline(always)]
     pub(super) fn begin(&mut self, anchor: Anchor, joints: &Joints, out: &mut impl Emitters) {
         self.current = Some(anchor);

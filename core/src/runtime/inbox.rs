@@ -38,6 +38,8 @@ pub(crate) struct Batch<T> {
     pub(crate) from: u32,
     /// What the sender says behind these tuples.
     pub(crate) signal: Option<Signal>,
+    /// The micro-transaction that this is the last batch of, from its sender.
+    pub(crate) marker: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -87,10 +89,12 @@ impl<T> Inbox<T> {
     pub(crate) fn try_push(&self, batch: Batch<T>, sender: &Bell) -> Result<Vec<Envelope<T>>, Batch<T>> {
         let mut state = self.lock();
         if batch.envelopes.is_empty()
-            && let Some(last) = state.queue.back_mut().filter(|last| last.from == batch.from)
+            && let Some(last) =
+                state.queue.back_mut().filter(|last| last.from == batch.from && last.marker.is_none())
         {
             // Nothing lies between the two, so the newer one stands for both.
-            last.signal = batch.signal;
+            last.signal = batch.signal.or(last.signal);
+            last.marker = batch.marker;
             return Ok(Vec::new());
         }
         let full = state.tuples + batch.envelopes.len() > self.capacity_tuples
@@ -145,6 +149,17 @@ impl<T> Inbox<T> {
             sender.notify_one();
         }
         Some(batch)
+    }
+
+    /// Drops all that is queued.
+    pub(crate) fn clear(&self) {
+        let mut state = self.lock();
+        (state.tuples, state.bytes) = (0, 0);
+        let dropped = std::mem::take(&mut state.queue);
+        let blocked = std::mem::take(&mut state.blocked);
+        drop(state);
+        drop(dropped);
+        blocked.into_iter().for_each(|sender| sender.notify_one());
     }
 
     /// Takes back an emptied buffer for the next sender.
@@ -213,7 +228,15 @@ mod tests {
 
     fn batch(tuples: usize, bytes: usize) -> Batch<u8> {
         let envelopes = vec![Envelope { anchor: Anchor::UNTRACKED, tuple: 0 }; tuples];
-        Batch { envelopes, joints: Vec::new(), bytes, sent: Moment::default(), from: 0, signal: None }
+        Batch {
+            envelopes,
+            joints: Vec::new(),
+            bytes,
+            sent: Moment::default(),
+            from: 0,
+            signal: None,
+            marker: None,
+        }
     }
 
     fn signal(from: u32, ms: i64) -> Batch<u8> {

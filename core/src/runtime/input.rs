@@ -31,6 +31,10 @@ pub(crate) struct Answered {
     pub(crate) last_fail: Option<Fail>,
     /// What is not answered yet.
     held: Held,
+    /// How many inputs without a tree are not answered yet.
+    untracked: usize,
+    /// How often it was forgotten what is held.
+    forgotten: u64,
 }
 
 /// Where inputs leave their answers; the executor sends them on.
@@ -53,6 +57,8 @@ impl AnswerDesk {
             dropped: Vec::new(),
             last_fail: None,
             held: Held::default(),
+            untracked: 0,
+            forgotten: 0,
         };
         Self { answered: Mutex::new(answered), has_dropped: AtomicBool::new(false), executor, witness }
     }
@@ -62,9 +68,10 @@ impl AnswerDesk {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, edges: &[HeldEdge], answer: Result<(), Fail>) {
+    fn answer(&self, held: &Edges, answer: Result<(), Fail>) {
         let mut answered = self.lock();
-        let was_quiet = answered.let_go(edges);
+        let was_quiet = answered.let_go(held);
+        let edges = held.as_slice();
         match answer {
             Ok(()) => {
                 answered.acked += 1;
@@ -91,9 +98,10 @@ impl AnswerDesk {
     }
 
     /// An input was dropped unanswered. Why is known once its bolt has given control back: it forgot it, or it broke.
-    fn drop_unanswered(&self, edges: &[HeldEdge]) {
+    fn drop_unanswered(&self, held: &Edges) {
         let mut answered = self.lock();
-        let was_quiet = answered.let_go(edges);
+        let was_quiet = answered.let_go(held);
+        let edges = held.as_slice();
         answered.failed += 1;
         answered.dropped.extend(edges.iter().map(|edge| edge.anchor.root));
         self.has_dropped.store(true, Ordering::Relaxed);
@@ -122,9 +130,26 @@ impl AnswerDesk {
         }
     }
 
+    /// Forgets all that was answered and all that is held.
+    pub(crate) fn forget(&self) {
+        let mut answered = self.lock();
+        answered.acks.clear();
+        answered.dropped.clear();
+        answered.held = Held::default();
+        (answered.untracked, answered.last_fail) = (0, None);
+        answered.forgotten += 1;
+        self.has_dropped.store(false, Ordering::Relaxed);
+    }
+
     /// Whether any tracked input is not answered yet.
     pub(crate) fn holds(&self) -> bool {
         self.lock().held.len() > 0
+    }
+
+    /// Whether any input is not answered yet, tracked or not.
+    pub(crate) fn has_open(&self) -> bool {
+        let answered = self.lock();
+        answered.untracked > 0 || answered.held.len() > 0
     }
 
     /// Fails the trees of inputs that were held for `longest`, and tells how many. The inputs stay their bolt's; what it
@@ -144,8 +169,11 @@ impl AnswerDesk {
 
 impl Answered {
     /// An input is answered. Whether it is the first since the executor last looked.
-    fn let_go(&mut self, edges: &[HeldEdge]) -> bool {
-        edges.iter().for_each(|edge| self.held.remove(edge.place, edge.anchor.root));
+    fn let_go(&mut self, held: &Edges) -> bool {
+        if matches!(held, Edges::None { forgotten } if *forgotten == self.forgotten) {
+            self.untracked -= 1;
+        }
+        held.as_slice().iter().for_each(|edge| self.held.remove(edge.place, edge.anchor.root));
         self.acked == 0 && self.failed == 0
     }
 }
@@ -184,7 +212,10 @@ pub struct Input<T> {
 /// Nearly always one edge, kept inline.
 #[derive(Debug)]
 enum Edges {
-    None,
+    /// No tree. What was taken before the last forgetting is nobody's business.
+    None {
+        forgotten: u64,
+    },
     One([HeldEdge; 1]),
     Many(Vec<HeldEdge>),
 }
@@ -192,7 +223,7 @@ enum Edges {
 impl Edges {
     fn as_slice(&self) -> &[HeldEdge] {
         match self {
-            Self::None => &[],
+            Self::None { .. } => &[],
             Self::One(one) => one,
             Self::Many(many) => many,
         }
@@ -206,7 +237,11 @@ impl<T> Input<T> {
             HeldEdge { anchor, place, emitted: AtomicU64::new(0) }
         };
         let edges = match envelope.anchor.root {
-            RootId::UNTRACKED => Edges::None,
+            RootId::UNTRACKED => {
+                let mut answered = desk.lock();
+                answered.untracked += 1;
+                Edges::None { forgotten: answered.forgotten }
+            }
             super::envelope::JOINT => {
                 let mut many = Vec::new();
                 for_each_anchor(envelope.anchor, joints, |one| many.push(held(one)));
@@ -229,7 +264,7 @@ impl<T> Input<T> {
 
     fn answer(&mut self, answer: Result<(), Fail>) {
         if let Some(desk) = self.desk.take() {
-            desk.answer(self.edges.as_slice(), answer);
+            desk.answer(&self.edges, answer);
         }
     }
 
@@ -256,7 +291,7 @@ impl<T> Deref for Input<T> {
 impl<T> Drop for Input<T> {
     fn drop(&mut self) {
         if let Some(desk) = self.desk.take() {
-            desk.drop_unanswered(self.edges.as_slice());
+            desk.drop_unanswered(&self.edges);
         }
     }
 }

@@ -16,12 +16,14 @@ use super::witness::Witness;
 use crate::config::{Config, Delivery};
 use crate::context::TaskContext;
 use crate::ledger::RootId;
+use crate::log::{TransactionalConfig, TransactionalLog};
 use crate::metrics::{ComponentKind, EdgeSnapshot, TaskCounters};
 use crate::schedule::{Scheduler, Task};
 use crate::state::{HubComponent, SharedStates, StateHub, TaskStates};
 use crate::time::Watermark;
-use crate::topology::{Component, Graph};
+use crate::topology::{BuildError, Component, Graph, check_exactly_once};
 use crate::trace::HopRing;
+use crate::transaction::{Driver, Transactions};
 
 /// How long executors have to stop where a component could not start.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -47,6 +49,10 @@ pub(crate) async fn launch(
 ) -> Result<Running, LaunchError> {
     let edges = edges(&graph);
     config.batch_size = config.batch_size.max(1);
+    let own_log = match config.delivery {
+        Delivery::ExactlyOnce => Some(open_transactions(&name, &graph, &mut config).await?),
+        Delivery::AtMostOnce | Delivery::AtLeastOnce => None,
+    };
     let bells: Vec<Vec<Bell>> =
         graph.components.iter().map(|one| (0..one.tasks).map(|_| Bell::default()).collect()).collect();
     let ledgers = first_ledgers(&graph);
@@ -55,10 +61,14 @@ pub(crate) async fn launch(
     owners.sort_by_key(|(first, _)| *first);
     let lanes =
         owners.into_iter().flat_map(|(_, bells)| bells).map(|bell| AckLane::new(Arc::clone(bell))).collect();
+    let all_bells: Vec<Bell> = bells.iter().flatten().cloned().collect();
+    let transactions = own_log
+        .is_some()
+        .then(|| Arc::new(Transactions::new(config.transactions.clone(), all_bells.clone())));
     let shared = Shared {
         topology: Arc::clone(&name),
         scheduler: Arc::clone(&scheduler),
-        control: Arc::new(Control::new(bells.iter().flatten().cloned().collect())),
+        control: Arc::new(Control::new(all_bells, transactions.clone())),
         lanes,
         alarm: Arc::default(),
         witness: config.witness.then(Arc::default),
@@ -89,10 +99,38 @@ pub(crate) async fn launch(
         shared.scheduler.spawn(&name, executor);
     }
     all_prepared(&running, &shared.control).await?;
+    if let (Some(transactions), Some(own), Some(log)) =
+        (transactions, own_log, shared.config.state.log.clone())
+    {
+        let (control, scheduler) = (Arc::clone(&shared.control), Arc::clone(&shared.scheduler));
+        let restart_delay = shared.config.restart_delay;
+        let driver = Driver { transactions, control, scheduler, log, restart_delay, tasks };
+        shared.scheduler.spawn("transactions", Box::pin(driver.run(own)));
+    }
     let Shared { scheduler, control, lanes, alarm, .. } = shared;
     let watch = Watch { posts, lanes, alarm, control, scheduler: Arc::clone(&scheduler), tasks };
     scheduler.spawn("watch", Box::pin(watch.run()));
     Ok(running)
+}
+
+/// Becomes the one that writes the topology's transactions: who did before is fenced, and what it left open is aborted,
+/// before anything is read.
+async fn open_transactions(
+    name: &Arc<str>,
+    graph: &Graph,
+    config: &mut Config,
+) -> Result<Box<dyn TransactionalLog>, LaunchError> {
+    check_exactly_once(graph)?;
+    let Some(log) = &config.state.log else {
+        let reason =
+            "exactly once commits state, outputs and offsets to one log; name it in Config::state.log";
+        return Err(BuildError::Refused { reason: reason.into() }.into());
+    };
+    let settings = TransactionalConfig { id: Arc::clone(name), timeout: config.transactions.timeout };
+    let own = log.transactional(&settings).await?;
+    config.state.keeps_undo = true;
+    config.witness = false;
+    Ok(own)
 }
 
 /// The ledger of the first task of each component whose tasks own one: spouts first, then bolts that open trees.
@@ -143,7 +181,7 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
         queues.push(start.map(|start| start.open_queues(bells, &shared.config)).unwrap_or_default());
     }
     let mut generators = 0;
-    let (mut views, mut executors, mut posts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut views, mut executors, mut posts) = (Vec::new(), Vec::<(String, Task)>::new(), Vec::new());
     let mut states = Vec::new();
     for (((component, bells), queues), first_ledger) in
         graph.components.iter_mut().zip(bells).zip(queues).zip(ledgers)
@@ -151,7 +189,7 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
         let mut tasks = Vec::new();
         let mut parts = Vec::new();
         for (task, bell) in bells.iter().enumerate() {
-            let env = environment(component, task, bell, shared);
+            let env = environment(component, task, executors.len(), bell, shared);
             let queue = queues.get(task).cloned();
             parts.push(Arc::clone(&env.task.states));
             tasks.push(TaskView { counters: Arc::clone(&env.counters), hops: Arc::clone(&env.hops), queue });
@@ -181,7 +219,7 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
     Seated { views, executors, posts, states }
 }
 
-fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared) -> Executor {
+fn environment(component: &Component, task: usize, seat: usize, bell: &Bell, shared: &Shared) -> Executor {
     let timeout =
         component.execute_timeout.unwrap_or(shared.config.execute_timeout).map(at_least_a_millisecond);
     let holding = Holding::new(
@@ -205,6 +243,7 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
             event_time: Arc::new(AtomicI64::new(Watermark::MIN.0)),
             stores: Arc::default(),
             states: Arc::new(TaskStates::new(&shared.states, bell, component.kind)),
+            staging: Arc::default(),
         },
         config: Arc::clone(&shared.config),
         control: Arc::clone(&shared.control),
@@ -213,6 +252,7 @@ fn environment(component: &Component, task: usize, bell: &Bell, shared: &Shared)
         hops: Arc::new(HopRing::default()),
         witness: shared.witness.clone(),
         tick: component.tick,
+        seat,
     }
 }
 

@@ -5,6 +5,7 @@
 //! on their lanes to the spout's executor and its ledger, or to those of a bolt that opened the tree. Signals ride on the
 //! batches. Beside them, a watch looks after what takes too long.
 
+mod spout_batch;
 mod spout_emitter;
 mod spout_executor;
 
@@ -34,6 +35,7 @@ mod control;
 mod executor;
 mod flushes;
 mod launch;
+mod micro;
 mod running;
 mod start;
 mod witness;

@@ -58,7 +58,7 @@ impl<F: Form> BoltExecutor<F> {
     /// Emits what waits, as far as there is room in the ledger.
     async fn emit_trees(&mut self) {
         let now = self.env.now();
-        while self.env.control.phase() != Phase::Aborting {
+        while !self.env.control.is_stopping() {
             let next = self.keeper.as_mut().and_then(|keeper| keeper.next(&mut self.trees, now));
             let Some(tree) = next else { break };
             self.emit_tree(tree, now);
@@ -75,6 +75,7 @@ impl<F: Form> BoltExecutor<F> {
             self.out.begin(RootId::UNTRACKED);
             if let Err(panicked) = contain(|| F::emit(&tree.content, &mut self.out)) {
                 self.out.roll_back();
+                self.env.fail_batch(&panicked.0);
                 self.env.report(panicked.0);
             }
             return keeper.untracked.push_back(tree);

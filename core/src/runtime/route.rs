@@ -4,6 +4,7 @@
 //! converts the tuple to what the subscriber takes and fills a batch per task.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,9 @@ pub(crate) trait Route<T>: Send {
 
     /// Tells every queue that nothing more will come.
     fn close(&mut self);
+
+    /// Drops all that has not left.
+    fn discard(&mut self);
 }
 
 /// Splits `anchor` into two whose edges XOR to it: one for a copy, one that stays.
@@ -118,6 +122,8 @@ struct Outbox<In> {
     since: Moment,
     /// A full queue handed these back; they go first.
     refused: Option<Batch<In>>,
+    /// Batches that end with a marker: what comes behind it is not in them.
+    sealed: VecDeque<Batch<In>>,
     /// Bytes per tuple, as sampled.
     tuple_bytes: usize,
     sends: u32,
@@ -132,8 +138,9 @@ impl<In: Tuple> Outbox<In> {
     fn feedback(inbox: Arc<Inbox<In>>) -> Self {
         let (envelopes, joints) = Default::default();
         let tuple_bytes = size_of::<Envelope<In>>();
-        let (since, signal, refused) = Default::default();
-        Self { inbox, envelopes, joints, signal, from: NO_SENDER, since, refused, tuple_bytes, sends: 0 }
+        let (since, signal, refused, sealed) = Default::default();
+        let (from, sends) = (NO_SENDER, 0);
+        Self { inbox, envelopes, joints, signal, from, since, refused, sealed, tuple_bytes, sends }
     }
 
     #[inline]
@@ -163,23 +170,41 @@ impl<In: Tuple> Outbox<In> {
     }
 
     fn next_batch(&mut self, now: Moment) -> Batch<In> {
-        if let Some(batch) = self.refused.take() {
+        if let Some(batch) = self.refused.take().or_else(|| self.sealed.pop_front()) {
             return batch;
         }
+        self.gathered(now)
+    }
+
+    /// Ends what is gathered with a marker.
+    fn seal(&mut self, txid: u64, now: Moment) {
+        let last = Batch { marker: Some(txid), ..self.gathered(now) };
+        self.sealed.push_back(last);
+    }
+
+    fn discard(&mut self) {
+        self.envelopes.clear();
+        self.joints.clear();
+        self.sealed.clear();
+        (self.signal, self.refused) = (None, None);
+    }
+
+    fn gathered(&mut self, now: Moment) -> Batch<In> {
         let (from, signal) = (self.from, self.signal.take());
         if self.envelopes.is_empty() {
             let (envelopes, joints, bytes) = (Vec::new(), Vec::new(), size_of::<Batch<In>>());
-            return Batch { envelopes, joints, bytes, sent: now, from, signal };
+            return Batch { envelopes, joints, bytes, sent: now, from, signal, marker: None };
         }
         self.sample_size();
         let envelopes = std::mem::take(&mut self.envelopes);
         let bytes = envelopes.len() * self.tuple_bytes;
-        Batch { envelopes, joints: std::mem::take(&mut self.joints), bytes, sent: now, from, signal }
+        let joints = std::mem::take(&mut self.joints);
+        Batch { envelopes, joints, bytes, sent: now, from, signal, marker: None }
     }
 
     fn is_due(&self, flush: Flush, now: Moment, batch_size: usize, max_delay: Duration) -> bool {
         match flush {
-            _ if self.refused.is_some() => true,
+            _ if self.refused.is_some() || !self.sealed.is_empty() => true,
             _ if self.envelopes.is_empty() && self.signal.is_none() => false,
             Flush::All => true,
             Flush::Due => self.envelopes.len() >= batch_size || now.since(self.since) >= max_delay,
@@ -344,6 +369,10 @@ impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Su
             return;
         }
         for outbox in &mut self.outboxes {
+            if let Signal::Marker(txid) = signal {
+                outbox.seal(txid, now);
+                continue;
+            }
             if outbox.envelopes.is_empty() && outbox.signal.is_none() {
                 outbox.since = now;
             }
@@ -372,6 +401,10 @@ impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Su
             }
         }
         all_sent
+    }
+
+    fn discard(&mut self) {
+        self.outboxes.iter_mut().for_each(Outbox::discard);
     }
 
     fn close(&mut self) {

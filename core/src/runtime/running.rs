@@ -8,6 +8,7 @@ use super::control::{Control, Phase, Progress};
 use super::start::Fill;
 use super::witness::Witness;
 use crate::ledger::Disagreement;
+use crate::log::LogError;
 use crate::metrics::{
     ComponentKind, ComponentSnapshot, EdgeSnapshot, QueueSnapshot, TaskCounters, TopologySnapshot,
     TopologyStatus,
@@ -24,6 +25,9 @@ pub enum LaunchError {
     /// The topology cannot run.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The log cannot be written in transactions, as exactly once asks for.
+    #[error("exactly once needs transactions, and the log gives none: {0}")]
+    Transactions(#[from] LogError),
     /// A component's `open` or `prepare` failed.
     #[error("`{component}` could not start: {reason}")]
     Prepare {
@@ -124,7 +128,15 @@ impl Running {
             acked_delivery: view.tracked,
             components: view.components.iter().map(component).collect(),
             edges: view.edges.clone(),
+            transactions: view.control.transactions.as_ref().map(|transactions| transactions.snapshot()),
         }
+    }
+
+    /// Waits until the topology stops by itself, because it cannot go on; gives the reason. It is to be
+    /// [killed](Self::kill) all the same.
+    pub async fn stopped_itself(&self) -> Arc<str> {
+        self.0.control.wait(|progress| progress.stopped_itself).await;
+        self.0.control.stop_reason().unwrap_or_default()
     }
 
     /// The keyed states, to be asked.
@@ -188,7 +200,19 @@ impl Running {
     pub async fn end_time(&self) {
         self.0.control.enter(Phase::Ending);
         let tasks = self.tasks();
-        self.0.control.wait(|progress| progress.ended == tasks || progress.finished == tasks).await;
+        loop {
+            self.0.control.wait(|progress| progress.ended == tasks || progress.finished == tasks).await;
+            let Some(transactions) = &self.0.control.transactions else { return };
+            // What came of the end may be taken back until it is committed.
+            let txid = transactions.txid();
+            let is_committed = || transactions.committed() >= txid;
+            let waits_again = |progress: &Progress| progress.ended < tasks && progress.finished < tasks;
+            let over = |progress: &Progress| is_committed() || progress.finished == tasks;
+            self.0.control.wait(|progress| over(progress) || waits_again(progress)).await;
+            if !waits_again(&self.0.control.progress()) {
+                return;
+            }
+        }
     }
 
     /// Stops the topology: the spouts are paused, open trees have `wait` to complete, then bolts and spouts are cleaned up

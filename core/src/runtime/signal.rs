@@ -12,13 +12,15 @@ use crate::time::{EventTime, Watermark};
 
 /// Something that a sender tells a receiver, behind the tuples of a batch.
 ///
-/// How far event time has come is a state: a newer one replaces an older one that has not left. The marker of a
-/// micro-transaction would be another variant, which nothing replaces and which ends its batch.
+/// How far event time has come is a state: a newer one replaces an older one that has not left. Nothing replaces the marker of
+/// a micro-transaction, which ends its batch.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// How far the sender has come in event time.
     Time(EventTime),
+    /// All that the sender had for the micro-transaction of this txid.
+    Marker(u64),
 }
 
 /// How far the senders of one inbox have come, and what follows for the task that it belongs to.
@@ -68,7 +70,7 @@ impl<F: Form> BoltExecutor<F> {
     /// aborted while an instance was being replaced.
     #[cold]
     pub(super) async fn hear(&mut self, mut form: F, from: u32, signal: Signal) -> Option<F> {
-        let Signal::Time(time) = signal;
+        let Signal::Time(time) = signal else { return Some(form) };
         let before = self.inputs.merged().at;
         if !self.inputs.note(from, time) {
             return Some(form);
@@ -103,6 +105,7 @@ impl<F: Form> BoltExecutor<F> {
         }
         if !self.ended && time.at == Watermark::MAX && self.trees.is_empty() {
             self.ended = true;
+            self.ended_in = self.env.transactions().map_or(0, |transactions| transactions.txid());
             self.env.control.advance(|progress| progress.ended += 1);
         }
     }

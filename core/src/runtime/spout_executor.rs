@@ -13,6 +13,7 @@ use super::emitter::Emitters;
 use super::executor::Executor;
 use super::route::Flush;
 use super::signal::Signal;
+use super::spout_batch::SpoutBatch;
 use super::spout_emitter::{Done, SpoutEmitter};
 use crate::context::TaskContext;
 use crate::fail::{Fail, FailKind, Failure};
@@ -47,23 +48,24 @@ pub(crate) struct SpoutExecutor<S: Spout> {
     pub(crate) breakdowns: u32,
     /// How far its subscribers were told that it has come in event time. Survives the instances.
     pub(crate) told_time: EventTime,
+    pub(crate) batch: SpoutBatch,
     pub(crate) state: State,
 }
 
 /// What the task last did.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    active: bool,
+    pub(super) active: bool,
     /// `next` said that nothing will ever come again.
-    finished: bool,
+    pub(super) finished: bool,
     /// `next` said that there is nothing now.
-    idle: bool,
+    pub(super) idle: bool,
     /// `ready` completed, and `next` has not emitted since.
-    asked_in_vain: bool,
+    pub(super) asked_in_vain: bool,
     /// A queue was full at the last send.
-    blocked: bool,
-    told_idle: bool,
-    told_done: bool,
+    pub(super) blocked: bool,
+    pub(super) told_idle: bool,
+    pub(super) told_done: bool,
 }
 
 /// What a burst of `next` calls came to.
@@ -100,12 +102,16 @@ impl<S: Spout> SpoutExecutor<S> {
 
     /// Replaces an instance that panicked or erred. Its open trees stay open, and the new instance hears of them. `None`
     /// where the topology stops meanwhile.
-    async fn replace(&mut self, broken: S, why: Arc<str>) -> Option<S> {
+    pub(super) async fn replace(&mut self, broken: S, why: Arc<str>) -> Option<S> {
         self.env.report(Arc::clone(&why));
         if let Err(panicked) = contain(|| drop(broken)) {
             self.env.report(panicked.0);
         }
         self.env.counters.restarted.add(1);
+        if self.env.transactions().is_some() {
+            self.env.fail_batch(&why);
+            return self.go_back(None).await;
+        }
         if let Some(root) = self.out.abandon() {
             let component = Arc::clone(&self.env.task.component);
             self.answers.fails.push(Failed { root, cause: Fail::Retry(why).into(), component });
@@ -136,11 +142,15 @@ impl<S: Spout> SpoutExecutor<S> {
         self.state.active = true;
         let mut bursts = 0;
         loop {
+            if self.env.transactions().is_some() {
+                spout = self.follow_transactions(spout).await?;
+            }
             let told = self.take_answers(&mut spout).and_then(|()| self.follow_phase(&mut spout));
             if let Err(panicked) = told {
                 spout = self.replace(spout, panicked.0).await?;
                 continue;
             }
+            self.pass_if_answered();
             if self.is_over() {
                 return Some(spout);
             }
@@ -184,6 +194,8 @@ impl<S: Spout> SpoutExecutor<S> {
     fn is_over(&mut self) -> bool {
         match self.env.control.phase() {
             Phase::Aborting => true,
+            // The last batch is committed first.
+            Phase::Draining if self.env.transactions().is_some() => self.has_no_more_batches(),
             Phase::Draining if self.is_answered() => {
                 // Tuples that nobody tracks may still be here.
                 self.send(Flush::All);
@@ -194,7 +206,7 @@ impl<S: Spout> SpoutExecutor<S> {
     }
 
     /// Whether the spout has heard of all that it emitted.
-    fn is_answered(&self) -> bool {
+    pub(super) fn is_answered(&self) -> bool {
         self.out.ledger.pending() == 0 && self.out.done.is_empty()
     }
 
@@ -210,14 +222,15 @@ impl<S: Spout> SpoutExecutor<S> {
 
     /// Calls `next` until a batch is full, there is no room for a tree, or there is nothing to emit.
     fn burst(&mut self, spout: &mut S) -> Burst {
-        if !self.state.active || self.state.finished || self.state.blocked || self.out.room() == 0 {
+        if !self.may_emit() {
             return Burst::Nothing;
         }
         let started = self.env.now();
         self.out.now = started;
+        let most = self.room_in_batch();
         let (env, out, mut calls) = (&self.env, &mut self.out, 0_u32);
         let called = contain(|| {
-            while out.room() > 0 && out.out.buffered() < env.config.batch_size {
+            while out.room() > 0 && out.out.buffered() < env.config.batch_size && calls < most {
                 match spout.next(out)? {
                     Next::Emitted => calls += 1,
                     end => return Ok(Some(end)),
@@ -235,6 +248,7 @@ impl<S: Spout> SpoutExecutor<S> {
             Err(panicked) => Err(panicked.0),
         };
         self.env.counters.pending.set(self.out.ledger.pending() as u64);
+        self.note_emitted(calls as usize);
         if calls > 0 || end.is_ok() {
             self.breakdowns = 0;
         }
@@ -248,7 +262,7 @@ impl<S: Spout> SpoutExecutor<S> {
         if emitted { Burst::Emitted } else { Burst::Nothing }
     }
 
-    fn send(&mut self, flush: Flush) {
+    pub(super) fn send(&mut self, flush: Flush) {
         self.out.out.route();
         self.state.blocked = !self.out.out.send(flush);
         self.env.settle(&mut self.out.out, &mut self.acks);
@@ -258,10 +272,10 @@ impl<S: Spout> SpoutExecutor<S> {
     /// Has the subscribers hear, behind what was emitted so far, how far the spout has come in event time, where that is news.
     /// Nobody waits for a spout that knows no event time.
     fn tell_time(&mut self, spout: &S) {
-        if self.has_ended() {
+        if self.has_ended() || self.is_between_batches() {
             return;
         }
-        let is_over = self.env.control.phase() == Phase::Ending && self.is_answered();
+        let is_over = self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
         let time = if is_over {
             EventTime::at(Watermark::MAX)
         } else {
@@ -274,21 +288,20 @@ impl<S: Spout> SpoutExecutor<S> {
             self.told_time = time;
             self.out.out.signal(Signal::Time(time));
             if self.has_ended() {
+                self.note_end();
                 self.env.control.advance(|progress| progress.ended += 1);
             }
         }
     }
 
     /// Whether event time is over here.
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.told_time.at == Watermark::MAX
     }
 
     /// Waits for acks, space, orders, or something to emit.
     async fn wait(&mut self, spout: &mut S) -> Result<(), Panicked> {
-        let may_emit =
-            self.state.active && !self.state.finished && !self.state.blocked && self.out.room() > 0;
-        if !may_emit {
+        if !self.may_emit() {
             self.env.bell.notified().await;
             return Ok(());
         }
@@ -323,7 +336,7 @@ impl<S: Spout> SpoutExecutor<S> {
         self.apply_answers(spout)
     }
 
-    fn apply_answers(&mut self, spout: &mut S) -> Result<(), Panicked> {
+    pub(super) fn apply_answers(&mut self, spout: &mut S) -> Result<(), Panicked> {
         let mut answers = std::mem::take(&mut self.answers);
         self.out.now = self.env.now();
         let (mut fails, mut updates) = (0, 0);
@@ -397,6 +410,7 @@ impl<S: Spout> SpoutExecutor<S> {
         let failure =
             Failure { kind, reason, component: Arc::clone(&failed.component), attempt: closed.attempt };
         spout.fail(closed.id, &failure);
+        self.env.fail_batch(&failure.reason);
     }
 
     fn note_completions(&mut self) {
@@ -409,8 +423,8 @@ impl<S: Spout> SpoutExecutor<S> {
     }
 
     /// Tells the topology whether this task has come to rest.
-    fn tell_progress(&mut self) {
-        let at_rest = self.out.ledger.pending() == 0 && !self.state.blocked;
+    pub(super) fn tell_progress(&mut self) {
+        let at_rest = self.is_answered() && !self.state.blocked && self.is_committed();
         let done = at_rest && self.state.finished;
         let idle = done || (at_rest && self.state.idle);
         if idle != self.state.told_idle || done != self.state.told_done {
@@ -428,7 +442,7 @@ impl<S: Spout> SpoutExecutor<S> {
 }
 
 /// A fresh, opened instance.
-async fn instance<S: Spout>(
+pub(super) async fn instance<S: Spout>(
     factory: &Arc<dyn Fn() -> S + Send + Sync>,
     task: &TaskContext,
 ) -> Result<S, Fault> {

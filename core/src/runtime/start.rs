@@ -134,6 +134,7 @@ impl<S: Spout> Start for SpoutStart<S> {
             untracked: 0,
             breakdowns: 0,
             told_time: Default::default(),
+            batch: Default::default(),
             state: Default::default(),
         };
         Box::pin(executor.run())
@@ -177,7 +178,9 @@ impl<F: Form> Start for BoltStart<F> {
         let turn = Turn::new(seat.acks(), desk, holding, seat.env.witness.clone());
         let keeper = F::OPENS_TREES.then(|| {
             let ledger = Ledger::new(seat.ledger, seat.max_pending);
-            Keeper::new(ledger, seat.edges(), seat.tracked(), Arc::clone(&seat.lanes))
+            // In a micro-transaction a tree of a bolt's own belongs to the batch, and is done or failed with it.
+            let tracked = seat.env.config.delivery == Delivery::AtLeastOnce;
+            Keeper::new(ledger, seat.edges(), tracked, Arc::clone(&seat.lanes))
         });
         let (env, factory) = (seat.env, Arc::clone(&self.factory));
         let executor = BoltExecutor::new(env, factory, inbox, out, turn, keeper, !seat.has_loops);

@@ -173,6 +173,17 @@ impl<T> Keeper<T> {
         std::mem::take(&mut self.retries).into_values().for_each(|tree| trees.release(tree.at));
     }
 
+    /// Forgets all trees, and what was answered to them.
+    pub(crate) fn reset(&mut self) {
+        self.ledger.drain_all();
+        self.retries.clear();
+        self.untracked.clear();
+        self.settling.clear();
+        let mut dropped = Answers::default();
+        self.lane().take(&mut dropped);
+        self.answers = Answers::default();
+    }
+
     /// A tree was done when `newest` was the newest flush that was asked for; gives how many now await a flush.
     pub(crate) fn settle(&mut self, newest: u64, content: T) -> usize {
         self.settling.push_back((newest, content));

@@ -110,15 +110,19 @@ impl Changelog {
         TopicPartition::new(Arc::clone(&self.topic), number)
     }
 
-    /// Appends `changes`; all of them are durable when it returns.
-    pub(super) async fn append(&self, state: &Arc<str>, changes: Vec<Changed>) -> Result<(), StateError> {
+    /// `changes` as records, by partition.
+    pub(super) fn records(&self, changes: Vec<Changed>) -> Vec<(TopicPartition, Vec<Record>)> {
         let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
         for Changed { group, key, value, written_ms } in changes {
             let record = Record { key: Some(key), value, timestamp_ms: written_ms, ..Record::default() };
             records.entry(partition_of_group(group, self.partitions)).or_default().push(record);
         }
-        let appends =
-            records.into_iter().map(|(number, records)| self.append_to(self.partition(number), records));
+        records.into_iter().map(|(number, records)| (self.partition(number), records)).collect()
+    }
+
+    /// Appends `changes`; all of them are durable when it returns.
+    pub(super) async fn append(&self, state: &Arc<str>, changes: Vec<Changed>) -> Result<(), StateError> {
+        let appends = self.records(changes).into_iter().map(|(at, records)| self.append_to(at, records));
         all(appends.map(|append| Box::pin(append) as Appending<'_>).collect())
             .await
             .map_err(|source| StateError::Log { state: Arc::clone(state), doing: "takes no changes", source })

@@ -47,4 +47,5 @@ pub use store::{Key, Store};
 pub use table::{TableError, TableReader};
 
 pub(crate) use hub::HubComponent;
+pub(crate) use shelf::Shelf;
 pub(crate) use tasks::{SharedStates, TaskStates};

@@ -12,6 +12,7 @@ use super::key_group::key_group;
 use super::place::Place;
 use super::store::{Key, Store};
 use crate::config::StateSettings;
+use crate::log::{Record, TopicPartition};
 use crate::spout::Fault;
 use crate::store::TaskStore;
 use crate::tuple::Tuple;
@@ -28,7 +29,14 @@ pub(crate) trait Shelf: Send + Sync {
     /// flushed next time.
     async fn flush(&self) -> Result<(), StateError>;
 
-    /// Takes back all that was changed since the last flush that was done.
+    /// Gives what was changed since the last flush or stage, as records of the changelog, for a transaction. Until
+    /// [`end_stage`](Self::end_stage) or [`discard_unflushed`](Self::discard_unflushed), changes go on beside it.
+    fn stage(&self) -> Result<Vec<(TopicPartition, Vec<Record>)>, StateError>;
+
+    /// What was staged is committed.
+    fn end_stage(&self) -> Result<(), StateError>;
+
+    /// Takes back all that was changed since the last flush, or stage, that was done.
     async fn discard_unflushed(&self) -> Result<(), StateError>;
 
     /// The forms of (group, key) and the group, where `key` is the MessagePack of a key.
@@ -88,6 +96,15 @@ impl<K: Key, V: Tuple> Shelf for TypedShelf<K, V> {
         appended
     }
 
+    fn stage(&self) -> Result<Vec<(TopicPartition, Vec<Record>)>, StateError> {
+        let changes = self.lock().begin_flush()?;
+        Ok(self.place.changelog.as_ref().map_or(Vec::new(), |changelog| changelog.records(changes)))
+    }
+
+    fn end_stage(&self) -> Result<(), StateError> {
+        self.lock().end_flush(true)
+    }
+
     async fn discard_unflushed(&self) -> Result<(), StateError> {
         if self.lock().discard_unflushed() {
             return Ok(());
@@ -119,6 +136,10 @@ impl<K: Key, V: Tuple> Shelf for TypedShelf<K, V> {
 impl<K: Key, V: Tuple> TaskStore for TypedShelf<K, V> {
     async fn flush(&self) -> Result<(), Fault> {
         Ok(Shelf::flush(self).await?)
+    }
+
+    fn goes_back(&self) -> bool {
+        true
     }
 }
 

@@ -149,10 +149,6 @@ impl TaskStates {
 
     /// Takes back all that was changed since the last flush that was done: where a micro-transaction aborts, every state is
     /// to be what it was when the last one was committed.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called where a micro-transaction aborts, once there are any")
-    )]
     pub(crate) async fn discard_unflushed(&self) -> Result<(), StateError> {
         for shelf in self.shelves() {
             shelf.discard_unflushed().await?;

@@ -54,4 +54,9 @@ impl<T: Keeps> TaskStore for Shelf<T> {
     async fn flush(&self) -> Result<(), Fault> {
         self.lock().as_mut().map_or(Ok(()), Keeps::write_out)
     }
+
+    // It is opened again from the state that it writes to.
+    fn goes_back(&self) -> bool {
+        true
+    }
 }

@@ -21,6 +21,27 @@ pub(crate) fn check(graph: &Graph) -> Result<(), BuildError> {
     }
 }
 
+/// The first thing in `graph` that cannot be done exactly once.
+pub(crate) fn check_exactly_once(graph: &Graph) -> Result<(), BuildError> {
+    let refuse = |reason: String| Err(BuildError::Refused { reason: reason.into() });
+    if let Some(one) = graph.loops.first() {
+        return refuse(format!(
+            "feedback `{}` makes a cycle, which no marker passes, so it cannot be done exactly once; run the topology at \
+             least once, or without the cycle",
+            one.name
+        ));
+    }
+    let spouts = graph.components.iter().filter(|one| one.kind == ComponentKind::Spout);
+    match spouts.into_iter().find(|one| !one.replays) {
+        Some(spout) => refuse(format!(
+            "spout `{}` cannot go back to what was committed, so it cannot be done exactly once; gather what it reads into a \
+             topic and read that, or run the topology at least once",
+            spout.name
+        )),
+        None => Ok(()),
+    }
+}
+
 fn check_spouts(graph: &Graph) -> Result<(), BuildError> {
     let spouts = || graph.components.iter().enumerate().filter(|(_, one)| one.kind == ComponentKind::Spout);
     for (index, spout) in spouts() {

@@ -28,6 +28,8 @@ pub(crate) struct Component {
     pub(crate) tasks: usize,
     /// Whether each task owns a ledger.
     pub(crate) opens_trees: bool,
+    /// Whether it can go back to what was committed (spouts).
+    pub(crate) replays: bool,
     pub(crate) tick: Option<Duration>,
     pub(crate) max_pending: Option<usize>,
     /// The topology's, where not set.
@@ -97,6 +99,7 @@ impl GraphHandle {
             kind,
             tasks: 1,
             opens_trees: kind == ComponentKind::Spout,
+            replays: false,
             tick: None,
             max_pending: None,
             execute_timeout: None,

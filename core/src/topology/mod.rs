@@ -23,6 +23,7 @@ pub use error::BuildError;
 pub use handle::{BoltHandle, Feedback, SpoutHandle};
 
 use check::check;
+pub(crate) use check::check_exactly_once;
 
 pub(crate) use graph::{Component, ComponentId, Graph, GraphHandle};
 
@@ -109,7 +110,10 @@ impl Topology {
     ) -> SpoutHandle<S::Out> {
         let (id, streams) = self.declare::<S::Out>(name, ComponentKind::Spout);
         let start = SpoutStart::<S>::new(Arc::new(factory), streams.clone());
-        self.graph.change(id, |component| component.start = Some(Box::new(start)));
+        self.graph.change(id, |component| {
+            component.start = Some(Box::new(start));
+            component.replays = S::REPLAYS;
+        });
         SpoutHandle::new(id, self.graph.clone(), streams)
     }
 
@@ -197,6 +201,14 @@ impl Topology {
     /// The first thing that is wrong, and what to do about it.
     pub fn check(&self) -> Result<(), BuildError> {
         check(&self.graph.lock())
+    }
+
+    /// Whether the topology can run under [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce).
+    ///
+    /// # Errors
+    /// The first component or edge that cannot, and what to do about it.
+    pub fn check_exactly_once(&self) -> Result<(), BuildError> {
+        check_exactly_once(&self.graph.lock())
     }
 
     /// Starts the topology on `scheduler`; returns once every task is prepared.

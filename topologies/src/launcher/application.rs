@@ -9,7 +9,7 @@ use topo_core::log::{Consumed, Log, LogError, Record, TopicSpec};
 use topo_core::{BuildError, Fail, Topology, Tuple};
 use topo_protocol::partition_for_key;
 
-use super::options::RunOptions;
+use super::options::{DeliveryMode, RunOptions};
 use crate::streams::Streams;
 
 /// A topology and its topics, ready to be run.
@@ -199,6 +199,7 @@ pub struct Environment {
     start: StartAt,
     letters: DeadLetterTopics,
     topics: Arc<Mutex<Topics>>,
+    is_exactly_once: bool,
 }
 
 /// The topics that a topology turned out to live on, as it was built.
@@ -221,7 +222,8 @@ impl Environment {
     ) -> Self {
         let (group, letters) = (Arc::clone(application.name()), application.letters.clone());
         let (start, topics) = (options.from.into(), Arc::default());
-        Self { log, progress, group, start, letters, topics }
+        let is_exactly_once = options.delivery == DeliveryMode::ExactlyOnce;
+        Self { log, progress, group, start, letters, topics, is_exactly_once }
     }
 
     /// Notes that the topology reads `topic`: created if need be, and the first one is where the input goes.
@@ -246,6 +248,11 @@ impl Environment {
 
     fn topics(&self) -> MutexGuard<'_, Topics> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the topology's input goes through in micro-transactions.
+    pub fn is_exactly_once(&self) -> bool {
+        self.is_exactly_once
     }
 
     /// The log. It opens once the topology is built: until then its calls fail.

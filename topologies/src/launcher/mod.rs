@@ -34,7 +34,7 @@ use topo_core::{BuildError, Config, LaunchError, Running, StateSettings, StuckEr
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
-pub use options::{ListenAddr, LogPlace, RunOptions, StatePlace, StatusAddr};
+pub use options::{DeliveryMode, ListenAddr, LogPlace, RunOptions, StatePlace, StatusAddr};
 pub use port::{PortError, bind_port};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use signals::Signals;
@@ -104,6 +104,9 @@ pub enum RunError {
     /// State cannot live where it should.
     #[error(transparent)]
     State(StateError),
+    /// The topology cannot go on.
+    #[error("{0}; what is not committed is processed again by whoever runs the topology next")]
+    StoppedItself(Arc<str>),
     /// A component's code does not return.
     #[error(transparent)]
     Stuck(#[from] StuckError),
@@ -157,6 +160,9 @@ fn topology(
         topology.set_tasks(component, *tasks)?;
     }
     topology.check()?;
+    if options.delivery == DeliveryMode::ExactlyOnce {
+        topology.check_exactly_once()?;
+    }
     application.check_dead_letters(&topology)?;
     Ok(topology)
 }
@@ -186,6 +192,7 @@ impl Run {
         self.say_what_runs(running.id(), page.address(), port.addresses());
         let ended = tokio::select! {
             ended = self.until_over(&running, input) => ended,
+            why = running.stopped_itself() => Err(RunError::StoppedItself(why)),
             () = signals.told_to_stop() => Ok(Ended::Stopped),
         };
         let stopped = stop(&running, signals).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use topo_broker::{BrokerConfig, Durability, ListenAddress};
 use topo_connectors::{Brokers, StartAt};
-use topo_core::{Config, Delivery, StateBackend};
+use topo_core::{Config, Delivery, MicroTransactions, StateBackend};
 
 use crate::embedded::EmbeddedConfig;
 
@@ -121,6 +121,8 @@ pub enum DeliveryMode {
     /// What fails is replayed
     #[default]
     AtLeastOnce,
+    /// Outputs, changes of state and offsets are committed together, in batches; what fails is taken back first
+    ExactlyOnce,
 }
 
 /// Where the values of keyed state live while the topology runs.
@@ -172,6 +174,9 @@ pub struct RunOptions {
     /// What becomes of a tuple whose tree does not complete
     #[arg(long, env = "TOPO_DELIVERY", value_enum, default_value_t, value_name = "MODE")]
     pub delivery: DeliveryMode,
+    /// How long a micro-transaction of `--delivery exactly-once` gathers input before it is committed, such as 100ms
+    #[arg(long, env = "TOPO_BATCH_INTERVAL", value_parser = duration, default_value = "100ms", value_name = "D")]
+    pub batch_interval: Duration,
     /// How long a tuple may wait for its batch to fill while its sender is busy, such as 5ms
     #[arg(long, env = "TOPO_MAX_BATCH_DELAY", value_parser = duration, default_value = "5ms", value_name = "D")]
     pub max_batch_delay: Duration,
@@ -189,8 +194,11 @@ impl RunOptions {
         let delivery = match self.delivery {
             DeliveryMode::AtMostOnce => Delivery::AtMostOnce,
             DeliveryMode::AtLeastOnce => Delivery::AtLeastOnce,
+            DeliveryMode::ExactlyOnce => Delivery::ExactlyOnce,
         };
-        Config { delivery, max_batch_delay: self.max_batch_delay, ..Config::default() }
+        let transactions =
+            MicroTransactions { interval: self.batch_interval, ..MicroTransactions::default() };
+        Config { delivery, max_batch_delay: self.max_batch_delay, transactions, ..Config::default() }
     }
 
     /// Where values of keyed state live. At a broker, too, the files are in the data directory of this machine.

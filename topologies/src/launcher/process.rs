@@ -101,7 +101,7 @@ impl RunError {
             Self::Log(error) | Self::Gather(GatherError::Log { source: error, .. }) => is_storage(error),
             Self::DataDirectory(error) => !matches!(error, BrokerError::DataDirectory(_)),
             Self::Gather(GatherError::LongLine { .. }) => false,
-            Self::Stuck(_) | Self::Signal(_) | Self::Gather(_) => true,
+            Self::StoppedItself(_) | Self::Stuck(_) | Self::Signal(_) | Self::Gather(_) => true,
             _ => false,
         }
     }

@@ -23,6 +23,8 @@ pub struct Summary {
     pub exhausted: u64,
     /// Results of operators that were refused, or failed as often as they may.
     pub given_up: u64,
+    /// Micro-transactions committed and taken back, where there were any.
+    pub transactions: Option<(u64, u64)>,
     /// Time from emit to completion: median and 99th percentile.
     pub complete: Option<(Duration, Duration)>,
     /// How long the topology ran.
@@ -51,6 +53,7 @@ impl Summary {
             rejected: progress.rejected(),
             exhausted: progress.exhausted(),
             given_up: snapshot.components.iter().map(|one| one.total(|task| task.trees_exhausted)).sum(),
+            transactions: snapshot.transactions.as_ref().map(|numbers| (numbers.commits, numbers.aborts)),
             complete: complete.quantile(0.5).zip(complete.quantile(0.99)),
             elapsed,
             idle,
@@ -74,6 +77,9 @@ impl fmt::Display for Summary {
         )?;
         if self.given_up > 0 {
             write!(f, ", results given up {}", self.given_up)?;
+        }
+        if let Some((commits, aborts)) = self.transactions {
+            write!(f, ", transactions committed {commits}, taken back {aborts}")?;
         }
         writeln!(f)?;
         write!(f, "{rate:.0} acked per second over {:.1?}", self.elapsed)?;

@@ -5,7 +5,8 @@
 //! ASCII that is what `tr -s '[:space:]' '\n' | sort | uniq -c` counts.
 //!
 //! Counts survive the process: each counter takes them up from `counts` when it starts. At least once means that a line
-//! which is replayed is counted again.
+//! which is replayed is counted again. Exactly once, counts are kept in a state that is committed with them, so that each
+//! word's counts in `counts` are 1, 2, 3 and so on, whatever happens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString};
 use serde::{Deserialize, Serialize};
 use topo_core::log::{Consumed, FetchLimit, Log, LogError, Record, TopicPartition};
+use topo_core::state::{State, key_group, task_of_group};
 use topo_core::{Bolt, Emitter, Fail, Fault, TaskContext, Topology};
 
 use crate::launcher::{Application, Environment};
@@ -98,6 +100,52 @@ fn parse(record: &Consumed) -> Option<(CompactString, u64)> {
     Some((CompactString::new(word), count))
 }
 
+/// Counts words in a state, which is what it was where a micro-transaction is taken back.
+pub struct CountInState {
+    log: Arc<dyn Log>,
+    topic: Arc<str>,
+    counts: Option<State<CompactString, u64>>,
+}
+
+impl CountInState {
+    /// A counter that begins with the last counts of `topic`, as long as its state knows none.
+    pub fn new(log: Arc<dyn Log>, topic: &str) -> Self {
+        Self { log, topic: topic.into(), counts: None }
+    }
+}
+
+impl Bolt for CountInState {
+    type In = Word;
+    type Out = WordCount;
+
+    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        let mut counts: State<CompactString, u64> = task.state("count").await?;
+        if counts.is_empty() {
+            // Nothing was counted exactly once so far; what was counted at least once goes on.
+            let mut earlier = Count::new(Arc::clone(&self.log), &self.topic);
+            earlier.prepare(task).await?;
+            let own = |word: &CompactString| {
+                task_of_group(key_group(word), task.tasks() as usize) == task.task() as usize
+            };
+            for (word, count) in earlier.counts.into_iter().filter(|(word, _)| own(word)) {
+                counts.put(word, count)?;
+            }
+        }
+        self.counts = Some(counts);
+        Ok(())
+    }
+
+    async fn execute(&mut self, Word { word }: Word, out: &mut Emitter<WordCount>) -> Result<(), Fail> {
+        let counts = self.counts.as_mut().ok_or_else(|| Fail::retry("the counter is not prepared"))?;
+        let count = counts.update(&word, |count| {
+            *count += 1;
+            *count
+        })?;
+        out.emit(WordCount { word, count });
+        Ok(())
+    }
+}
+
 impl Bolt for Count {
     type In = Word;
     type Out = WordCount;
@@ -140,8 +188,13 @@ fn topology(environment: &Environment) -> Topology {
     let lines = topology.spout("lines", environment.log_spout("lines", line));
     let words = topology.bolt("split", || Split).tasks(2).shuffle(&lines);
     let log = Arc::clone(environment.log());
-    let counter = move || Count::new(Arc::clone(&log), "counts");
-    let counts = topology.bolt("count", counter).tasks(2).fields(&words, |word| &word.word);
+    let counts = if environment.is_exactly_once() {
+        let counter = move || CountInState::new(Arc::clone(&log), "counts");
+        topology.bolt("count", counter).tasks(2).key_groups(&words, |word: &Word| &word.word)
+    } else {
+        let counter = move || Count::new(Arc::clone(&log), "counts");
+        topology.bolt("count", counter).tasks(2).fields(&words, |word| &word.word)
+    };
     // One task writes, so that a word's counts stay in order.
     topology.rich_bolt("counts", environment.log_sink("counts", record)).global(&counts);
     topology

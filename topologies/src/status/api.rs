@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use topo_core::metrics::{
     ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
-    TopologySnapshot, TopologyStatus, WindowSnapshot,
+    TopologySnapshot, TopologyStatus, TransactionSnapshot, WindowSnapshot,
 };
 
 use super::spell;
@@ -46,6 +46,8 @@ pub(super) struct TopologyPage {
     window: &'static str,
     window_hint: &'static str,
     acked_delivery: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transactions: Option<Transactions>,
     topology_stats: [WindowStats; 1],
     spouts: Vec<SpoutStats>,
     bolts: Vec<BoltStats>,
@@ -230,10 +232,40 @@ impl TopologyPage {
             window: ":all-time",
             window_hint: "All time",
             acked_delivery: snapshot.acked_delivery,
+            transactions: snapshot.transactions.as_ref().map(Transactions::of),
             topology_stats: [WindowStats::of(snapshot)],
             spouts: of_kind(ComponentKind::Spout).map(|spout| SpoutStats::of(spout, now_ms)).collect(),
             bolts: of_kind(ComponentKind::Bolt).map(|bolt| BoltStats::of(bolt, now_ms)).collect(),
             edges: snapshot.edges.iter().map(Edge::of).collect(),
+        }
+    }
+}
+
+/// A topology's micro-transactions.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Transactions {
+    txid: u64,
+    committed: u64,
+    commits: u64,
+    aborts: u64,
+    records: u64,
+    bytes: u64,
+    commit_ms: f64,
+    last_abort: Option<Arc<str>>,
+}
+
+impl Transactions {
+    fn of(numbers: &TransactionSnapshot) -> Self {
+        Self {
+            txid: numbers.txid,
+            committed: numbers.committed,
+            commits: numbers.commits,
+            aborts: numbers.aborts,
+            records: numbers.records,
+            bytes: numbers.bytes,
+            commit_ms: numbers.took.as_secs_f64() * 1e3,
+            last_abort: numbers.last_abort.clone(),
         }
     }
 }

@@ -12,7 +12,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use topo_connectors::dead_letters::Causes;
 use topo_core::metrics::{
-    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus, WindowSnapshot,
+    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
+    TransactionSnapshot, WindowSnapshot,
 };
 
 use super::Snapshots;
@@ -163,6 +164,30 @@ impl Exposition {
             let labels = [("topology", &*snapshot.name)];
             let active = u64::from(snapshot.status == TopologyStatus::Active);
             family.encode_family(&labels)?.encode_gauge(&active)?;
+        }
+        self.transactions(encoder)
+    }
+
+    fn transactions(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        type Counter = (&'static str, &'static str, fn(&TransactionSnapshot) -> u64);
+        let counters: [Counter; 2] = [
+            ("transactions_committed", "Micro-transactions committed", |numbers| numbers.commits),
+            ("transactions_taken_back", "Times that what was not committed was taken back", |numbers| {
+                numbers.aborts
+            }),
+        ];
+        let all = || self.snapshots.iter().filter_map(|one| Some((one, one.transactions.as_ref()?)));
+        if all().next().is_none() {
+            return Ok(());
+        }
+        for (name, help, counter) in counters {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (snapshot, numbers) in all() {
+                let labels = [("topology", &*snapshot.name)];
+                family
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, f64>(&counter(numbers), None)?;
+            }
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ pub(super) fn topology() -> TopologySnapshot {
             to: "split".into(),
             grouping: "shuffle".into(),
         }],
+        transactions: None,
     }
 }
 

@@ -89,7 +89,14 @@ fn overview(snapshot: &TopologySnapshot) -> Markup {
     html! {
         dl {
             (figure("Uptime", &spell::uptime(snapshot.uptime)))
-            (figure("Delivery", if snapshot.acked_delivery { "acked" } else { "at most once" }))
+            (figure("Delivery", delivery(snapshot)))
+            @if let Some(numbers) = &snapshot.transactions {
+                (figure("Transaction", &numbers.txid.to_string()))
+                (figure("Committed", &spell::count(numbers.commits)))
+                (figure("Taken back", &spell::count(numbers.aborts)))
+                (figure("Records per commit", &spell::count(numbers.records)))
+                (figure("Commit time", &spell::latency(numbers.took)))
+            }
             (figure("Acked", &roots(|task| task.acked)))
             (figure("Failed", &roots(|task| task.failed)))
             (figure("Timed out", &roots(|task| task.timed_out)))
@@ -97,6 +104,14 @@ fn overview(snapshot: &TopologySnapshot) -> Markup {
             (figure("Complete p50", &quantile(&complete, 0.5)))
             (figure("Complete p99", &quantile(&complete, 0.99)))
         }
+    }
+}
+
+fn delivery(snapshot: &TopologySnapshot) -> &'static str {
+    match (&snapshot.transactions, snapshot.acked_delivery) {
+        (Some(_), _) => "exactly once",
+        (None, true) => "acked",
+        (None, false) => "at most once",
     }
 }
 

@@ -77,6 +77,9 @@ impl<T, D> LogSpout<T, D> {
             }
             Ok(Change::Lost) => {
                 tracing::warn!(topic = %self.config.topic, "the group went on without this task");
+                if self.has_uncommitted() {
+                    self.fail_batch("the group went on without this task");
+                }
                 self.drop_partitions();
                 self.standing = Standing::Settled;
             }
@@ -85,7 +88,7 @@ impl<T, D> LogSpout<T, D> {
     }
 
     /// Forgets all that the task had; answers that still come are for nobody.
-    fn drop_partitions(&mut self) {
+    pub(super) fn drop_partitions(&mut self) {
         self.assignment += 1;
         self.is_assigned = false;
         self.partitions.assign(Vec::new());
@@ -93,7 +96,7 @@ impl<T, D> LogSpout<T, D> {
         self.dead.clear();
     }
 
-    fn open_partitions(&self, assigned: Vec<TopicPartition>) -> Call {
+    pub(super) fn open_partitions(&self, assigned: Vec<TopicPartition>) -> Call {
         let (log, config, progress) = (Arc::clone(&self.log), self.config.clone(), self.progress.clone());
         let assignment = self.assignment;
         Box::pin(async move {
@@ -133,11 +136,18 @@ impl<T, D> LogSpout<T, D> {
     /// Releases what was revoked, once it is worked off and committed or its time is over.
     pub(super) fn release_if_done(&mut self) {
         let Standing::Releasing { until, committed } = self.standing else { return };
+        if self.has_uncommitted() {
+            if self.now() >= until {
+                // They are released as it goes back.
+                self.fail_batch("the group divides its topics anew, and the batch took too long");
+            }
+            return;
+        }
         let is_open = self.partitions.iter().any(|one| one.window.first().is_some());
         if self.committing || (is_open && self.now() < until) {
             return;
         }
-        if !committed && self.partitions.iter().any(Partition::has_moved) {
+        if !committed && self.batches.is_none() && self.partitions.iter().any(Partition::has_moved) {
             self.standing = Standing::Releasing { until, committed: true };
             return self.start_commit();
         }

@@ -40,7 +40,9 @@ impl<T, D> LogSpout<T, D> {
     ///
     /// Once all is done, a commit follows sooner: somebody may be waiting for it.
     fn commit_due(&self) -> Option<Moment> {
-        let moved = self.may_emit() && !self.committing && self.partitions.iter().any(Partition::has_moved);
+        let is_own = self.batches.is_none();
+        let moved =
+            is_own && self.may_emit() && !self.committing && self.partitions.iter().any(Partition::has_moved);
         moved.then(|| {
             let interval = self.config.commit_interval;
             let at_rest = self.partitions.iter().all(Partition::is_at_rest);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use topo_core::Failure;
 use topo_core::log::{Consumed, Header, Log, LogError, Record, TopicPartition, TopicSpec};
+use topo_core::{Failure, TaskContext};
 
 use super::RecordId;
 use crate::dead_letters::{
@@ -71,6 +71,11 @@ impl DeadLetter {
         let (key, value) = (record.key.clone(), record.value.clone());
         let record = Record { key, value, headers, timestamp_ms };
         Self { id, from: from.clone(), to: Arc::clone(to), why: why.clone(), wall_ms, record }
+    }
+
+    /// Has it written with the micro-transaction in work.
+    pub(super) fn stage(&self, task: &TaskContext) {
+        task.stage_letter(&self.to, self.from.partition, self.record.clone());
     }
 
     /// What is to be noted of it once it is buried.

@@ -8,6 +8,7 @@
 //! which the runtime drops whenever an ack arrives.
 
 mod assignment;
+mod batch;
 mod calls;
 mod config;
 mod dead_letter;
@@ -31,13 +32,15 @@ use topo_core::log::{Consumed, Log, LogError, Membership};
 use topo_core::metrics::WindowSnapshot;
 use topo_core::schedule::Moment;
 use topo_core::{
-    EventTime, Fail, FailKind, Failure, Fault, Next, Spout, SpoutEmitter, TaskContext, Timed, Tuple,
+    EventTime, Fail, FailKind, Failure, Fault, InputOffsets, Next, Spout, SpoutEmitter, TaskContext, Timed,
+    Tuple,
 };
 
 pub use config::{LogSpoutConfig, StartAt};
 pub use event_time::{EventTimeConfig, record_time, timed};
 
 use self::assignment::Standing;
+use self::batch::Batches;
 use self::calls::Call;
 use self::dead_letter::DeadLetter;
 use self::event_time::Times;
@@ -96,6 +99,8 @@ pub struct LogSpout<T, D> {
     /// When the calls get their next turn, and records until the clock is asked whether that is now.
     look_at: Moment,
     until_look: u32,
+    /// What it knows of micro-transactions, where its input goes through in them.
+    batches: Option<Batches>,
     /// What ends this instance.
     fault: Option<LogError>,
     tuple: PhantomData<fn() -> T>,
@@ -132,6 +137,7 @@ where
             last_commit: Moment::default(),
             look_at: Moment::default(),
             until_look: 0,
+            batches: None,
             fault: None,
             tuple: PhantomData,
         }
@@ -222,13 +228,22 @@ where
     }
 
     fn emit_record(&mut self, place: usize, record: Consumed, out: &mut SpoutEmitter<T, RecordId>) -> bool {
+        let id = RecordId { partition: self.partitions[place].at.partition, offset: record.offset };
+        let attempt = match self.batches.as_ref().map_or(Ok(1), |batches| batches.attempt(id)) {
+            Ok(attempt) => attempt,
+            Err(failure) => {
+                let failure = failure.clone();
+                self.partitions[place].window.open(record);
+                self.give_up(id, &failure);
+                return true;
+            }
+        };
         let decoded = self.decode(&record);
         let partition = &mut self.partitions[place];
-        let id = RecordId { partition: partition.at.partition, offset: record.offset };
         match decoded {
             Ok(tuple) => {
                 let at = self.times.as_ref().map(|times| (times.at)(&tuple));
-                if out.emit_with(id, tuple).is_err() {
+                if out.replay(id, attempt, tuple).is_err() {
                     partition.buffer.push_front(record);
                     return false;
                 }
@@ -258,7 +273,16 @@ where
         if let Some((_, record)) = partition.window.fail(id.offset) {
             let wall_ms = self.task.as_ref().map_or(0, |task| task.clock().wall_ms());
             let to = self.config.dead_letters_for(&failure.component);
-            self.dead.push(DeadLetter::new(&partition.at, to, id, record, failure, wall_ms));
+            let letter = DeadLetter::new(&partition.at, to, id, record, failure, wall_ms);
+            match (&mut self.batches, &self.task) {
+                // It becomes durable with the offset that passes it.
+                (Some(batches), Some(task)) => {
+                    letter.stage(task);
+                    batches.letters.push(letter);
+                    partition.window.done(id.offset);
+                }
+                _ => self.dead.push(letter),
+            }
         }
     }
 }
@@ -278,9 +302,11 @@ where
 {
     type Out = T;
     type Id = RecordId;
+    const REPLAYS: bool = true;
 
     async fn open(&mut self, task: &TaskContext) -> Result<(), Fault> {
         self.task = Some(task.clone());
+        self.batches = task.is_exactly_once().then(Batches::default);
         self.config.check()?;
         self.join(task).await?;
         self.last_commit = task.now();
@@ -334,6 +360,10 @@ where
     }
 
     fn fail(&mut self, id: RecordId, failure: &Failure) {
+        if let Some(batches) = &mut self.batches {
+            // The batch is taken back, and the record comes again.
+            return batches.note_fail(id, failure, self.config.attempts);
+        }
         if failure.kind == FailKind::Reject || failure.attempt >= self.config.attempts {
             return self.give_up(id, failure);
         }
@@ -343,6 +373,19 @@ where
             let salt = (id.offset as u64) ^ u64::from(id.partition).rotate_right(16);
             self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
         }
+    }
+
+    fn end_batch(&mut self) -> Option<InputOffsets> {
+        self.end_own_batch()
+    }
+
+    fn batch_committed(&mut self) {
+        self.note_batch_committed();
+    }
+
+    fn rewind(&mut self) -> Result<(), Fault> {
+        self.go_back();
+        Ok(())
     }
 
     fn watermark(&self) -> Option<EventTime> {
@@ -372,7 +415,7 @@ where
             self.settle(|spout| spout.burying).await;
         }
         self.settle(|spout| spout.committing).await;
-        if self.partitions.iter().any(partition::Partition::has_moved) {
+        if self.batches.is_none() && self.partitions.iter().any(partition::Partition::has_moved) {
             self.start_commit();
             self.settle(|spout| spout.committing).await;
         }

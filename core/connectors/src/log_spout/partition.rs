@@ -91,6 +91,11 @@ impl Partition {
         self.window.first().or_else(waiting).unwrap_or(self.fetch_offset)
     }
 
+    /// The next record to be emitted: every record below it was.
+    pub(super) fn position(&self) -> i64 {
+        self.buffer.front().map_or(self.fetch_offset, |record| record.offset)
+    }
+
     /// Whether the frontier is not what is committed. It may also lie below, where reading was told to begin there.
     pub(super) fn has_moved(&self) -> bool {
         self.frontier() != self.committed

@@ -89,11 +89,12 @@ impl World {
             task,
             tasks,
             scheduler: Arc::clone(&self.scheduler) as _,
-            control: Arc::new(Control::new(Vec::new())),
+            control: Arc::new(Control::new(Vec::new(), None)),
             counters: Arc::default(),
             states: Arc::new(TaskStates::new(shared, &Arc::default(), ComponentKind::Bolt)),
             event_time: Arc::default(),
             stores: Arc::default(),
+            staging: Arc::default(),
         }
     }
 

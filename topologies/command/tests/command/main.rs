@@ -12,6 +12,7 @@ mod errors;
 mod kafka;
 mod kill;
 mod kill_access_log;
+mod kill_exactly_once;
 mod kill_windows;
 mod page;
 mod query;

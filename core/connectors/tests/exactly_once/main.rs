@@ -1,0 +1,11 @@
+//! Exactly once, in whole topologies on the seeded scheduler and a log in memory: whatever fails, whoever reads what is
+//! committed sees every word counted once for each time it was written.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fail_points;
+mod faults;
+mod lab;
+mod plain;
+mod refused;
+mod windows;

@@ -1,0 +1,135 @@
+//! What cannot be done exactly once is refused by name, before anything is read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use topo_connectors::{LogSpout, LogSpoutConfig};
+use topo_core::log::{Consumed, Log};
+use topo_core::{
+    Bolt, Emitter, Fail, Fault, Input, Next, RichBolt, Spout, SpoutEmitter, TaskContext, TaskStore, Topology,
+};
+
+use crate::lab::{IN, Lab, NAME, text};
+
+struct Sensor;
+
+impl Spout for Sensor {
+    type Out = String;
+    type Id = ();
+
+    fn next(&mut self, _out: &mut SpoutEmitter<String, ()>) -> Result<Next, Fault> {
+        Ok(Next::Idle)
+    }
+}
+
+/// Passes on what it gets, and keeps something beside its state where it is told to.
+struct Pass {
+    keeps: bool,
+}
+
+struct Aside;
+
+#[async_trait]
+impl TaskStore for Aside {
+    async fn flush(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl Bolt for Pass {
+    type In = String;
+    type Out = String;
+
+    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        if self.keeps {
+            task.keep_store("aside", Arc::new(Aside));
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, value: String, out: &mut Emitter<String>) -> Result<(), Fail> {
+        out.emit(value);
+        Ok(())
+    }
+}
+
+/// Never answers.
+#[derive(Default)]
+struct Hoard(VecDeque<Input<String>>);
+
+impl RichBolt for Hoard {
+    type In = String;
+    type Out = ();
+
+    async fn execute(&mut self, input: Input<String>, _out: &mut Emitter<()>) -> Result<(), Fault> {
+        self.0.push_back(input);
+        Ok(())
+    }
+}
+
+fn log_spout(lab: &Lab) -> impl Fn() -> LogSpout<String, fn(&Consumed) -> Result<String, Fail>> + use<> {
+    let (log, progress) = (lab.log.clone() as Arc<dyn Log>, lab.progress.clone());
+    let decode: fn(&Consumed) -> Result<String, Fail> = |record| Ok(text(record.value.clone()));
+    move || LogSpout::new(Arc::clone(&log), LogSpoutConfig::new(IN, NAME), progress.clone(), decode)
+}
+
+fn refusal(build: fn(&Lab) -> Topology) -> String {
+    let mut lab = Lab::new(7, 1);
+    lab.build(build);
+    lab.try_launch().unwrap_err().to_string()
+}
+
+#[test]
+fn a_spout_that_cannot_go_back_is_refused() {
+    let said = refusal(|_| {
+        let topology = Topology::new(NAME);
+        let values = topology.spout("sensor", || Sensor);
+        topology.bolt("pass", || Pass { keeps: false }).shuffle(&values);
+        topology
+    });
+    assert!(said.starts_with("spout `sensor` cannot go back to what was committed"), "{said}");
+}
+
+#[test]
+fn a_cycle_is_refused() {
+    let said = refusal(|lab| {
+        let topology = Topology::new(NAME);
+        let lines = topology.spout("lines", log_spout(lab));
+        let again = topology.feedback::<String>("again");
+        let passed = topology.bolt("pass", || Pass { keeps: false }).shuffle(&lines).shuffle(&again);
+        again.connect(&passed);
+        topology
+    });
+    assert!(said.starts_with("feedback `again` makes a cycle"), "{said}");
+}
+
+#[test]
+fn what_is_kept_beside_the_state_is_refused() {
+    let said = refusal(|lab| {
+        let topology = Topology::new(NAME);
+        let lines = topology.spout("lines", log_spout(lab));
+        topology.bolt("pass", || Pass { keeps: true }).shuffle(&lines);
+        topology
+    });
+    assert!(said.starts_with("`pass` could not start: it keeps `aside` beside its state"), "{said}");
+}
+
+#[test]
+fn an_input_that_is_held_past_its_marker_fails_the_batch_by_the_bolt_s_name() {
+    let mut lab = Lab::new(7, 1);
+    lab.build(|lab| {
+        let topology = Topology::new(NAME);
+        let lines = topology.spout("lines", log_spout(lab));
+        topology.rich_bolt("hoard", Hoard::default).shuffle(&lines);
+        topology
+    });
+    lab.feed(["a".to_owned()]);
+    lab.launch();
+    lab.pass(std::time::Duration::from_secs(20));
+    let numbers = lab.numbers();
+    let why = numbers.last_abort.unwrap();
+    assert!(why.starts_with("`hoard` still held an input"), "{why}");
+    assert_eq!(numbers.commits, 0);
+    lab.stop();
+}

@@ -1,0 +1,11 @@
+#!/bin/sh
+# kill -9 in the middle of `topo run word-count --delivery exactly-once`, again and again, at any time from the start of the
+# process on: after every kill, and in the end, what is committed to `counts` is 1, 2, 3 and so on for every word, and in the
+# end as often as it was written. How many kills is the first argument.
+#
+#   tests/durability/kill-exactly-once.sh 1000
+#
+# Prints its seed, which TOPO_TEST_SEED repeats, and in the end its figures.
+set -eu
+cd "$(dirname "$0")/../.."
+TOPO_KILLS="${1:-1000}" exec cargo test -p topo-command --test command kill_exactly_once:: -- --nocapture
