@@ -16,6 +16,9 @@ use super::assignment::Standing;
 use super::dead_letter::DeadLetter;
 use super::{LogSpout, RecordId};
 
+/// Where a batch ends in each partition, and the letters of what it leaves out.
+type Ended = (Vec<(TopicPartition, i64)>, Vec<DeadLetter>);
+
 /// What a log spout knows of its micro-transactions.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
@@ -24,7 +27,7 @@ pub(super) struct Batches {
     /// Dead letters of the batch in work.
     pub(super) letters: Vec<DeadLetter>,
     /// The batch that ended last and is not committed.
-    ended: Option<(Vec<(TopicPartition, i64)>, Vec<DeadLetter>)>,
+    ended: Option<Ended>,
 }
 
 impl Batches {

@@ -68,7 +68,10 @@ impl RichBolt for Hoard {
     }
 }
 
-fn log_spout(lab: &Lab) -> impl Fn() -> LogSpout<String, fn(&Consumed) -> Result<String, Fail>> + use<> {
+/// How records become values.
+type Decode = fn(&Consumed) -> Result<String, Fail>;
+
+fn log_spout(lab: &Lab) -> impl Fn() -> LogSpout<String, Decode> + use<> {
     let (log, progress) = (lab.log.clone() as Arc<dyn Log>, lab.progress.clone());
     let decode: fn(&Consumed) -> Result<String, Fail> = |record| Ok(text(record.value.clone()));
     move || LogSpout::new(Arc::clone(&log), LogSpoutConfig::new(IN, NAME), progress.clone(), decode)
