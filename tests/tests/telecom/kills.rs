@@ -34,15 +34,19 @@ fn under_kills(delivery: &str, demand: Demand) {
     let (events, day) = (EVENTS.to_string(), random.random_range(0..1_000).to_string());
     let generate = ["generate", "telecom", "--events", &events, "--seed", &day];
     let run = ["run", "telecom", "--status", "off", "--delivery", delivery];
-    let mut before = 0;
+    let (mut before, mut midway) = (0, 0);
     for kill in 0..kills() {
+        if before >= EVENTS {
+            // A fast machine is through with the day sooner.
+            break;
+        }
         let address = free_port();
         let running = Serving::start(&run, &data, address);
         let mut generator = topo(&generate);
         generator.args(["--broker", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let mut generator = generator.spawn().unwrap();
         // So much that the day lasts for all kills.
-        let enough = before + random.random_range(1..=(EVENTS - before) / (kills() - kill + 1));
+        let enough = before + random.random_range(1..=((EVENTS - before) / (kills() - kill + 1)).max(1));
         let begun = Instant::now();
         while read::committed(address, "telecom", NETWORK) < enough {
             assert!(
@@ -54,9 +58,10 @@ fn under_kills(delivery: &str, demand: Demand) {
         before = read::committed(address, "telecom", NETWORK);
         running.kill();
         generator.wait().unwrap();
+        midway += i32::from(before < EVENTS);
         eprintln!("kill {kill} with {before} committed");
     }
-    assert!(before < EVENTS, "the day was over before the last kill");
+    assert!(midway > 0, "the day was over before the first kill");
     said(topo(&generate).arg("--truth").arg(&truth).arg("--data-dir").arg(&data));
     said(topo(&run).args(["--listen", "off", "--until-idle", "--data-dir"]).arg(&data));
     let address = free_port();
@@ -75,10 +80,8 @@ fn at_least_once_nothing_is_lost_under_kills() {
 
 #[test]
 fn exactly_once_the_results_are_the_truth_under_kills() {
-    // An absent mode is refused as the command line is read.
-    let known = topo(&["run", "--help"]).output().unwrap();
-    if !String::from_utf8_lossy(&known.stdout).contains("exactly-once") {
-        eprintln!("NOT RUN: this build has no --delivery exactly-once");
+    if std::env::var_os("TOPO_KILLS").is_none() {
+        eprintln!("NOT RUN: set TOPO_KILLS to the number of kills; it takes minutes");
         return;
     }
     under_kills("exactly-once", Demand::Equal);
