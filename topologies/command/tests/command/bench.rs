@@ -49,6 +49,7 @@ fn a_large_directory_opens_by_its_last_segments() {
     };
     assert!(read("closed") < 50 << 20, "{rows:?}");
     assert!(read("killed") < 200 << 20, "of 1 GB no more than the last segments is read: {rows:?}");
-    // How much nothing was known of depends on how far its syncs had come.
+    // How much is to be checked where nothing was synced by order depends on how far the syncs behind full segments had
+    // come, which has no bound under load.
     assert!(read("killed-unsynced") >= read("killed"), "{rows:?}");
 }
