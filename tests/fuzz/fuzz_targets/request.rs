@@ -72,6 +72,12 @@ decoders!(
     DescribeClusterRequest,
     DescribeProducersRequest,
     DescribeTopicPartitionsRequest,
+    AddPartitionsToTxnRequest,
+    AddOffsetsToTxnRequest,
+    EndTxnRequest,
+    TxnOffsetCommitRequest,
+    DescribeTransactionsRequest,
+    ListTransactionsRequest,
 );
 
 fuzz_target!(|data: &[u8]| {
