@@ -16,8 +16,9 @@ use super::executor::Executor;
 use super::form::{Form, Out, Turn};
 use super::holding::Doing;
 use super::inbox::{Batch, Inbox};
+use super::room::has_room;
 use super::route::Flush;
-use super::signal::InputTimes;
+use super::signal::{InputTimes, Reached};
 use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
@@ -25,7 +26,6 @@ use crate::ledger::RootId;
 use crate::metrics::record;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::time::EventTime;
 
 /// A bolt's factory.
 pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
@@ -56,7 +56,7 @@ pub(crate) struct BoltExecutor<F: Form> {
     /// How far those who send to this task have come in event time.
     pub(crate) inputs: InputTimes,
     /// What those behind it were told.
-    pub(crate) told_time: EventTime,
+    pub(crate) told_time: Reached,
     /// Whether event time was found to be over.
     pub(crate) ended: bool,
     pub(crate) trees: Trees<F::Tree>,
@@ -97,7 +97,7 @@ impl<F: Form> BoltExecutor<F> {
             next_tick: None,
             breakdowns: 0,
             inputs: InputTimes::default(),
-            told_time: EventTime::default(),
+            told_time: Reached::default(),
             ended: false,
             trees: Trees::default(),
             keeper,
@@ -211,7 +211,7 @@ impl<F: Form> BoltExecutor<F> {
     async fn work_off(&mut self, mut form: F) -> Option<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
-            self.env.task.states.answer();
+            self.answer(&mut form);
             if self.env.control.is_going_back() {
                 form = self.go_back(Some(form)).await?;
             }
@@ -272,6 +272,17 @@ impl<F: Form> BoltExecutor<F> {
         let mut sent = started;
         let mut envelopes = batch.envelopes.drain(..);
         while envelopes.len() > 0 {
+            if !has_room(&form) {
+                let backs = self.backs;
+                form = self.make_room(form).await?;
+                if self.backs != backs || self.env.control.is_stopping() {
+                    // The rest comes again.
+                    return Some(Rested::Ready(form));
+                }
+                self.env.holding.arrive().await;
+                started = self.env.now();
+                sent = started;
+            }
             let before = envelopes.len();
             let chunk = Chunk {
                 env: &self.env,
@@ -360,7 +371,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Waits for input, orders, the next tick, or what the instance waits for itself.
-    async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+    pub(super) async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
         let due = if F::OPENS_TREES { self.trees_due(form) } else { None };
         let due = self.next_tick.into_iter().chain(due).min();
         let tick = async {
@@ -377,7 +388,7 @@ impl<F: Form> BoltExecutor<F> {
         }
     }
 
-    async fn tick_if_due(&mut self, form: &mut F) -> Result<(), Cause> {
+    pub(super) async fn tick_if_due(&mut self, form: &mut F) -> Result<(), Cause> {
         let (Some(every), Some(at)) = (self.env.tick, self.next_tick) else { return Ok(()) };
         let now = self.env.now();
         if now < at {

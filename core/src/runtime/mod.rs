@@ -36,6 +36,7 @@ mod executor;
 mod flushes;
 mod launch;
 mod micro;
+mod room;
 mod running;
 mod start;
 mod witness;
