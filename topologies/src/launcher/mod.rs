@@ -160,9 +160,7 @@ fn topology(
         topology.set_tasks(component, *tasks)?;
     }
     topology.check()?;
-    if options.delivery == DeliveryMode::ExactlyOnce {
-        topology.check_exactly_once()?;
-    }
+    topology.check_delivery(options.config().delivery)?;
     application.check_dead_letters(&topology)?;
     Ok(topology)
 }
