@@ -5,6 +5,7 @@ mod log;
 mod pipeline;
 mod windowed_word_count;
 mod word_count;
+mod word_count_topics;
 
 use std::io::{self, Write};
 
@@ -15,6 +16,7 @@ use nix::sys::time::TimeValLike;
 use self::log::LogBench;
 use self::pipeline::{Meter, Pipeline};
 use self::windowed_word_count::Windowed;
+use self::word_count_topics::WordCountTopics;
 use crate::failure::Failure;
 
 /// Measure a workload on this machine
@@ -33,6 +35,8 @@ enum Workload {
     WordCount(Pipeline),
     /// The same words in event time, counted in windows that begin every second; counts words
     WindowedWordCount(Windowed),
+    /// Word count from topic to topic, at least once or exactly once: its rate, and how long a record takes
+    WordCountTopics(WordCountTopics),
     /// Produce to and fetch from the log, over TCP and in process, beside what disk and loopback give
     Log(LogBench),
 }
@@ -43,6 +47,7 @@ impl Bench {
             Workload::Identity(pipeline) => pipeline.run("identity", identity::topology).await,
             Workload::WordCount(pipeline) => pipeline.run("word-count", word_count::topology).await,
             Workload::WindowedWordCount(windowed) => windowed.run().await,
+            Workload::WordCountTopics(topics) => topics.run().await,
             Workload::Log(log) => log.run().await,
         }
     }
