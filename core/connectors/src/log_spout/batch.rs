@@ -52,7 +52,9 @@ impl Batches {
 
 impl<T, D> LogSpout<T, D> {
     /// The last batch that is noted with an offset of the group, whoever reads the partition.
-    pub(super) async fn last_noted_batch(&self) -> Result<Option<LastBatch>, LogError> {
+    ///
+    /// Its future is to be sent between threads, which a borrow of the whole spout that is shared could not be.
+    pub(super) async fn last_noted_batch(&mut self) -> Result<Option<LastBatch>, LogError> {
         let (topic, group) = (&self.config.topic, &self.config.group);
         let mut last: Option<LastBatch> = None;
         for number in 0..self.log.topic(topic).await?.map_or(0, |info| info.partitions) {

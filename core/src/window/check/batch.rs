@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use super::Spec;
 use super::planted::{Bug, Planted};
 use crate::time::Watermark;
-use crate::window::aggregate::collect;
 use crate::window::{Engine, Fired, Offer, Partials, Window};
 
 pub(super) type Results = BTreeMap<(u8, Window), Vec<u32>>;

@@ -1,6 +1,7 @@
 //! Bugs planted on purpose: each must be caught by the same checks that the true engine passes.
 
-use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -61,17 +62,16 @@ impl Bug {
 pub(super) struct Planted {
     bug: Bug,
     /// Calls so far.
-    calls: Cell<u32>,
+    calls: Arc<AtomicU32>,
 }
 
 impl Planted {
     pub(super) fn new(bug: Bug) -> Self {
-        Self { bug, calls: Cell::new(0) }
+        Self { bug, calls: Arc::default() }
     }
 
     fn is_third(&self) -> bool {
-        self.calls.set(self.calls.get() + 1);
-        self.calls.get().is_multiple_of(3)
+        (self.calls.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(3)
     }
 }
 
