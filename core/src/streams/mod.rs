@@ -115,7 +115,8 @@
 //!
 //! What steps keep of keys (counts, open windows, timers, results that are not done) is keyed [`state`](crate::state): it is
 //! written to a topic before offsets are committed, is restored at the next start, on any number of tasks, and can be asked
-//! for while the topology runs.
+//! for while the topology runs. Windows and timers that are open are in memory besides, wherever state lives: a key of a window
+//! takes some hundreds of bytes more than one of an aggregate that rolls.
 //!
 //! # Functions of your own
 //!

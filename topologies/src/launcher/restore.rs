@@ -87,7 +87,7 @@ mod tests {
         let topology = Topology::new("large");
         let numbers: Vec<_> = (0..KEYS).map(|value| Timed { at: 0, value }).collect();
         let numbers = DataStream::of(&topology.spout("numbers", given(numbers)));
-        numbers.key_by(|number| number).count().name("counts").tasks(3).for_each(drop);
+        numbers.key_by(|number| number).count().name("counts").for_each(drop);
         let state = StateSettings { log: Some(Arc::clone(log) as _), on_restore, ..StateSettings::default() };
         let config = Config { state, ..Config::default() };
         let running = topology.launch(Arc::clone(scheduler) as _, config).await.unwrap();
@@ -119,7 +119,6 @@ mod tests {
             };
             let tellings: Vec<_> = tellings.iter().map(numbers).collect();
             assert!(tellings.len() > 1 && tellings.is_sorted_by_key(|(done, _)| *done), "{said:?}");
-            // Each task reads its groups' partitions to their end.
             let (done, total) = *tellings.last().unwrap();
             assert!(done == total && total >= KEYS, "{said:?}");
             assert_eq!(said.matches('\n').count(), if is_terminal { 1 } else { tellings.len() }, "{said:?}");
