@@ -104,7 +104,7 @@ enum ReadyMade {
 impl ReadyMade {
     fn application(self) -> Application {
         match self {
-            ReadyMade::WordCount => ready_made::word_count::application(),
+            ReadyMade::WordCount => word_count::application(),
             ReadyMade::RollingWordCount => ready_made::rolling_word_count::application(),
             ReadyMade::WindowedWordCount => ready_made::windowed_word_count::application(),
             ReadyMade::Trending => ready_made::trending::application(),
