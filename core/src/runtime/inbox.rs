@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_is_behind_a_marker_waits_for_the_markers_of_the_others() {
-        let inbox = Inbox::new(Bell::default(), 10, 1_000);
+        let inbox = Inbox::new(Bell::default(), 20, 1_000);
         assert_eq!([inbox.open_sender(), inbox.open_sender()], [0, 1]);
         let push = |batch| assert!(inbox.try_push(batch, &Bell::default()).is_ok());
         push(from(0, 1));
