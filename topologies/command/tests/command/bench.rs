@@ -53,9 +53,9 @@ fn a_large_directory_opens_by_its_last_segments() {
     };
     assert!(read("closed") < 50 << 20, "{rows:?}");
     assert!(read("killed") < 200 << 20, "of 1 GB no more than the last segments is read: {rows:?}");
-    // How much is to be checked where nothing was synced by order depends on how far the syncs behind full segments had
-    // come, which has no bound under load.
-    assert!(read("killed-unsynced") >= read("killed"), "{rows:?}");
+    // Each partition's last segment, which is read to be checked, written again and read for its producers.
+    let unsynced = read("killed-unsynced");
+    assert!((read("killed")..400 << 20).contains(&unsynced), "no more than the last segments: {rows:?}");
 }
 
 #[test]
