@@ -32,8 +32,8 @@ use topo_core::log::{Consumed, Log, LogError, Membership};
 use topo_core::metrics::WindowSnapshot;
 use topo_core::schedule::Moment;
 use topo_core::{
-    EventTime, Fail, FailKind, Failure, Fault, InputOffsets, Next, Spout, SpoutEmitter, TaskContext, Timed,
-    Tuple,
+    EventTime, Fail, FailKind, Failure, Fault, InputOffsets, LastBatch, Next, Spout, SpoutEmitter,
+    TaskContext, Timed, Tuple,
 };
 
 pub use config::{LogSpoutConfig, StartAt};
@@ -373,6 +373,10 @@ where
             let salt = (id.offset as u64) ^ u64::from(id.partition).rotate_right(16);
             self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
         }
+    }
+
+    async fn last_batch(&mut self) -> Result<Option<LastBatch>, Fault> {
+        Ok(self.last_noted_batch().await?)
     }
 
     fn end_batch(&mut self) -> Option<InputOffsets> {
