@@ -17,14 +17,13 @@ use super::form::{Form, Out, Turn};
 use super::holding::Doing;
 use super::inbox::Inbox;
 use super::route::Flush;
-use super::signal::InputTimes;
+use super::signal::{InputTimes, Reached};
 use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
 use crate::ledger::RootId;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::time::EventTime;
 
 /// A bolt's factory.
 pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
@@ -49,7 +48,7 @@ pub(crate) struct BoltExecutor<F: Form> {
     /// How far those who send to this task have come in event time.
     pub(crate) inputs: InputTimes,
     /// What those behind it were told.
-    pub(crate) told_time: EventTime,
+    pub(crate) told_time: Reached,
     /// Whether event time was found to be over.
     pub(crate) ended: bool,
     pub(crate) trees: Trees<F::Tree>,
@@ -92,7 +91,7 @@ impl<F: Form> BoltExecutor<F> {
             next_tick: None,
             breakdowns: 0,
             inputs: InputTimes::default(),
-            told_time: EventTime::default(),
+            told_time: Reached::default(),
             ended: false,
             trees: Trees::default(),
             keeper,
@@ -209,7 +208,7 @@ impl<F: Form> BoltExecutor<F> {
     async fn work_off(&mut self, mut form: F) -> Option<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
-            self.env.task.states.answer();
+            self.answer(&mut form);
             if self.env.control.is_going_back() {
                 form = self.go_back(Some(form)).await?;
             }
@@ -283,7 +282,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Waits for input, orders, the next tick, or what the instance waits for itself.
-    async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+    pub(super) async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
         let due = if F::OPENS_TREES { self.trees_due(form) } else { None };
         let due = self.next_tick.into_iter().chain(due).min();
         let tick = async {

@@ -14,12 +14,11 @@ use super::emitter::Emitters;
 use super::form::Form;
 use super::holding::Doing;
 use super::route::Flush;
-use super::signal::{InputTimes, Signal};
+use super::signal::{InputTimes, Reached, Signal};
 use super::trees::Trees;
 use crate::fail::Fail;
 use crate::ledger::RootId;
 use crate::spout::Fault;
-use crate::time::EventTime;
 use crate::transaction::{Stage, Staged};
 
 /// Names of stores that are states: they go back themselves.
@@ -196,7 +195,7 @@ impl<F: Form> BoltExecutor<F> {
             self.tell_trees();
         }
         self.inputs = InputTimes::new(self.inbox.senders());
-        self.told_time = EventTime::default();
+        self.told_time = Reached::default();
         self.env.task.forget_watermark();
         // An end that is committed is not heard again: what it led to was emitted.
         if self.ended && self.ended_in > transactions.committed() {

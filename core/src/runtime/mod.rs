@@ -37,6 +37,7 @@ mod executor;
 mod flushes;
 mod launch;
 mod micro;
+mod room;
 mod running;
 mod start;
 mod witness;
