@@ -38,8 +38,8 @@ impl Windowed {
     /// # Errors
     /// [`Failure`]: the topology did not run, or nobody reads.
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self { window, sentences, pipeline } = self;
-        let pipeline = Pipeline { window_seconds: Some(window), ..pipeline };
+        let Self { window, sentences, mut pipeline } = self;
+        pipeline.window_seconds = Some(window);
         let topology = |meter: &Arc<Meter>| topology(meter, Duration::from_secs(window), sentences);
         pipeline.run("windowed-word-count", topology).await
     }
