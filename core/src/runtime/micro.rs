@@ -5,6 +5,7 @@
 //! at a halt sends nothing until all have gone back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bolt_executor::{BoltExecutor, instance, outcome_of};
 use super::contain::{contain, contain_future};
@@ -91,11 +92,15 @@ impl<F: Form> BoltExecutor<F> {
         }
         if self.turn.desk.has_open() {
             let component = &self.env.task.component;
-            let why = format!(
+            let why: Arc<str> = format!(
                 "`{component}` still held an input long after the marker of its batch; exactly once needs every input answered \
                  within its batch"
-            );
-            self.fail_batch_for(why.into());
+            )
+            .into();
+            // The records that it holds are to blame.
+            let cause = || Fail::Retry(Arc::clone(&why)).into();
+            self.turn.desk.expire(self.env.now(), Duration::ZERO, cause);
+            self.fail_batch_for(why);
             return Some(form);
         }
         if F::ENDS_BATCHES {

@@ -7,8 +7,7 @@ use std::path::{self, Path};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use topo::launcher::{self, Application, RunOptions};
-use topo::ready_made;
-use topo::ready_made::word_count;
+use topo::ready_made::{self, word_count};
 
 use crate::failure::Failure;
 use crate::user_crate::{self, CrateError};

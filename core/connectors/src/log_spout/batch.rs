@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use topo_core::log::{LogError, TopicPartition};
+use topo_core::log::{Log, LogError, TopicPartition};
 use topo_core::{FailKind, Failure, InputOffsets, LastBatch};
 
 use super::assignment::Standing;
@@ -50,24 +50,25 @@ impl Batches {
     }
 }
 
-impl<T, D> LogSpout<T, D> {
-    /// The last batch that is noted with an offset of the group, whoever reads the partition.
-    ///
-    /// Its future is to be sent between threads, which a borrow of the whole spout that is shared could not be.
-    pub(super) async fn last_noted_batch(&mut self) -> Result<Option<LastBatch>, LogError> {
-        let (topic, group) = (&self.config.topic, &self.config.group);
-        let mut last: Option<LastBatch> = None;
-        for number in 0..self.log.topic(topic).await?.map_or(0, |info| info.partitions) {
-            let at = TopicPartition::new(Arc::clone(topic), number);
-            let Some((offset, note)) = self.log.noted(group, &at).await? else { continue };
-            let Some(txid) = LastBatch::parse(&note) else { continue };
-            if last.as_ref().is_none_or(|last| last.txid < txid) {
-                last = Some(LastBatch { txid, group: Arc::clone(group), at, offset });
-            }
+/// The last batch that is noted with an offset of `group` for a partition of `topic`, whoever reads that.
+pub(super) async fn last_noted_batch(
+    log: &dyn Log,
+    topic: &Arc<str>,
+    group: &Arc<str>,
+) -> Result<Option<LastBatch>, LogError> {
+    let mut last: Option<LastBatch> = None;
+    for number in 0..log.topic(topic).await?.map_or(0, |info| info.partitions) {
+        let at = TopicPartition::new(Arc::clone(topic), number);
+        let Some((offset, note)) = log.noted(group, &at).await? else { continue };
+        let Some(txid) = LastBatch::parse(&note) else { continue };
+        if last.as_ref().is_none_or(|last| last.txid < txid) {
+            last = Some(LastBatch { txid, group: Arc::clone(group), at, offset });
         }
-        Ok(last)
     }
+    Ok(last)
+}
 
+impl<T, D> LogSpout<T, D> {
     /// How far was read: what the group is to go on from once the batch is committed.
     pub(super) fn end_own_batch(&mut self) -> Option<InputOffsets> {
         let batches = self.batches.as_mut()?;

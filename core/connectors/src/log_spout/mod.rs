@@ -40,7 +40,7 @@ pub use config::{LogSpoutConfig, StartAt};
 pub use event_time::{EventTimeConfig, record_time, timed};
 
 use self::assignment::Standing;
-use self::batch::Batches;
+use self::batch::{Batches, last_noted_batch};
 use self::calls::Call;
 use self::dead_letter::DeadLetter;
 use self::event_time::Times;
@@ -376,7 +376,8 @@ where
     }
 
     async fn last_batch(&mut self) -> Result<Option<LastBatch>, Fault> {
-        Ok(self.last_noted_batch().await?)
+        let LogSpoutConfig { topic, group, .. } = &self.config;
+        Ok(last_noted_batch(&*self.log, topic, group).await?)
     }
 
     fn end_batch(&mut self) -> Option<InputOffsets> {

@@ -1,7 +1,7 @@
 //! A topology as workload.
 //!
-//! Records are counted by a bolt, at the last one where nothing else is said, over the time from the launch until the last tree is done; CPU time is the whole
-//! process's over the same span.
+//! Records are counted by a bolt, at the last one where nothing else is said, over the time from the launch until the last
+//! tree is done; CPU time is the whole process's over the same span.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
