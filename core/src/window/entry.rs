@@ -193,16 +193,17 @@ impl<S: Clone, V> Entry<S, V> {
     /// Gives the result that each window would give now, if records came no more; for a look at a copy.
     pub(super) fn look<A: Aggregate<Acc = S>>(
         &mut self,
-        plan: &Plan,
-        aggregate: &A,
+        (plan, aggregate): (&Plan, &A),
+        watermark: i64,
         seen: &mut Vec<Outcome<A::Out>>,
     ) {
+        let passed = self.passed.max(watermark);
         match (&mut self.kept, &plan.assigner) {
             (Kept::Time(slices), Assigner::Time(cuts)) => {
-                slices.look(&Rules { cuts, plan, aggregate }, self.passed, seen);
+                slices.look(&Rules { cuts, plan, aggregate }, passed, seen);
             }
             (Kept::Session(sessions), Assigner::Session { gap }) => {
-                sessions.look((*gap, aggregate), self.passed, seen);
+                sessions.look((*gap, aggregate), passed, seen);
             }
             (Kept::Count(counted), Assigner::Count { size, every }) => {
                 counted.look((*size, *every), aggregate, seen);

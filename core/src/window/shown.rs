@@ -25,10 +25,15 @@ pub struct Shown<V> {
 }
 
 impl<S: Clone, V: Clone> Entry<S, V> {
-    /// What there is to be shown of it.
-    pub(super) fn show<A: Aggregate<Acc = S, Out = V>>(&self, plan: &Plan, aggregate: &A) -> Shown<V> {
+    /// What there is to be shown of it at this watermark, up to which the engine that has it is settled.
+    pub(super) fn show<A: Aggregate<Acc = S, Out = V>>(
+        &self,
+        plan: &Plan,
+        aggregate: &A,
+        watermark: i64,
+    ) -> Shown<V> {
         let mut windows = Vec::new();
-        self.clone().look(plan, aggregate, &mut windows);
+        self.clone().look((plan, aggregate), watermark, &mut windows);
         let undone = self.awaiting.iter().map(|awaiting| awaiting.outcome.clone()).collect();
         Shown { windows, undone }
     }

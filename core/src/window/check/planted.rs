@@ -138,7 +138,8 @@ fn each_bug_in_an_engine_is_caught_by_a_history() {
 
 #[test]
 fn what_is_combined_twice_or_not_is_caught_by_the_plain_computation() {
-    let records: Vec<_> = (0..60).map(|id| Record { key: (id % 3) as u8, at: i64::from(id), id }).collect();
+    let records: Vec<_> =
+        (0..60).map(|id| Record { key: (id % 3) as u8, at: i64::from(id / 3), id }).collect();
     let sliding = Spec::Time { size: 10, every: 2 };
     for spec in [sliding, Spec::Session { gap: 9 }] {
         for (bug, in_part) in [

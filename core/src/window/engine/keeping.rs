@@ -1,6 +1,8 @@
 //! What outlives an engine: results until they are acknowledged, and keys' entries for a restart.
 
 use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
@@ -130,8 +132,8 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
     where
         A: Clone + Sync,
     {
-        let (plan, aggregate) = (self.plan, self.aggregate.clone());
-        move |entry| entry.show(&plan, &aggregate)
+        let (plan, aggregate, watermark) = (self.plan, self.aggregate.clone(), Arc::clone(&self.seen));
+        move |entry| entry.show(&plan, &aggregate, watermark.load(Ordering::Relaxed))
     }
 
     /// All keys with their entries.

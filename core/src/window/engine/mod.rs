@@ -9,6 +9,8 @@ mod keeping;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -112,6 +114,8 @@ pub struct Engine<K, A: Aggregate> {
     plan: Plan,
     aggregate: A,
     watermark: i64,
+    /// The watermark, for those who look at entries from outside.
+    seen: Arc<AtomicI64>,
     slots: Slots<K, Entry<A::Acc, A::Out>>,
     deadlines: Deadlines,
     /// Whose the results are that await their acknowledgement.
@@ -150,6 +154,7 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
             plan: Plan { assigner, early_count: None, early_every: None, lateness: 0, max_slices },
             aggregate,
             watermark: i64::MIN,
+            seen: Arc::new(AtomicI64::new(i64::MIN)),
             slots: Slots::new(),
             deadlines: Deadlines::default(),
             panes: HashMap::default(),
@@ -293,6 +298,7 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
             return self.end_of_time(sink);
         }
         self.watermark = self.watermark.max(to.0);
+        self.seen.store(self.watermark, Ordering::Relaxed);
         while let Some((at, slots)) = self.deadlines.pop(self.watermark) {
             for number in slots {
                 if self.slots.get(number).is_some_and(|slot| slot.due == at) {
