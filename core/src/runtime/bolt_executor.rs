@@ -22,7 +22,7 @@ use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
 use crate::ledger::RootId;
-use crate::metrics::record;
+use crate::metrics::Activity;
 use crate::schedule::Moment;
 use crate::spout::Fault;
 use crate::time::EventTime;
@@ -112,7 +112,9 @@ impl<F: Form> BoltExecutor<F> {
 
     /// Runs until nothing more can come, or until the topology aborts.
     pub(crate) async fn run(mut self) {
-        self.inputs = InputTimes::new(self.inbox.senders());
+        let senders = self.inbox.senders().len();
+        self.inputs = InputTimes::new(senders);
+        self.env.counters.listen_to(senders);
         let (form, prepared) = match instance(&self.factory, &self.env.task).await {
             Ok(form) => (Some(form), Ok(())),
             Err(fault) => (None, Err(fault)),
@@ -246,6 +248,7 @@ impl<F: Form> BoltExecutor<F> {
             };
             if batches >= BATCHES_PER_TURN {
                 batches = 0;
+                self.env.turn_to(Activity::Idle);
                 tokio::task::yield_now().await;
             }
         }
@@ -268,7 +271,8 @@ impl<F: Form> BoltExecutor<F> {
             self.env.holding.arrive().await;
         }
         let mut started = self.env.now();
-        let waited = started.since(batch.sent);
+        self.env.counters.activities.turn_to(Activity::Executing, started);
+        self.env.counters.waited(batch.input, started.since(batch.sent), tuples);
         let mut sent = started;
         let mut envelopes = batch.envelopes.drain(..);
         while envelopes.len() > 0 {
@@ -308,11 +312,13 @@ impl<F: Form> BoltExecutor<F> {
                     started = self.env.now();
                 }
                 sent = started;
+                // Seen while it lasts, however long the batch takes.
+                self.count();
             }
         }
         drop(envelopes);
         self.inbox.recycle(batch.envelopes);
-        self.count(tuples, waited);
+        self.count();
         let backs = self.backs;
         if let Some(signal) = batch.signal {
             form = self.hear(form, batch.from, signal).await?;
@@ -361,6 +367,7 @@ impl<F: Form> BoltExecutor<F> {
 
     /// Waits for input, orders, the next tick, or what the instance waits for itself.
     async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+        self.env.turn_to(Activity::Idle);
         let due = if F::OPENS_TREES { self.trees_due(form) } else { None };
         let due = self.next_tick.into_iter().chain(due).min();
         let tick = async {
@@ -383,6 +390,7 @@ impl<F: Form> BoltExecutor<F> {
         if now < at {
             return Ok(());
         }
+        self.env.counters.activities.turn_to(Activity::Executing, now);
         // Ticks that were missed while the bolt was busy are not made up for.
         self.next_tick = Some(now.after(every));
         self.out.begin(RootId::UNTRACKED);
@@ -416,18 +424,14 @@ impl<F: Form> BoltExecutor<F> {
         self.times.push((mean, u64::from(count)));
     }
 
-    fn count(&mut self, executed: u64, waited: Duration) {
-        let counters = &self.env.counters;
-        counters.executed.add(executed);
-        let mut times = counters.times();
-        record(&mut times.queue_wait, waited, executed);
-        let mut busy = Duration::ZERO;
+    /// Tells what was executed since it was told last.
+    fn count(&mut self) {
+        let mut executed = 0;
         for (time, count) in self.times.drain(..) {
-            record(&mut times.execute, time, count);
-            busy += time * count as u32;
+            self.env.counters.execute.record(time, count);
+            executed += count;
         }
-        drop(times);
-        counters.busy_nanos.add(busy.as_nanos() as u64);
+        self.env.counters.executed.add(executed);
     }
 
     /// Routes and sends; `false` where a queue was full.
@@ -447,12 +451,14 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     pub(super) async fn wait_for_space(&mut self, flush: Flush) {
+        let before = self.env.turn_to(Activity::Blocked);
         while !self.env.control.is_stopping() {
             self.env.bell.notified().await;
             if self.send(flush) {
-                return;
+                break;
             }
         }
+        self.env.turn_to(before);
     }
 
     /// Tells counters and ledgers all that came of the inputs so far.

@@ -4,7 +4,7 @@
 //! keeps its batch, leaves its bell and is rung once the queue has drained by half. Emptied buffers go back to senders
 //! with their next push, so a steady stream allocates nothing.
 //!
-//! Invariant: `tuples` and `bytes` are the sums over `queue`.
+//! Invariant: `tuples` and `bytes` are the sums over `queue`, and over `inputs`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,8 @@ pub(crate) struct Batch<T> {
     pub(crate) sent: Moment,
     /// Who sent it: the sender's number in this inbox, or [`NO_SENDER`].
     pub(crate) from: u32,
+    /// Through which of the receiver's subscriptions it came, by their order.
+    pub(crate) input: u32,
     /// What the sender says behind these tuples.
     pub(crate) signal: Option<Signal>,
     /// The micro-transaction that this is the last batch of, from its sender.
@@ -52,8 +54,10 @@ struct State<T> {
     blocked: Vec<Bell>,
     /// Senders that have not closed; feedback edges do not count.
     senders: usize,
-    /// Senders ever: the next one's number.
-    opened: u32,
+    /// The subscription that each sender ever opened belongs to, by the sender's number.
+    opened: Vec<u32>,
+    /// Tuples and bytes of `queue` by the subscription that they came through.
+    inputs: Vec<(usize, usize)>,
 }
 
 /// A task's input queue.
@@ -66,7 +70,8 @@ pub(crate) struct Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    pub(crate) fn new(receiver: Bell, capacity_tuples: usize, capacity_bytes: usize) -> Self {
+    /// For a task of a component with so many subscriptions.
+    pub(crate) fn new(receiver: Bell, inputs: usize, capacity_tuples: usize, capacity_bytes: usize) -> Self {
         let state = State {
             queue: VecDeque::new(),
             tuples: 0,
@@ -74,7 +79,8 @@ impl<T> Inbox<T> {
             spare: Vec::new(),
             blocked: Vec::new(),
             senders: 0,
-            opened: 0,
+            opened: Vec::new(),
+            inputs: vec![(0, 0); inputs],
         };
         Self { state: Mutex::new(state), receiver, capacity_tuples, capacity_bytes }
     }
@@ -122,6 +128,9 @@ impl<T> Inbox<T> {
         let (was_empty, is_signal) = (state.queue.is_empty(), batch.envelopes.is_empty());
         state.tuples += batch.envelopes.len();
         state.bytes += batch.bytes;
+        if let Some((tuples, bytes)) = state.inputs.get_mut(batch.input as usize) {
+            (*tuples, *bytes) = (*tuples + batch.envelopes.len(), *bytes + batch.bytes);
+        }
         state.queue.push_back(batch);
         let spare = if is_signal { None } else { state.spare.pop() }.unwrap_or_default();
         drop(state);
@@ -138,6 +147,9 @@ impl<T> Inbox<T> {
         let batch = state.queue.pop_front()?;
         state.tuples -= batch.envelopes.len();
         state.bytes -= batch.bytes;
+        if let Some((tuples, bytes)) = state.inputs.get_mut(batch.input as usize) {
+            (*tuples, *bytes) = (*tuples - batch.envelopes.len(), *bytes - batch.bytes);
+        }
         let drained = state.tuples <= self.capacity_tuples / 2 && state.bytes <= self.capacity_bytes / 2;
         let blocked = if drained && !state.blocked.is_empty() {
             std::mem::take(&mut state.blocked)
@@ -155,6 +167,7 @@ impl<T> Inbox<T> {
     pub(crate) fn clear(&self) {
         let mut state = self.lock();
         (state.tuples, state.bytes) = (0, 0);
+        state.inputs.fill((0, 0));
         let dropped = std::mem::take(&mut state.queue);
         let blocked = std::mem::take(&mut state.blocked);
         drop(state);
@@ -174,17 +187,18 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Counts one more sender, and gives its number.
-    pub(crate) fn open_sender(&self) -> u32 {
+    /// Counts one more sender, through the given subscription, and gives its number.
+    pub(crate) fn open_sender(&self, input: u32) -> u32 {
         let mut state = self.lock();
-        let number = state.opened;
-        (state.senders, state.opened) = (state.senders + 1, number + 1);
+        let number = state.opened.len() as u32;
+        state.senders += 1;
+        state.opened.push(input);
         number
     }
 
-    /// How many senders were ever opened.
-    pub(crate) fn senders(&self) -> usize {
-        self.lock().opened as usize
+    /// The subscription of each sender that was ever opened, by its number.
+    pub(crate) fn senders(&self) -> Vec<u32> {
+        self.lock().opened.clone()
     }
 
     /// Counts one sender less; the last one rings the receiver.
@@ -218,6 +232,17 @@ impl<T> Inbox<T> {
             capacity_bytes: self.capacity_bytes as u64,
         }
     }
+
+    /// What waits now of one subscription; the room is that of the whole queue.
+    pub(crate) fn fill_of(&self, input: usize) -> QueueSnapshot {
+        let (tuples, bytes) = self.lock().inputs.get(input).copied().unwrap_or_default();
+        QueueSnapshot {
+            tuples: tuples as u64,
+            bytes: bytes as u64,
+            capacity_tuples: self.capacity_tuples as u64,
+            capacity_bytes: self.capacity_bytes as u64,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +259,7 @@ mod tests {
             bytes,
             sent: Moment::default(),
             from: 0,
+            input: 0,
             signal: None,
             marker: None,
         }
@@ -253,7 +279,7 @@ mod tests {
     #[test]
     fn a_full_queue_hands_the_batch_back_and_rings_its_sender_once_half_is_drained() {
         let sender = Bell::default();
-        let inbox = Inbox::new(Bell::default(), 10, 1_000);
+        let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
         assert!(inbox.try_push(batch(5, 1), &sender).is_ok());
         assert!(inbox.try_push(batch(5, 1), &sender).is_ok());
         assert!(inbox.try_push(batch(1, 1), &sender).is_err());
@@ -267,21 +293,21 @@ mod tests {
     #[test]
     fn bytes_fill_a_queue_as_tuples_do() {
         let sender = Bell::default();
-        let inbox = Inbox::new(Bell::default(), 100, 10);
+        let inbox = Inbox::new(Bell::default(), 2, 100, 10);
         assert!(inbox.try_push(batch(1, 8), &sender).is_ok());
         assert!(inbox.try_push(batch(1, 8), &sender).is_err());
     }
 
     #[test]
     fn an_empty_queue_takes_a_batch_larger_than_itself() {
-        let inbox = Inbox::new(Bell::default(), 4, 10);
+        let inbox = Inbox::new(Bell::default(), 2, 4, 10);
         assert!(inbox.try_push(batch(100, 1_000), &Bell::default()).is_ok());
         assert_eq!(inbox.fill().tuples, 100);
     }
 
     #[test]
     fn feedback_passes_the_capacity_and_stops_at_its_budget() {
-        let inbox = Inbox::new(Bell::default(), 1, 1);
+        let inbox = Inbox::new(Bell::default(), 2, 1, 1);
         for _ in 0..5 {
             assert!(inbox.push_feedback(batch(10, 20), 100).is_ok());
         }
@@ -291,7 +317,7 @@ mod tests {
     #[test]
     fn only_the_first_push_rings_and_buffers_come_back() {
         let receiver = Bell::default();
-        let inbox = Inbox::new(Arc::clone(&receiver), 100, 1_000);
+        let inbox = Inbox::new(Arc::clone(&receiver), 2, 100, 1_000);
         let sender = Bell::default();
         assert!(inbox.try_push(batch(1, 1), &sender).is_ok());
         assert!(rung(&receiver));
@@ -307,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_signal_right_behind_another_of_its_sender_takes_its_place() {
-        let inbox = Inbox::new(Bell::default(), 10, 1_000);
+        let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
         let push = |batch| assert!(inbox.try_push(batch, &Bell::default()).is_ok());
         push(signal(0, 1));
         push(signal(0, 2));
@@ -323,8 +349,27 @@ mod tests {
 
     #[test]
     fn signals_without_tuples_fill_a_queue_as_well() {
-        let inbox = Inbox::new(Bell::default(), 10, 250);
+        let inbox = Inbox::new(Bell::default(), 2, 10, 250);
         let push = |from| inbox.try_push(signal(from, 1), &Bell::default()).is_ok();
         assert_eq!([push(0), push(1), push(2), push(1)], [true, true, false, true]);
+    }
+
+    #[test]
+    fn what_waits_is_known_by_subscription() {
+        let inbox = Inbox::new(Bell::default(), 2, 100, 1_000);
+        let push = |input, tuples| {
+            let batch = Batch { input, ..batch(tuples, 10 * tuples) };
+            assert!(inbox.try_push(batch, &Bell::default()).is_ok());
+        };
+        let waiting = || [0, 1].map(|input| (inbox.fill_of(input).tuples, inbox.fill_of(input).bytes));
+        push(0, 3);
+        push(1, 4);
+        push(1, 5);
+        assert_eq!((waiting(), inbox.fill().tuples), ([(3, 30), (9, 90)], 12));
+        inbox.pop();
+        inbox.pop();
+        assert_eq!(waiting(), [(0, 0), (5, 50)]);
+        inbox.clear();
+        assert_eq!(waiting(), [(0, 0), (0, 0)]);
     }
 }

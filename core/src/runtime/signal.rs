@@ -72,6 +72,7 @@ impl<F: Form> BoltExecutor<F> {
     pub(super) async fn hear(&mut self, mut form: F, from: u32, signal: Signal) -> Option<F> {
         let Signal::Time(time) = signal else { return Some(form) };
         let before = self.inputs.merged().at;
+        self.env.counters.heard(from, time);
         if !self.inputs.note(from, time) {
             return Some(form);
         }

@@ -18,9 +18,10 @@ use super::spout_emitter::{Done, SpoutEmitter};
 use crate::context::TaskContext;
 use crate::fail::{Fail, FailKind, Failure};
 use crate::ledger::{Closed, Update};
-use crate::metrics::record;
+use crate::metrics::Activity;
 use crate::spout::{Fault, Next, Spout};
 use crate::time::{EventTime, Watermark};
+use crate::trace::{EndedTree, TreeOutcome};
 
 /// How long a spout that is idle, and has no `ready` of its own, is left alone.
 const IDLE_POLL: Duration = Duration::from_millis(1);
@@ -145,6 +146,9 @@ impl<S: Spout> SpoutExecutor<S> {
             if self.env.transactions().is_some() {
                 spout = self.follow_transactions(spout).await?;
             }
+            if self.env.trees.is_asked() {
+                self.show_trees(&spout);
+            }
             let told = self.take_answers(&mut spout).and_then(|()| self.follow_phase(&mut spout));
             if let Err(panicked) = told {
                 spout = self.replace(spout, panicked.0).await?;
@@ -164,6 +168,7 @@ impl<S: Spout> SpoutExecutor<S> {
                     if bursts >= BURSTS_PER_TURN {
                         bursts = 0;
                         self.show_windows(&spout);
+                        self.env.turn_to(Activity::Idle);
                         tokio::task::yield_now().await;
                     }
                 }
@@ -226,6 +231,7 @@ impl<S: Spout> SpoutExecutor<S> {
             return Burst::Nothing;
         }
         let started = self.env.now();
+        self.env.counters.activities.turn_to(Activity::Executing, started);
         self.out.now = started;
         let most = self.room_in_batch();
         let (env, out, mut calls) = (&self.env, &mut self.out, 0_u32);
@@ -301,6 +307,11 @@ impl<S: Spout> SpoutExecutor<S> {
 
     /// Waits for acks, space, orders, or something to emit.
     async fn wait(&mut self, spout: &mut S) -> Result<(), Panicked> {
+        self.env.turn_to(match () {
+            () if self.state.blocked => Activity::Blocked,
+            () if self.state.active && self.out.room() == 0 => Activity::Full,
+            () => Activity::Idle,
+        });
         if !self.may_emit() {
             self.env.bell.notified().await;
             return Ok(());
@@ -339,6 +350,7 @@ impl<S: Spout> SpoutExecutor<S> {
     pub(super) fn apply_answers(&mut self, spout: &mut S) -> Result<(), Panicked> {
         let mut answers = std::mem::take(&mut self.answers);
         self.out.now = self.env.now();
+        self.env.counters.activities.turn_to(Activity::Executing, self.out.now);
         let (mut fails, mut updates) = (0, 0);
         let outcome = contain(|| {
             self.end_done(spout);
@@ -385,8 +397,33 @@ impl<S: Spout> SpoutExecutor<S> {
         }
     }
 
+    /// Tells which trees are open.
+    #[cold]
+    fn show_trees(&self, spout: &S) {
+        let name = |id: &S::Id| contain(|| spout.describe(id)).ok().flatten().map(Arc::from);
+        self.env.trees.answer(&self.out.ledger, self.env.now(), name);
+    }
+
+    /// Keeps how a tree ended.
+    #[cold]
+    fn note_tree(&self, spout: &S, closed: &Closed<S::Id>, outcome: TreeOutcome) {
+        self.env.trees.note(EndedTree {
+            root: closed.root,
+            component: Arc::clone(&self.env.task.component),
+            task: self.env.task.task,
+            attempt: closed.attempt,
+            id: spout.describe(&closed.id).map(Arc::from),
+            opened: closed.opened,
+            ended: self.out.now,
+            outcome,
+        });
+    }
+
     #[inline]
     fn tell_ack(&mut self, spout: &mut S, closed: Closed<S::Id>) {
+        if closed.root.traced() {
+            self.note_tree(spout, &closed, TreeOutcome::Acked);
+        }
         let took = self.out.now.since(closed.opened);
         if took == self.completions.0 {
             self.completions.1 += 1;
@@ -409,6 +446,7 @@ impl<S: Spout> SpoutExecutor<S> {
         let reason = Arc::clone(failed.cause.fail.reason());
         let failure =
             Failure { kind, reason, component: Arc::clone(&failed.component), attempt: closed.attempt };
+        self.note_tree(spout, &closed, TreeOutcome::Failed(failure.clone()));
         spout.fail(closed.id, &failure);
         self.env.fail_batch(&failure.reason);
     }
@@ -418,7 +456,7 @@ impl<S: Spout> SpoutExecutor<S> {
         let (took, count) = std::mem::take(&mut self.completions);
         self.env.counters.acked.add(untracked + count);
         if count > 0 {
-            record(&mut self.env.counters.times().complete, took, count);
+            self.env.counters.complete.record(took, count);
         }
     }
 
