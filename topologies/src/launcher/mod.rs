@@ -188,7 +188,7 @@ impl Run {
         self.application.create_topics(&*self.log).await?;
         let started = Instant::now();
         let running = topology.launch(Arc::clone(&self.scheduler) as _, self.config()).await?;
-        page.show(running.clone(), self.progress.clone());
+        page.show(running.clone(), self.progress.clone(), Arc::clone(&self.log));
         self.say_what_runs(running.id(), page.address(), port.addresses());
         let ended = tokio::select! {
             ended = self.until_over(&running, input) => ended,

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use topo_connectors::SourceProgress;
 use topo_connectors::dead_letters::Causes;
 use topo_core::Running;
+use topo_core::log::Log;
 use topo_core::metrics::TopologySnapshot;
 use topo_core::state::StateHub;
 
@@ -19,23 +20,35 @@ pub(super) struct Page {
 }
 
 #[derive(Default)]
-struct Shown(OnceLock<(Running, SourceProgress)>);
+struct Shown(OnceLock<Subject>);
+
+/// What is shown.
+struct Subject {
+    running: Running,
+    progress: SourceProgress,
+    log: Arc<dyn Log>,
+}
 
 impl Snapshots for Shown {
     fn snapshots(&self) -> Vec<TopologySnapshot> {
-        self.0.get().map(|(running, _)| running.snapshot()).into_iter().collect()
-    }
-
-    fn states(&self) -> Vec<(Arc<str>, StateHub)> {
-        self.0
-            .get()
-            .map(|(running, _)| (Arc::clone(running.id()), running.states().clone()))
-            .into_iter()
-            .collect()
+        self.0.get().map(|of| of.running.snapshot()).into_iter().collect()
     }
 
     fn causes(&self, _id: &str) -> Causes {
-        self.0.get().map(|(_, progress)| progress.causes()).unwrap_or_default()
+        self.0.get().map(|of| of.progress.causes()).unwrap_or_default()
+    }
+
+    fn running(&self, id: &str) -> Option<Running> {
+        self.0.get().filter(|of| **of.running.id() == *id).map(|of| of.running.clone())
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.0.get().map(|of| Arc::clone(&of.log))
+    }
+
+    fn states(&self) -> Vec<(Arc<str>, StateHub)> {
+        let states = |of: &Subject| (Arc::clone(of.running.id()), of.running.states().clone());
+        self.0.get().map(states).into_iter().collect()
     }
 }
 
@@ -58,10 +71,10 @@ impl Page {
         self.server.as_ref().map(StatusServer::local_addr)
     }
 
-    /// Shows `running`, and what its log spouts come to, from now on.
-    pub(super) fn show(&self, running: Running, progress: SourceProgress) {
+    /// Shows `running`, what its log spouts come to, and its log, from now on.
+    pub(super) fn show(&self, running: Running, progress: SourceProgress, log: Arc<dyn Log>) {
         // A run shows one topology.
-        let _ = self.shown.0.set((running, progress));
+        let _ = self.shown.0.set(Subject { running, progress, log });
     }
 
     /// Lets answers under way finish, and frees the address.

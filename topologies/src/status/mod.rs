@@ -5,22 +5,27 @@
 //!
 //! | path | what it answers |
 //! |---|---|
-//! | `/` | the page, which renews itself every second |
-//! | `/topologies` | the part of the page that is renewed |
+//! | `/` | the page, with a view for each thing one may want to know |
+//! | `/assets/…` | what the page loads |
+//! | `/api/v1/events?view=NAME` | what a view of the page shows, every second, as server-sent events |
 //! | `/api/v1/topology/summary` | all topologies, as Storm's REST API says it |
 //! | `/api/v1/topology/{id}` | one topology with its spouts and bolts, as Storm's REST API says it |
 //! | `/api/v1/topology/{id}/errors` | what went wrong in one topology: dead letters by cause, and each task's newest error |
 //! | `/api/state` | the keyed states of all topologies, with how many values each has |
 //! | `/api/state/{component}/{state}?key=K` | the value of a key, which is JSON or else text |
 //! | `/metrics` | all numbers per task, in the OpenMetrics text format that Prometheus reads |
+//!
+//! A view is a template and a plain JavaScript module of its name in `assets/views`, embedded by `assets.rs`, and what it is
+//! told once a second by `views.rs`. `assets/app.js` is the frame: it says what a module offers.
 
 mod api;
+mod assets;
 mod errors;
+mod events;
 mod exposition;
 #[cfg(test)]
 mod fixture;
 mod guard;
-mod page;
 mod routes;
 mod running;
 mod server;
@@ -28,12 +33,15 @@ mod spell;
 mod state;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub use server::{StatusError, StatusServer};
 
 use std::sync::Arc;
 
 use topo_connectors::dead_letters::Causes;
+use topo_core::Running;
+use topo_core::log::Log;
 use topo_core::metrics::TopologySnapshot;
 use topo_core::state::StateHub;
 
@@ -46,6 +54,17 @@ pub trait Snapshots: Send + Sync + 'static {
     fn causes(&self, id: &str) -> Causes {
         let _ = id;
         Causes::default()
+    }
+
+    /// The topology of that id, to be asked for more than its numbers; none where only those are known.
+    fn running(&self, id: &str) -> Option<Running> {
+        let _ = id;
+        None
+    }
+
+    /// The log that the topologies live on.
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        None
     }
 
     /// The keyed states of the topologies that run here, by the topology's id.

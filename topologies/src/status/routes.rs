@@ -10,41 +10,50 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::watch;
 
+use super::assets::{ASSETS, shell};
 use super::errors::Errors;
+use super::events::{Events, events};
 use super::guard::{self, AllowedHosts};
 use super::state::{self, Asked};
-use super::{Snapshots, api, exposition, page};
-
-const STYLE: &str = include_str!("assets/page.css");
-const SCRIPT: &str = include_str!("assets/page.js");
+use super::{Snapshots, api, exposition};
 
 type Source = State<Arc<dyn Snapshots>>;
 
-/// All routes behind the guard.
-pub(super) fn router(snapshots: Arc<dyn Snapshots>, hosts: AllowedHosts) -> Router {
+/// All routes behind the guard. The streams of events end once the sender of `stop` goes.
+pub(super) fn router(
+    snapshots: Arc<dyn Snapshots>,
+    hosts: AllowedHosts,
+    stop: watch::Receiver<()>,
+) -> Router {
+    let streams = Router::new()
+        .route("/api/v1/events", get(events))
+        .with_state(Events::new(Arc::clone(&snapshots), stop));
     Router::new()
-        .route("/", get(whole_page))
-        .route("/topologies", get(topologies))
-        .route("/page.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
-        .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+        .route("/", get(async || Html(shell())))
+        .route("/assets/{*name}", get(asset))
         .route("/api/v1/topology/summary", get(summary))
         .route("/api/v1/topology/{id}", get(topology))
-        .route("/api/v1/topology/{id}/errors", get(errors))
+        .route("/api/v1/topology/{id}/errors", get(errors_of))
         .route("/api/state", get(states))
         .route("/api/state/{component}/{state}", get(state_of))
         .route("/metrics", get(metrics))
-        .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; begin at /\n"))
         .with_state(snapshots)
+        .merge(streams)
+        .fallback(nothing)
         .layer(middleware::from_fn_with_state(Arc::new(hosts), guard::admit))
 }
 
-async fn whole_page(State(source): Source) -> Html<String> {
-    Html(page::whole(&*source, now_ms()).into_string())
+async fn nothing() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "there is no such page; begin at /\n")
 }
 
-async fn topologies(State(source): Source) -> Html<String> {
-    Html(page::topologies(&*source, now_ms()).into_string())
+async fn asset(Path(name): Path<String>) -> Response {
+    match ASSETS.iter().find(|asset| asset.name == name) {
+        Some(asset) => ([(header::CONTENT_TYPE, asset.content_type)], asset.body).into_response(),
+        None => nothing().await.into_response(),
+    }
 }
 
 async fn summary(State(source): Source) -> Json<api::Summaries> {
@@ -58,7 +67,7 @@ async fn topology(State(source): Source, Path(id): Path<String>) -> Response {
     }
 }
 
-async fn errors(State(source): Source, Path(id): Path<String>) -> Response {
+async fn errors_of(State(source): Source, Path(id): Path<String>) -> Response {
     match source.snapshots().iter().find(|snapshot| *snapshot.id == *id) {
         Some(snapshot) => Json(Errors::of(snapshot, &source.causes(&id), now_ms())).into_response(),
         None => (StatusCode::NOT_FOUND, Json(api::Unknown::topology(&id))).into_response(),
@@ -89,7 +98,7 @@ async fn metrics(State(source): Source) -> Response {
 }
 
 /// Milliseconds since 1970, to say how long ago an error was; 0 on a clock set before that.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::guard::AllowedHosts;
 use super::{Snapshots, routes};
@@ -94,11 +94,12 @@ impl StatusServer {
 
         let (running, stop) = oneshot::channel();
         let (done, stopped) = oneshot::channel();
-        let router = routes::router(snapshots, AllowedHosts::of(local_addr));
+        let (streaming, streams_end) = watch::channel(());
+        let router = routes::router(snapshots, AllowedHosts::of(local_addr), streams_end);
         thread::Builder::new()
             .name("topo-status".into())
             .spawn(move || {
-                serve(runtime, listener, router, stop);
+                serve(runtime, listener, router, stop, streaming);
                 // Nobody waits where the server was dropped.
                 let _ = done.send(());
             })
@@ -124,12 +125,14 @@ fn serve(
     listener: tokio::net::TcpListener,
     router: axum::Router,
     stop: oneshot::Receiver<()>,
+    streaming: watch::Sender<()>,
 ) {
     runtime.block_on(async move {
         let (stopping, grace_begins) = oneshot::channel();
         let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
             // The sender is dropped, never used: the error is the signal.
             let _ = stop.await;
+            drop(streaming);
             let _ = stopping.send(());
         });
         let grace_over = async move {

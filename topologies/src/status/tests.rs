@@ -1,15 +1,17 @@
 //! The server over real loopback sockets, asked by a client that writes its requests byte by byte.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use topo_core::metrics::TopologySnapshot;
 
-use super::{Snapshots, StatusError, StatusServer, fixture, page};
+use super::assets::ASSETS;
+use super::views::VIEWS;
+use super::{Snapshots, StatusError, StatusServer, fixture};
 
 struct Fixture(Vec<TopologySnapshot>);
 
@@ -60,11 +62,10 @@ pub(super) fn get_json(to: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 8] = [
     "/",
-    "/topologies",
-    "/page.css",
-    "/page.js",
+    "/assets/style.css",
+    "/assets/app.js",
     "/api/v1/topology/summary",
     "/api/v1/topology/words-1",
     "/api/v1/topology/words-1/errors",
@@ -135,7 +136,7 @@ fn every_answer_keeps_browsers_strict() {
 fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() {
     let server = serve(vec![fixture::topology()]);
     let page = get(server.local_addr(), "/").body;
-    assert!(page.contains(r#"<script src="/page.js" defer></script>"#));
+    assert!(page.contains(r#"<script src="/assets/app.js" type="module"></script>"#));
     assert_eq!(page.matches("<script").count(), 1);
     for tag in page.split('<').filter_map(|tag| tag.split('>').next()) {
         assert!(!tag.contains("http://") && !tag.contains("https://"), "{tag}");
@@ -145,73 +146,89 @@ fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() {
     }
 }
 
-#[test]
-fn the_page_shows_the_snapshots_numbers() {
-    let page = page::topologies(&Fixture(vec![fixture::topology()]), fixture::NOW_MS).into_string();
-    let text = |cell: &str| -> String {
-        let inside = cell.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
-        inside.collect::<String>().trim().to_owned()
-    };
-    let rows: Vec<Vec<String>> = page
-        .split("<tr>")
-        .skip(2)
-        .map(|row| row.split("</td>").map(text).filter(|cell| !cell.is_empty()).collect())
-        .collect();
-    let spout = [
-        "lines spout2",
-        "1,000,042",
-        "1,000,044",
-        "–",
-        "900,046",
-        "17",
-        "5",
-        "7",
-        "–",
-        "–",
-        "99,984",
-        "0",
-        "25.0%",
-        "–",
-        "–",
-        "50.1 ms",
-        "99.1 ms",
-    ];
-    let bolt = [
-        "split boltreads lines/default (shuffle)2",
-        "7,000,003",
-        "7,000,004",
-        "1,000,001",
-        "999,999",
-        "3",
-        "0",
-        "1",
-        "14",
-        "4s ago",
-        "–",
-        "2",
-        "93.8%",
-        "2.01 ms",
-        "4.01 ms",
-        "–",
-        "–",
-        "–",
-        "50.0% 524",
-    ];
-    assert_eq!(rows[0][..spout.len()], spout);
-    assert_eq!(rows[1][..bolt.len()], bolt);
-    assert!(page.contains("<dt>Uptime</dt><dd>6m 5s</dd>"));
+/// The first `count` events of a stream, each its name and what it says.
+fn events(to: SocketAddr, path: &str, count: usize) -> Vec<(String, Value)> {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).unwrap();
+    let mut events = Vec::new();
+    let mut name = String::new();
+    for line in BufReader::new(stream).lines().map(Result::unwrap) {
+        if let Some(event) = line.strip_prefix("event: ") {
+            event.clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            events.push((std::mem::take(&mut name), serde_json::from_str(data).unwrap()));
+            if events.len() == count {
+                break;
+            }
+        }
+    }
+    events
 }
 
 #[test]
-fn markup_in_names_and_errors_stays_text() {
+fn the_stream_tells_the_topologies_and_the_view_again_and_again() {
     let server = serve(vec![fixture::topology()]);
-    for path in ["/", "/topologies"] {
-        let page = get(server.local_addr(), path).body;
-        assert!(
-            page.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; &lt;b&gt;bold&lt;/b&gt;")
-        );
-        assert!(page.contains("words &amp; &lt;more&gt;"));
-        assert!(!page.contains("<b>") && !page.contains("alert(\""), "{path}");
+    let addr = server.local_addr();
+    let told = events(addr, "/api/v1/events?view=components&topology=words-1", 4);
+    let names: Vec<&str> = told.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["topologies", "view", "topologies", "view"]);
+    assert_eq!(told[0].1["topologies"], get_json(addr, "/api/v1/topology/summary")["topologies"]);
+    assert!(told[2].1["timeMs"].as_i64() > told[0].1["timeMs"].as_i64());
+    assert_includes(&told[1].1, &json!({ "id": "words-1", "spouts": [{ "emitted": 1_000_042 }] }));
+    for view in VIEWS {
+        let told = events(addr, &format!("/api/v1/events?view={view}"), 2);
+        assert_eq!(told[1].0, "view", "{view}");
+    }
+    let none = get(addr, "/api/v1/events?view=nothing");
+    assert_eq!(none.status, 404);
+    assert!(none.body.contains("there is no view `nothing`; there are components, "), "{}", none.body);
+}
+
+#[test]
+fn as_many_streams_as_there_may_be_are_told_and_no_more() {
+    let server = serve(Vec::new());
+    let addr = server.local_addr();
+    let open = || {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        let request = format!("GET /api/v1/events?view=components HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        let mut reader = BufReader::new(stream);
+        reader.read_line(&mut line).unwrap();
+        (line, reader)
+    };
+    let mut held: Vec<_> = (0..64).map(|_| open()).collect();
+    assert!(held.iter().all(|(line, _)| line == "HTTP/1.1 200 OK\r\n"));
+    assert_eq!(open().0, "HTTP/1.1 503 Service Unavailable\r\n");
+    // Whoever goes makes room, once the server has noticed.
+    drop(held.pop());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open().0 != "HTTP/1.1 200 OK\r\n" {
+        assert!(Instant::now() < deadline, "no room came");
+    }
+}
+
+#[test]
+fn every_file_of_the_page_is_served_and_loads_only_such() {
+    let server = serve(Vec::new());
+    let shell = get(server.local_addr(), "/").body;
+    assert!(!shell.contains("<!--views-->"));
+    for view in VIEWS {
+        assert!(shell.contains(&format!("<template id=\"view-{view}\">")), "{view}");
+    }
+    for asset in ASSETS {
+        let answer = get(server.local_addr(), &format!("/assets/{}", asset.name));
+        assert_eq!((answer.status, &*answer.headers["content-type"]), (200, asset.content_type));
+        let imports = answer.body.lines().filter_map(|line| line.strip_prefix("import ")?.split('"').nth(1));
+        for import in imports {
+            let name = import.trim_start_matches("../").trim_start_matches("./");
+            assert!(ASSETS.iter().any(|asset| asset.name == name), "{} imports {import}", asset.name);
+        }
+        for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval("]
+        {
+            assert!(!answer.body.contains(markup), "{} makes markup of text: {markup}", asset.name);
+        }
     }
 }
 
@@ -391,6 +408,10 @@ async fn shutdown_frees_the_port_though_a_client_holds_on() {
     let addr = server.local_addr();
     let mut idle = TcpStream::connect(addr).unwrap();
     idle.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let request = format!("GET /api/v1/events?view=components HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
     server.shutdown().await;
     let again = StatusServer::bind(addr, Arc::new(Fixture(Vec::new()))).unwrap();
     assert_eq!(again.local_addr(), addr);
