@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::activity::Activities;
 use super::histogram::{Histogram, Latency};
-use super::snapshot::{QueueSnapshot, TaskError, TaskSnapshot, WindowSnapshot};
+use super::snapshot::{OpenWindows, QueueSnapshot, TaskError, TaskSnapshot, WindowSnapshot};
 use crate::schedule::Moment;
 use crate::time::{EventTime, Watermark};
 
@@ -59,6 +59,10 @@ pub(crate) struct TaskCounters {
     pub(crate) trees_failed: Counter,
     pub(crate) trees_exhausted: Counter,
     pub(crate) restarted: Counter,
+    /// One more than the keys that have windows open; 0 where there are no windows.
+    window_keys: Counter,
+    /// Results of windows that are not acknowledged.
+    window_results: Counter,
     pub(crate) activities: Activities,
     pub(crate) execute: Histogram,
     pub(crate) complete: Histogram,
@@ -94,6 +98,12 @@ impl TaskCounters {
     /// How long tuples of one subscription waited.
     pub(crate) fn queue_wait(&self, input: usize) -> Latency {
         self.queue_waits.get(input).map(Histogram::snapshot).unwrap_or_default()
+    }
+
+    /// So many keys have windows open, and so many results are not acknowledged.
+    pub(crate) fn show_open_windows(&self, keys: usize, results: usize) {
+        self.window_keys.set(keys as u64 + 1);
+        self.window_results.set(results as u64);
     }
 
     /// So many send to the task.
@@ -170,6 +180,11 @@ impl TaskCounters {
             trees_failed: self.trees_failed.get(),
             trees_exhausted: self.trees_exhausted.get(),
             restarted: self.restarted.get(),
+            open_windows: self
+                .window_keys
+                .get()
+                .checked_sub(1)
+                .map(|keys| OpenWindows { keys, results: self.window_results.get() }),
             busy: (spent.executing.as_nanos() as f64 / uptime).min(1.0),
             spent,
             queue,

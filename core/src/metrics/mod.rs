@@ -13,6 +13,6 @@ pub(crate) use edge::{EdgeCounters, EdgeView, EdgeViews};
 pub use activity::Spent;
 pub use histogram::Latency;
 pub use snapshot::{
-    ComponentKind, ComponentSnapshot, EdgeSnapshot, QueueSnapshot, TaskError, TaskSnapshot, TopologySnapshot,
-    TopologyStatus, TransactionSnapshot, WindowSnapshot,
+    ComponentKind, ComponentSnapshot, EdgeSnapshot, OpenWindows, QueueSnapshot, TaskError, TaskSnapshot,
+    TopologySnapshot, TopologyStatus, TransactionSnapshot, WindowSnapshot,
 };

@@ -69,7 +69,7 @@ pub struct TransactionSnapshot {
 }
 
 /// One subscription: a component's stream read by another with a grouping; and what went through it since the start.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct EdgeSnapshot {
     /// The emitting component.
     pub from: Arc<str>,
@@ -91,6 +91,8 @@ pub struct EdgeSnapshot {
     pub refused: u64,
     /// What waits of it in the queues of the subscriber's tasks, and what may wait there in all.
     pub queue: QueueSnapshot,
+    /// Which share of the fullest of those queues it takes, in tuples or bytes, whichever is more; 0 to 1.
+    pub fullest: f64,
     /// How long its tuples waited there, per batch.
     pub queue_wait: Latency,
     /// How far the last of its senders that are not idle has come in event time, in milliseconds since 1970; `None` before
@@ -143,6 +145,8 @@ pub struct TaskSnapshot {
     pub trees_failed: u64,
     /// Trees of its own that were refused, or failed as often as they may (operators).
     pub trees_exhausted: u64,
+    /// What its windows hold as of the last watermark, timer or flush (steps with windows).
+    pub open_windows: Option<OpenWindows>,
     /// How many times the instance was replaced after a panic or an error.
     pub restarted: u64,
     /// Share of its time since the start that the task spent executing, 0 to 1.
@@ -188,6 +192,15 @@ pub struct WindowSnapshot {
     pub waiting: u64,
 }
 
+/// What the windows of a task hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenWindows {
+    /// Keys that have windows open, or results that are not acknowledged.
+    pub keys: u64,
+    /// Results that were given and are not acknowledged.
+    pub results: u64,
+}
+
 /// A queue's fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueSnapshot {
@@ -199,6 +212,14 @@ pub struct QueueSnapshot {
     pub capacity_tuples: u64,
     /// How many bytes may wait before senders do.
     pub capacity_bytes: u64,
+}
+
+impl QueueSnapshot {
+    /// The share of its room that is taken, in tuples or bytes, whichever is nearer to its limit; 0 to 1.
+    pub fn fill(&self) -> f64 {
+        let share = |waiting: u64, room: u64| if room == 0 { 0.0 } else { waiting as f64 / room as f64 };
+        share(self.tuples, self.capacity_tuples).max(share(self.bytes, self.capacity_bytes)).min(1.0)
+    }
 }
 
 impl ComponentSnapshot {

@@ -336,6 +336,7 @@ impl<F: Form> BoltExecutor<F> {
     /// The queue is empty: sends on everything, then waits for something to do.
     async fn rest(&mut self, mut form: F) -> Option<Rested<F>> {
         if F::IDLES {
+            self.env.turn_to(Activity::Executing);
             self.env.holding.arrive().await;
             let idle = self.env.holding.run(Doing::Idle, form.idle(&mut self.out)).await;
             if let Err(cause) = outcome_of(idle) {

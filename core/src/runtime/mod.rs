@@ -8,6 +8,7 @@
 mod spout_batch;
 mod spout_emitter;
 mod spout_executor;
+mod spout_trees;
 
 mod emitter;
 mod envelope;

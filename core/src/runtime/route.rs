@@ -482,7 +482,7 @@ mod tests {
     use super::*;
 
     fn root() -> RootId {
-        RootId::from_u64(1 << 32)
+        RootId::from_u64(1 << 33)
     }
 
     #[test]

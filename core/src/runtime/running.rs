@@ -106,8 +106,9 @@ impl View {
         let component = &self.components[edge.to];
         let tasks = &component.tasks;
         let waits: Vec<Latency> = tasks.iter().map(|task| task.counters.queue_wait(edge.input)).collect();
-        let mut queue = QueueSnapshot::default();
+        let (mut queue, mut fullest) = (QueueSnapshot::default(), 0.0_f64);
         for fill in tasks.iter().filter_map(|task| task.queue.as_ref()).map(|fill| fill.fill_of(edge.input)) {
+            fullest = fullest.max(fill.fill());
             queue.tuples += fill.tuples;
             queue.bytes += fill.bytes;
             queue.capacity_tuples += fill.capacity_tuples;
@@ -137,6 +138,7 @@ impl View {
             bytes: total(|counters| &counters.bytes),
             refused: total(|counters| &counters.refused),
             queue,
+            fullest,
             queue_wait: Latency::merge(&waits),
             event_time_ms: furthest.filter(|at| *at != Watermark::MIN).map(|at| at.0),
             idle: active.is_none(),

@@ -21,7 +21,7 @@ use crate::ledger::{Closed, Update};
 use crate::metrics::Activity;
 use crate::spout::{Fault, Next, Spout};
 use crate::time::{EventTime, Watermark};
-use crate::trace::{EndedTree, TreeOutcome};
+use crate::trace::TreeOutcome;
 
 /// How long a spout that is idle, and has no `ready` of its own, is left alone.
 const IDLE_POLL: Duration = Duration::from_millis(1);
@@ -395,28 +395,6 @@ impl<S: Spout> SpoutExecutor<S> {
                 Done::Closed(closed) => self.tell_ack(spout, closed),
             }
         }
-    }
-
-    /// Tells which trees are open.
-    #[cold]
-    fn show_trees(&self, spout: &S) {
-        let name = |id: &S::Id| contain(|| spout.describe(id)).ok().flatten().map(Arc::from);
-        self.env.trees.answer(&self.out.ledger, self.env.now(), name);
-    }
-
-    /// Keeps how a tree ended.
-    #[cold]
-    fn note_tree(&self, spout: &S, closed: &Closed<S::Id>, outcome: TreeOutcome) {
-        self.env.trees.note(EndedTree {
-            root: closed.root,
-            component: Arc::clone(&self.env.task.component),
-            task: self.env.task.task,
-            attempt: closed.attempt,
-            id: spout.describe(&closed.id).map(Arc::from),
-            opened: closed.opened,
-            ended: self.out.now,
-            outcome,
-        });
     }
 
     #[inline]

@@ -19,9 +19,9 @@ use crate::schedule::Moment;
 use crate::tuple::Tuple;
 
 /// Hops of later attempts, and of what failed, that a task remembers.
-const KEPT_HOPS: usize = 256;
+const KEPT_HOPS: usize = 192;
 /// Other hops that a task remembers.
-const SAMPLED_HOPS: usize = 128;
+const SAMPLED_HOPS: usize = 64;
 /// Bytes of a tuple's value that a hop remembers.
 const VALUE_BYTES: usize = 1_024;
 

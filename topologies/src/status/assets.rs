@@ -24,17 +24,30 @@ pub(super) const ASSETS: &[Asset] = &[
     asset!("icon.svg", "image/svg+xml"),
     asset!("app.js", SCRIPT),
     asset!("dom.js", SCRIPT),
+    asset!("edges.js", SCRIPT),
+    asset!("send.js", SCRIPT),
     asset!("spell.js", SCRIPT),
+    asset!("svg.js", SCRIPT),
+    asset!("views/component.js", SCRIPT),
     asset!("views/components.js", SCRIPT),
     asset!("views/errors.js", SCRIPT),
+    asset!("views/graph.js", SCRIPT),
     asset!("views/state.js", SCRIPT),
+    asset!("views/tap.js", SCRIPT),
+    asset!("views/tree.js", SCRIPT),
+    asset!("views/trees.js", SCRIPT),
 ];
 
 /// The views' templates, each of the name of its module.
 const TEMPLATES: &[&str] = &[
+    include_str!("assets/views/component.html"),
     include_str!("assets/views/components.html"),
     include_str!("assets/views/errors.html"),
+    include_str!("assets/views/graph.html"),
     include_str!("assets/views/state.html"),
+    include_str!("assets/views/tap.html"),
+    include_str!("assets/views/tree.html"),
+    include_str!("assets/views/trees.html"),
 ];
 
 /// Where the templates go in the shell.

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Snapshots;
+use super::observer::Observer;
 use super::routes::now_ms;
 use super::views::{self, Asked, VIEWS};
 
@@ -30,6 +31,7 @@ const MOST_STREAMS: usize = 64;
 #[derive(Clone)]
 pub(super) struct Events {
     source: Arc<dyn Snapshots>,
+    observer: Arc<Observer>,
     room: Arc<Semaphore>,
     /// Its sender goes when the server stops.
     stop: watch::Receiver<()>,
@@ -43,8 +45,12 @@ struct Telling {
 }
 
 impl Events {
-    pub(super) fn new(source: Arc<dyn Snapshots>, stop: watch::Receiver<()>) -> Self {
-        Self { source, room: Arc::new(Semaphore::new(MOST_STREAMS)), stop }
+    pub(super) fn new(
+        source: Arc<dyn Snapshots>,
+        observer: Arc<Observer>,
+        stop: watch::Receiver<()>,
+    ) -> Self {
+        Self { source, observer, room: Arc::new(Semaphore::new(MOST_STREAMS)), stop }
     }
 }
 
@@ -79,7 +85,7 @@ impl Telling {
         self.ticks.tick().await;
         let (source, now_ms) = (&*self.events.source, now_ms());
         let topologies = Event::default().event("topologies").data(views::topologies(source, now_ms));
-        let view = views::view(source, &self.asked, now_ms).await;
+        let view = views::view(source, &self.events.observer, &self.asked, now_ms).await;
         let view = view.map(|data| Event::default().event("view").data(data));
         [topologies].into_iter().chain(view).collect()
     }

@@ -11,6 +11,12 @@
 //! | `/api/v1/topology/summary` | all topologies, as Storm's REST API says it |
 //! | `/api/v1/topology/{id}` | one topology with its spouts and bolts, as Storm's REST API says it |
 //! | `/api/v1/topology/{id}/errors` | what went wrong in one topology: dead letters by cause, and each task's newest error |
+//! | `/api/v1/topology/{id}/graph` | the bottleneck in a sentence, and the load of nodes and edges in the last ten seconds |
+//! | `/api/v1/topology/{id}/layout` | where the graph's nodes and edges are drawn |
+//! | `/api/v1/topology/{id}/component/{name}` | one component with its tasks, rates, settings and errors |
+//! | `/api/v1/topology/{id}/trees` | the trees that are open, by age, and those that failed, were tried again, or were traced |
+//! | `/api/v1/topology/{id}/trees/{root}` | the hops of one tree |
+//! | `/api/v1/topology/{id}/taps/{edge}` | the last tuples of an edge whose tap is on |
 //! | `/api/state` | the keyed states of all topologies, with how many values each has |
 //! | `/api/state/{component}/{state}?key=K` | the value of a key, which is JSON or else text |
 //! | `/metrics` | all numbers per task, in the OpenMetrics text format that Prometheus reads |
@@ -20,19 +26,31 @@
 
 mod api;
 mod assets;
+mod component;
 mod errors;
 mod events;
 mod exposition;
 #[cfg(test)]
 mod fixture;
+mod graph;
 mod guard;
+mod history;
+mod layout;
+mod observer;
+mod observing;
+#[cfg(test)]
+mod observing_tests;
+mod progress;
 mod routes;
 mod running;
 mod server;
 mod spell;
 mod state;
+mod tap;
 #[cfg(test)]
 mod tests;
+mod trees;
+mod verdict;
 mod views;
 
 pub use server::{StatusError, StatusServer};

@@ -16,6 +16,7 @@ use super::assets::{ASSETS, shell};
 use super::errors::Errors;
 use super::events::{Events, events};
 use super::guard::{self, AllowedHosts};
+use super::observer::Observer;
 use super::state::{self, Asked};
 use super::{Snapshots, api, exposition};
 
@@ -24,12 +25,16 @@ type Source = State<Arc<dyn Snapshots>>;
 /// All routes behind the guard. The streams of events end once the sender of `stop` goes.
 pub(super) fn router(
     snapshots: Arc<dyn Snapshots>,
+    observer: Arc<Observer>,
     hosts: AllowedHosts,
     stop: watch::Receiver<()>,
 ) -> Router {
-    let streams = Router::new()
-        .route("/api/v1/events", get(events))
-        .with_state(Events::new(Arc::clone(&snapshots), stop));
+    let streams = Router::new().route("/api/v1/events", get(events)).with_state(Events::new(
+        Arc::clone(&snapshots),
+        Arc::clone(&observer),
+        stop,
+    ));
+    let observing = super::observing::router(Arc::clone(&snapshots), observer);
     Router::new()
         .route("/", get(async || Html(shell())))
         .route("/assets/{*name}", get(asset))
@@ -41,6 +46,7 @@ pub(super) fn router(
         .route("/metrics", get(metrics))
         .with_state(snapshots)
         .merge(streams)
+        .merge(observing)
         .fallback(nothing)
         .layer(middleware::from_fn_with_state(Arc::new(hosts), guard::admit))
 }

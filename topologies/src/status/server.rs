@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 
 use super::guard::AllowedHosts;
+use super::observer::Observer;
 use super::{Snapshots, routes};
 
 /// How long a stopping server lets answers under way finish.
@@ -95,7 +96,11 @@ impl StatusServer {
         let (running, stop) = oneshot::channel();
         let (done, stopped) = oneshot::channel();
         let (streaming, streams_end) = watch::channel(());
-        let router = routes::router(snapshots, AllowedHosts::of(local_addr), streams_end);
+        let observer = Arc::<Observer>::default();
+        let watch = Arc::clone(&observer).watch(Arc::clone(&snapshots));
+        let router = routes::router(snapshots, observer, AllowedHosts::of(local_addr), streams_end);
+        // Ends with the runtime.
+        drop(runtime.spawn(watch));
         thread::Builder::new()
             .name("topo-status".into())
             .spawn(move || {

@@ -182,7 +182,7 @@ fn the_stream_tells_the_topologies_and_the_view_again_and_again() {
     }
     let none = get(addr, "/api/v1/events?view=nothing");
     assert_eq!(none.status, 404);
-    assert!(none.body.contains("there is no view `nothing`; there are components, "), "{}", none.body);
+    assert!(none.body.contains("there is no view `nothing`; there are graph, components, "), "{}", none.body);
 }
 
 #[test]

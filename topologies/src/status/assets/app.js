@@ -5,11 +5,16 @@
 // the server tells every second; `close()`. Its address is `#/NAME/ARG/…`.
 import { el, keyed, setText } from "./dom.js";
 import { duration } from "./spell.js";
+import component from "./views/component.js";
 import components from "./views/components.js";
 import errors from "./views/errors.js";
+import graph from "./views/graph.js";
 import state from "./views/state.js";
+import tap from "./views/tap.js";
+import tree from "./views/tree.js";
+import trees from "./views/trees.js";
 
-const VIEWS = [components, errors, state];
+const VIEWS = [graph, components, trees, tap, errors, state, component, tree];
 const AGAIN_MS = 1000;
 /** Silence after which the stream counts as broken: something is told every second. */
 const SILENCE_MS = 10000;

@@ -37,12 +37,12 @@ export function keyed(parent, items, keyOf, make, fill) {
   for (const child of old.values()) child.remove();
 }
 
-/** Fills a table's body, a row for each item: the first cell is its heading. `columns` are `[title, hint, cell]`, where
-    `cell(td, item)` fills a cell. */
+/** Fills a table's body, a row for each item: the first cell is its heading. `columns` are `[title, hint, cell, cls]`, where
+    `cell(td, item)` fills a cell, and `cls` is a class of its heading. */
 export function table(into, columns, items, keyOf) {
   if (!into.tHead) {
     const head = into.createTHead().insertRow();
-    for (const [title, hint] of columns) head.append(el("th", { scope: "col", title: hint, text: title }));
+    for (const [title, hint, , cls] of columns) head.append(el("th", { scope: "col", title: hint, text: title, cls }));
     into.createTBody();
   }
   const make = () => {
