@@ -1,5 +1,6 @@
 //! A topology that runs: its numbers, and the ways to stop it.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,7 +243,7 @@ impl Running {
         for task in self.0.components.iter().flat_map(|component| &component.tasks) {
             task.trees.copy_to(&mut trees);
         }
-        trees.sort_by_key(|tree| (std::cmp::Reverse(tree.ended), tree.root));
+        trees.sort_by_key(|tree| (Reverse(tree.ended), Reverse(tree.attempt), tree.root));
         trees
     }
 

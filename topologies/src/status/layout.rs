@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dagre::graph::{Graph, GraphOptions};
-use dagre::{EdgeLabel, GraphLabel, LayoutOptions, NodeLabel, RankDir, layout};
+use dagre::{EdgeLabel, GraphLabel, LabelPos, LayoutOptions, NodeLabel, RankDir, layout};
 use serde::Serialize;
 use topo_core::metrics::TopologySnapshot;
 
@@ -79,7 +79,8 @@ fn layered(snapshot: &TopologySnapshot, direction: RankDir) -> Option<Drawing> {
     for (number, edge) in snapshot.edges.iter().enumerate() {
         let place = |of: &str| snapshot.components.iter().position(|component| *component.name == *of);
         let (from, to) = (name(place(&edge.from)?), name(place(&edge.to)?));
-        let label = EdgeLabel { width: LABEL.0, height: LABEL.1, ..EdgeLabel::default() };
+        let (width, height) = LABEL;
+        let label = EdgeLabel { width, height, labelpos: LabelPos::Center, ..EdgeLabel::default() };
         graph.set_edge(from.as_str(), to.as_str(), Some(label), Some(name(number).as_str()));
         ends.push((from, to));
     }

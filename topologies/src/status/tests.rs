@@ -222,7 +222,12 @@ fn every_file_of_the_page_is_served_and_loads_only_such() {
         assert_eq!((answer.status, &*answer.headers["content-type"]), (200, asset.content_type));
         let imports = answer.body.lines().filter_map(|line| line.strip_prefix("import ")?.split('"').nth(1));
         for import in imports {
-            let name = import.trim_start_matches("../").trim_start_matches("./");
+            let folder = asset.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let name = match import.strip_prefix("../") {
+                Some(above) => above.to_owned(),
+                None => format!("{folder}/{}", import.trim_start_matches("./")),
+            };
+            let name = name.trim_start_matches('/');
             assert!(ASSETS.iter().any(|asset| asset.name == name), "{} imports {import}", asset.name);
         }
         for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval("]
