@@ -115,7 +115,7 @@ fn refuse(status: StatusCode, sentence: String) -> Response {
 }
 
 /// A value as JSON: keys of maps as text, and bytes as text where they are that, else as numbers.
-struct Shown(Value);
+pub(super) struct Shown(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Shown {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
