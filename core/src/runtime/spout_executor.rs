@@ -10,6 +10,7 @@ use super::acks::{Acks, Answers, Failed, Lanes};
 use super::contain::{Panicked, contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
+use super::envelope::Anchor;
 use super::executor::Executor;
 use super::route::Flush;
 use super::signal::Signal;
@@ -366,12 +367,9 @@ impl<S: Spout> SpoutExecutor<S> {
             }
             while let Some(update) = answers.updates.get(updates) {
                 updates += 1;
-                let answer = self.out.ledger.update(update.root, update.edge);
-                if let Some(witness) = &self.env.witness {
-                    let value = self.out.ledger.value(update.root);
-                    witness.lock().updated(update.root, update.edge, &answer, value);
-                }
-                if let Update::Acked(closed) = answer {
+                if update.root.traced() {
+                    self.apply_traced(spout, *update);
+                } else if let Update::Acked(closed) = self.update(*update) {
                     self.tell_ack(spout, closed);
                 }
             }
@@ -384,6 +382,27 @@ impl<S: Spout> SpoutExecutor<S> {
         outcome
     }
 
+    #[inline]
+    fn update(&mut self, update: Anchor) -> Update<S::Id> {
+        let answer = self.out.ledger.update(update.root, update.edge);
+        if let Some(witness) = &self.env.witness {
+            let value = self.out.ledger.value(update.root);
+            witness.lock().updated(update.root, update.edge, &answer, value);
+        }
+        answer
+    }
+
+    /// As for any other update, and keeps how the tree ended. Apart, because all others have no use for what is kept: the
+    /// ledger need not even load it.
+    #[cold]
+    #[inline(never)]
+    fn apply_traced(&mut self, spout: &mut S, update: Anchor) {
+        if let Update::Acked(closed) = self.update(update) {
+            self.note_tree(spout, &closed, TreeOutcome::Acked);
+            self.tell_ack(spout, closed);
+        }
+    }
+
     /// Trees that ended while they were being emitted.
     fn end_done(&mut self, spout: &mut S) {
         while let Some(done) = self.out.done.pop_front() {
@@ -392,30 +411,18 @@ impl<S: Spout> SpoutExecutor<S> {
                     self.untracked += 1;
                     spout.ack(id);
                 }
-                Done::Closed(closed) => self.tell_ack(spout, closed),
+                Done::Closed(closed) => {
+                    if closed.root.traced() {
+                        self.note_tree(spout, &closed, TreeOutcome::Acked);
+                    }
+                    self.tell_ack(spout, closed);
+                }
             }
         }
     }
 
     #[inline]
     fn tell_ack(&mut self, spout: &mut S, closed: Closed<S::Id>) {
-        if closed.root.traced() {
-            self.tell_traced_ack(spout, closed);
-        } else {
-            self.complete(spout, closed);
-        }
-    }
-
-    // By value and apart: a reference would have every other ack go through memory.
-    #[cold]
-    #[inline(never)]
-    fn tell_traced_ack(&mut self, spout: &mut S, closed: Closed<S::Id>) {
-        self.note_tree(spout, &closed, TreeOutcome::Acked);
-        self.complete(spout, closed);
-    }
-
-    #[inline(always)]
-    fn complete(&mut self, spout: &mut S, closed: Closed<S::Id>) {
         let took = self.out.now.since(closed.opened);
         if took == self.completions.0 {
             self.completions.1 += 1;

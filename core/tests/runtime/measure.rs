@@ -62,7 +62,7 @@ fn time_is_spent_executing_where_it_is_and_blocked_where_that_holds_up() {
         let executed = component(&numbers, "slow").total(|task| task.executed);
         assert!((COUNT / 2).abs_diff(executed) <= 2, "{executed} were executed halfway");
         let edge = &numbers.edges[1];
-        assert!(edge.refused > 0 && edge.fullest >= 0.75 && edge.queue.tuples >= 12, "{edge:?}");
+        assert!(edge.refused > 0 && edge.fullest >= 0.5 && edge.queue.tuples >= 8, "{edge:?}");
         assert_eq!(edge.queue.tuples, component(&numbers, "slow").total(|task| task.queue.tuples));
         let numbers = lab.finish();
         let slow = component(&numbers, "slow").tasks[0].spent;

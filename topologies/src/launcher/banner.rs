@@ -12,7 +12,7 @@ use super::options::{LogPlace, RunOptions};
 pub(super) struct Banner<'a> {
     pub(super) application: &'a Application,
     pub(super) options: &'a RunOptions,
-    pub(super) page: Option<SocketAddr>,
+    pub(super) page: Option<&'a str>,
     pub(super) port: &'a [SocketAddr],
     pub(super) id: &'a str,
 }
@@ -24,7 +24,7 @@ impl fmt::Display for Banner<'_> {
         topics.extend(self.application.output_topics().iter().map(|topic| &**topic));
         writeln!(f, "  topology  {}", self.id)?;
         match self.page {
-            Some(address) => writeln!(f, "  page      http://{address}")?,
+            Some(url) => writeln!(f, "  page      {url}")?,
             None => writeln!(f, "  page      off")?,
         }
         let topics = topics.join(", ");

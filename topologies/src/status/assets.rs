@@ -2,6 +2,11 @@
 
 use std::sync::LazyLock;
 
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse};
+
+use super::secret::Secret;
+
 /// A file of the page.
 pub(super) struct Asset {
     /// Its name below `/assets/`.
@@ -25,13 +30,17 @@ pub(super) const ASSETS: &[Asset] = &[
     asset!("app.js", SCRIPT),
     asset!("dom.js", SCRIPT),
     asset!("edges.js", SCRIPT),
-    asset!("send.js", SCRIPT),
     asset!("spell.js", SCRIPT),
     asset!("svg.js", SCRIPT),
+    asset!("actions.js", SCRIPT),
+    asset!("controls.js", SCRIPT),
+    asset!("messages.js", SCRIPT),
+    asset!("login.js", SCRIPT),
     asset!("views/component.js", SCRIPT),
     asset!("views/components.js", SCRIPT),
     asset!("views/errors.js", SCRIPT),
     asset!("views/graph.js", SCRIPT),
+    asset!("views/log.js", SCRIPT),
     asset!("views/state.js", SCRIPT),
     asset!("views/tap.js", SCRIPT),
     asset!("views/tree.js", SCRIPT),
@@ -44,6 +53,7 @@ const TEMPLATES: &[&str] = &[
     include_str!("assets/views/components.html"),
     include_str!("assets/views/errors.html"),
     include_str!("assets/views/graph.html"),
+    include_str!("assets/views/log.html"),
     include_str!("assets/views/state.html"),
     include_str!("assets/views/tap.html"),
     include_str!("assets/views/tree.html"),
@@ -53,9 +63,25 @@ const TEMPLATES: &[&str] = &[
 /// Where the templates go in the shell.
 const PLACE: &str = "<!--views-->";
 
-/// The page itself.
-pub(super) fn shell() -> &'static str {
+/// Where the token goes that a change shows.
+const TOKEN: &str = "<!--token-->";
+
+/// What the API is, in OpenAPI's words.
+pub(super) const OPEN_API: &str = include_str!("assets/openapi.json");
+
+/// The page itself, for who may read it, with what its changes show.
+pub(super) fn shell(token: &Secret) -> String {
     static SHELL: LazyLock<String> =
         LazyLock::new(|| include_str!("assets/index.html").replace(PLACE, &TEMPLATES.concat()));
-    &SHELL
+    // A token of the process is hexadecimal.
+    SHELL.replace(TOKEN, &format!("<meta name=\"topo-token\" content=\"{}\">", token.reveal()))
+}
+
+/// What is shown to who has yet to show the token.
+pub(super) fn login() -> impl IntoResponse {
+    (
+        StatusCode::UNAUTHORIZED,
+        [(header::WWW_AUTHENTICATE, "Bearer")],
+        Html(include_str!("assets/login.html")),
+    )
 }

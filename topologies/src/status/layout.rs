@@ -6,7 +6,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dagre::graph::{Graph, GraphOptions};
-use dagre::{EdgeLabel, GraphLabel, LabelPos, LayoutOptions, NodeLabel, RankDir, layout};
+use dagre::layout::types::LabelPos;
+use dagre::{EdgeLabel, GraphLabel, LayoutOptions, NodeLabel, RankDir, layout};
 use serde::Serialize;
 use topo_core::metrics::TopologySnapshot;
 
@@ -84,7 +85,7 @@ fn layered(snapshot: &TopologySnapshot, direction: RankDir) -> Option<Drawing> {
         graph.set_edge(from.as_str(), to.as_str(), Some(label), Some(name(number).as_str()));
         ends.push((from, to));
     }
-    let (nodesep, ranksep) = if direction == RankDir::LR { (18.0, 10.0) } else { (24.0, 8.0) };
+    let (nodesep, ranksep) = if direction == RankDir::LR { (18.0, 24.0) } else { (24.0, 24.0) };
     let (marginx, marginy) = (MARGIN, MARGIN);
     let options =
         LayoutOptions { rankdir: direction, nodesep, ranksep, marginx, marginy, ..LayoutOptions::default() };

@@ -1,29 +1,21 @@
 //! The status server: a page, Storm's REST shapes and Prometheus metrics over what [`Snapshots`] gives.
 //!
-//! Invariant: the server only reads. It runs on a thread and runtime of its own, so neither a slow browser nor a bolt
-//! that never yields can hold up the other, and it listens on loopback addresses only.
+//! Invariant: it runs on a thread and runtime of its own, so neither a slow browser nor a bolt that never yields can hold up
+//! the other. What it changes is asked for by a POST or DELETE that shows a token; see `access.rs` for who is let in.
 //!
 //! | path | what it answers |
 //! |---|---|
 //! | `/` | the page, with a view for each thing one may want to know |
 //! | `/assets/…` | what the page loads |
 //! | `/api/v1/events?view=NAME` | what a view of the page shows, every second, as server-sent events |
-//! | `/api/v1/topology/summary` | all topologies, as Storm's REST API says it |
-//! | `/api/v1/topology/{id}` | one topology with its spouts and bolts, as Storm's REST API says it |
-//! | `/api/v1/topology/{id}/errors` | what went wrong in one topology: dead letters by cause, and each task's newest error |
-//! | `/api/v1/topology/{id}/graph` | the bottleneck in a sentence, and the load of nodes and edges in the last ten seconds |
-//! | `/api/v1/topology/{id}/layout` | where the graph's nodes and edges are drawn |
-//! | `/api/v1/topology/{id}/component/{name}` | one component with its tasks, rates, settings and errors |
-//! | `/api/v1/topology/{id}/trees` | the trees that are open, by age, and those that failed, were tried again, or were traced |
-//! | `/api/v1/topology/{id}/trees/{root}` | the hops of one tree |
-//! | `/api/v1/topology/{id}/taps/{edge}` | the last tuples of an edge whose tap is on |
-//! | `/api/state` | the keyed states of all topologies, with how many values each has |
-//! | `/api/state/{component}/{state}?key=K` | the value of a key, which is JSON or else text |
+//! | `/api/v1/openapi.json` | what else there is: topologies in the shapes of Storm's REST API, messages, and what may be done |
 //! | `/metrics` | all numbers per task, in the OpenMetrics text format that Prometheus reads |
 //!
 //! A view is a template and a plain JavaScript module of its name in `assets/views`, embedded by `assets.rs`, and what it is
 //! told once a second by `views.rs`. `assets/app.js` is the frame: it says what a module offers.
 
+mod access;
+mod actions;
 mod api;
 mod assets;
 mod component;
@@ -33,9 +25,10 @@ mod exposition;
 #[cfg(test)]
 mod fixture;
 mod graph;
-mod guard;
 mod history;
+mod hosts;
 mod layout;
+mod log;
 mod observer;
 mod observing;
 #[cfg(test)]
@@ -43,19 +36,25 @@ mod observing_tests;
 mod progress;
 mod routes;
 mod running;
+mod secret;
 mod server;
 mod spell;
 mod state;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trees;
 mod verdict;
 mod views;
 
-pub use server::{StatusError, StatusServer};
+pub use log::{GroupStanding, LogGroups};
+pub use secret::{NoSecret, Secret};
+pub use server::{StatusConfig, StatusError, StatusServer};
+pub use tls::TlsFiles;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use topo_connectors::dead_letters::Causes;
 use topo_core::Running;
@@ -83,6 +82,23 @@ pub trait Snapshots: Send + Sync + 'static {
     /// The log that the topologies live on.
     fn log(&self) -> Option<Arc<dyn Log>> {
         None
+    }
+
+    /// That log's groups, and how large it is.
+    fn log_groups(&self) -> Option<Arc<dyn LogGroups>> {
+        None
+    }
+
+    /// The topics that dead letters go to, beside those that are named `….dead-letter`.
+    fn dead_letter_topics(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// Has the topology of that id killed, with so much time for open trees to complete. Returns at once; `false` where this
+    /// is not done here.
+    fn kill(&self, id: &str, wait: Duration) -> bool {
+        let _ = (id, wait);
+        false
     }
 
     /// The keyed states of the topologies that run here, by the topology's id.

@@ -120,7 +120,7 @@ pub(super) fn shown(bytes: &[u8]) -> Value {
 }
 
 /// A value as JSON: keys of maps as text, and bytes as text where they are that, else as numbers.
-struct Shown(Value);
+pub(super) struct Shown(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Shown {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

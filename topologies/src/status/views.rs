@@ -11,6 +11,7 @@ use super::api::TopologyPage;
 use super::component::ComponentPage;
 use super::errors::Errors;
 use super::graph::{Graph, Moving};
+use super::log::{LetterTopics, LogView};
 use super::observer::Observer;
 use super::progress::Progress;
 use super::tap::Tap;
@@ -19,8 +20,8 @@ use super::verdict::Verdict;
 use super::{Snapshots, api};
 
 /// The names of the views.
-pub(super) const VIEWS: [&str; 8] =
-    ["graph", "components", "component", "trees", "tree", "tap", "errors", "state"];
+pub(super) const VIEWS: [&str; 9] =
+    ["graph", "components", "component", "trees", "tree", "tap", "errors", "log", "state"];
 
 /// What a view asks for: `view`, its name; `topology`, an id; and whatever else it needs.
 pub(super) type Asked = BTreeMap<String, String>;
@@ -57,7 +58,14 @@ pub(super) async fn view(
         Some("trees") => json(&running().map(|running| Trees::of(&running))),
         Some("tree") => json(&running().and_then(|running| Waterfall::of(&running, wanted("root")))),
         Some("tap") => json(&TapPage::of(snapshot, source, observer, wanted("edge"), now_ms)),
-        Some("errors") => json(&Errors::of(snapshot, &source.causes(&snapshot.id), now_ms)),
+        Some("errors") => {
+            let causes = source.causes(&snapshot.id);
+            let mut known = source.dead_letter_topics();
+            known.extend(causes.groups().iter().map(|cause| cause.letters.clone()));
+            let errors = Errors::of(snapshot, &causes, now_ms);
+            json(&ErrorsView { errors, letter_topics: LetterTopics::of(source, &known).await })
+        }
+        Some("log") => json(&LogView::of(source, asked.get("topic").map(String::as_str)).await),
         Some("state") => json(&Progress::of(snapshot, source, now_ms)),
         _ => json(&Components {
             page: TopologyPage::of(snapshot, now_ms),
@@ -108,6 +116,15 @@ impl TapPage {
         let tap = edge.and_then(|edge| Tap::of(&source.running(&snapshot.id)?, edge));
         Self { graph: Graph::of(snapshot, observer, now_ms), tap }
     }
+}
+
+/// What the view of errors is told.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorsView {
+    #[serde(flatten)]
+    errors: Errors,
+    letter_topics: LetterTopics,
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -3,18 +3,20 @@
 // A view is a module whose default export has `name` and `title`, and may have `stream(args)`, what it asks of the stream
 // beside its name; `open(root, frame, args)`, called once its template is in place; `update(data, frame)`, called with what
 // the server tells every second; `close()`. Its address is `#/NAME/ARG/…`.
+import { showControls } from "./controls.js";
 import { el, keyed, setText } from "./dom.js";
 import { duration } from "./spell.js";
 import component from "./views/component.js";
 import components from "./views/components.js";
 import errors from "./views/errors.js";
 import graph from "./views/graph.js";
+import log from "./views/log.js";
 import state from "./views/state.js";
 import tap from "./views/tap.js";
 import tree from "./views/tree.js";
 import trees from "./views/trees.js";
 
-const VIEWS = [graph, components, trees, tap, errors, state, component, tree];
+const VIEWS = [graph, components, trees, tap, errors, log, state, component, tree];
 const AGAIN_MS = 1000;
 /** Silence after which the stream counts as broken: something is told every second. */
 const SILENCE_MS = 10000;
@@ -25,7 +27,7 @@ const connection = byId("connection");
 const choice = byId("topology-choice");
 
 /** What views are told about where they are. `topology` is the summary of the one that is shown, or null. */
-const frame = { topology: null, timeMs: 0, token: document.querySelector("meta[name=topo-token]")?.content };
+const frame = { topology: null, timeMs: 0 };
 let shown = null;
 let args = [];
 let stream = null;
@@ -88,6 +90,7 @@ function showTopologies({ timeMs, topologies }) {
   status.classList.toggle("active", now?.status === "ACTIVE");
   setText(byId("topology-uptime"), now ? `up ${duration(now.uptimeSeconds)}` : "No topology runs in this process.");
   document.title = now ? `${now.name} – ${shown.title} – topo` : "topo";
+  showControls(now);
   if (!now) say("live", false);
   // Started again, it has another id.
   if (before && now && now.id !== before) listen();

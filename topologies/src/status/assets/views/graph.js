@@ -71,15 +71,14 @@ function fillNode(made, node, verdict, held, { width }) {
   setText(title, words.filter(Boolean).join(", "));
 }
 
-function makeEdge(edge, { points, label: [x, y] }, { width, height }) {
-  const top = y - height / 2;
-  const text = (row, cls) => svg("text", { cls, x, y: top + 14 + row * 13 });
+function makeEdge(edge, { points, label: [x, y] }) {
+  // The rate stands above the line, the rest below.
+  const text = (row, cls) => svg("text", { cls, x, y: y + [-5, 13, 26][row] });
   return svg(
     "a",
     { cls: "edge", href: `#/tap/${edge.index}` },
     svg("title"),
     svg("path", { cls: "line", d: way(points), "marker-end": "url(#arrow)" }),
-    svg("rect", { cls: "label", x: x - width / 2, y: top, width, height, rx: 4 }),
     text(0, "rate"),
     text(1, "queue"),
     text(2, "grouping"),
@@ -87,7 +86,7 @@ function makeEdge(edge, { points, label: [x, y] }, { width, height }) {
 }
 
 function fillEdge(made, edge, isHeldUp) {
-  const [title, , , speed, queue, grouping] = made.children;
+  const [title, , speed, queue, grouping] = made.children;
   const full = `${Math.round(edge.fullest * 100)}%`;
   setText(speed, rate(edge.rate));
   setText(queue, `queue ${full} · p99 ${micros(edge.waitMicros.p99)}`);
@@ -149,7 +148,7 @@ export default {
     if (drawing.nodes.length !== data.nodes.length) return;
     if (this.drawn?.which !== which || this.drawn.id !== data.id) {
       const nodes = data.nodes.map((node, at) => makeNode(node, drawing.nodes[at], layout.node));
-      const edges = numbered(data.edges).map((edge, at) => makeEdge(edge, drawing.edges[at], layout.label));
+      const edges = numbered(data.edges).map((edge, at) => makeEdge(edge, drawing.edges[at]));
       const picture = svg("svg", { viewBox: `0 0 ${drawing.width} ${drawing.height}`, role: "group", "aria-label": "Components and edges" }, arrow(), ...edges, ...nodes);
       graph.replaceChildren(picture);
       this.drawn = { which, id: data.id, nodes, edges, picture };

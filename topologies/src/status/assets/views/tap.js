@@ -1,8 +1,8 @@
 // A tap: the last tuples of an edge, with a filter.
+import { ask, part as encode } from "../actions.js";
 import { el, keyed, setText, table } from "../dom.js";
 import { edgeName, numbered } from "../edges.js";
 import { count, rate } from "../spell.js";
-import { send } from "../send.js";
 import { millis, treeAddress } from "./trees.js";
 
 const COLUMNS = [
@@ -42,7 +42,7 @@ export default {
   async change(frame, method, path, body) {
     try {
       this.failed = "";
-      await send(frame, method, `/api/v1/topology/${encodeURIComponent(frame.topology.id)}/${path}`, body);
+      await ask(`/api/v1/topology/${encode(frame.topology.id)}/${path}`, { method, body });
     } catch (error) {
       this.failed = error.message;
       setText(this.part("said"), this.failed);
