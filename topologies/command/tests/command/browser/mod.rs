@@ -273,7 +273,7 @@ fn keyboard(browser: &mut Browser, run: &Run) {
             break;
         }
     }
-    for wanted in ["Skip to the numbers", "Pause", "Kill…", "Log level…", "Components", "Errors"] {
+    for wanted in ["Skip to the numbers", "Pause", "Kill…", "Log level…", "Graph", "Components", "Errors"] {
         assert!(reached.iter().any(|text| text == wanted), "{wanted} is not among {reached:?}");
     }
     browser.press("Enter");
