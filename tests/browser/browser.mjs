@@ -3,6 +3,9 @@
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
+/** How long something that comes within moments may take on a machine that is busy. */
+const PATIENCE_MS = 90_000;
+
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   headless: true,
@@ -18,7 +21,7 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({ ignoreHTTPSErrors: true, locale: "en-US", timezoneId: "UTC" });
 const page = await context.newPage();
-page.setDefaultTimeout(60_000);
+page.setDefaultTimeout(PATIENCE_MS);
 
 /** What went wrong in the page by itself, and where it turned to. */
 const troubles = [];
@@ -27,10 +30,31 @@ page.on("pageerror", (error) => troubles.push(String(error)));
 page.on("console", (message) => message.type() === "error" && troubles.push(`${message.text()} (${message.location().url})`));
 page.on("request", (request) => requests.push(request.url()));
 
+/** Waits until a script's value is true. Playwright's own way would evaluate it inside the page, whose policy forbids that. */
+async function until({ script }) {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    let value = null;
+    try {
+      value = await page.evaluate(script);
+    } catch (error) {
+      // A page that is being loaded again has nothing yet.
+      value = null;
+      if (Date.now() > deadline) throw error;
+    }
+    if (value) return value;
+    if (Date.now() > deadline) {
+      const text = await page.evaluate("document.body.innerText");
+      throw new Error(`it does not become true: ${script}; the page says: ${text}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 const verbs = {
   goto: ({ url }) => page.goto(url, { waitUntil: "load" }).then(() => null),
   evaluate: ({ script }) => page.evaluate(script),
-  until: ({ script }) => page.waitForFunction(script, undefined, { polling: 50 }).then((handle) => handle.jsonValue()),
+  until,
   click: ({ selector }) => page.click(selector).then(() => null),
   fill: ({ selector, text }) => page.fill(selector, text).then(() => null),
   press: ({ key }) => page.keyboard.press(key).then(() => null),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use topo_broker::Durability;
 
 use super::application::Application;
-use super::options::{LogPlace, RunOptions};
+use super::options::{LogPlace, RunOptions, StatusAddr};
 
 /// The banner.
 pub(super) struct Banner<'a> {
@@ -26,6 +26,11 @@ impl fmt::Display for Banner<'_> {
         match self.page {
             Some(url) => writeln!(f, "  page      {url}")?,
             None => writeln!(f, "  page      off")?,
+        }
+        if let (StatusAddr::At(address), None) = (self.options.status, &self.options.status_token)
+            && !address.ip().to_canonical().is_loopback()
+        {
+            writeln!(f, "            open to other machines: whoever reaches it may stop the topology")?;
         }
         let topics = topics.join(", ");
         match &self.options.broker {

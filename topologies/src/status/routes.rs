@@ -27,6 +27,7 @@ const BODY_BYTES: usize = 64 << 10;
 
 /// A route of the API, as `openapi.json` describes it.
 pub(super) struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the description is held to it by a test"))]
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) handler: MethodRouter<Arc<dyn Snapshots>>,

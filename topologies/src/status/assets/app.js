@@ -30,6 +30,8 @@ const choice = byId("topology-choice");
 const frame = { topology: null, timeMs: 0 };
 let shown = null;
 let args = [];
+/** The id of the topology that was shown last, also while none runs. */
+let last = null;
 let stream = null;
 let silence = 0;
 let again = 0;
@@ -92,8 +94,9 @@ function showTopologies({ timeMs, topologies }) {
   document.title = now ? `${now.name} – ${shown.title} – topo` : "topo";
   showControls(now);
   if (!now) say("live", false);
-  // Started again, it has another id.
-  if (before && now && now.id !== before) listen();
+  // Started again, it has another id, and another token for its changes.
+  if (last && now && now.id !== last && !topologies.some(({ id }) => id === last)) location.reload();
+  last = now?.id ?? last;
 }
 
 /** Shows what the address says. */

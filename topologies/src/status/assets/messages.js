@@ -38,7 +38,7 @@ export function messageCard(topic, message, actions = []) {
       { cls: "row" },
       el("strong", { text: `${partition} @ ${offset}` }),
       el("small", { text: timeMs < 0 ? "no time" : moment(timeMs) }),
-      el("span", { cls: "key", text: key.form === "null" ? "no key" : text(key) }),
+      el("span", { cls: "message-key", text: key.form === "null" ? "no key" : text(key) }),
       el("small", { text: about }),
       ...actions,
     ),
@@ -47,7 +47,7 @@ export function messageCard(topic, message, actions = []) {
   if (headers.length) {
     const list = el("dl", { cls: "headers" });
     for (const [name, one] of headers) list.append(el("div", {}, el("dt", { text: name }), el("dd", { text: text(one) })));
-    card.append(el("details", {}, el("summary", { text: `${headers.length} headers` }), list));
+    card.append(el("details", {}, el("summary", { text: `${headers.length} ${headers.length === 1 ? "header" : "headers"}` }), list));
   }
   if (value.cut && value.form !== "bytes") {
     const whole = el("button", { type: "button", text: "Whole value" });

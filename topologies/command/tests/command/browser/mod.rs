@@ -106,6 +106,13 @@ fn pausing_stops_the_spout_and_resuming_goes_on() {
     browser.click("#pause");
     // A question comes first, and calling it off changes nothing.
     browser.until("document.querySelector('dialog[open]') !== null");
+    for (size, width, height) in [("wide", 1280, 800), ("narrow", 360, 740)] {
+        for dark in [false, true] {
+            browser.look(width, height, dark);
+            let name = format!("dialog-{size}-{}.png", if dark { "dark" } else { "light" });
+            browser.screenshot(&screenshots().join(name));
+        }
+    }
     browser.press("Escape");
     browser.until("document.querySelector('dialog') === null");
     assert_eq!(run.topology()["status"], "ACTIVE");
@@ -167,7 +174,7 @@ fn markup_stays_text_and_letters_are_replayed() {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
     let run = access_log(dir.path());
     browser.goto(&page_of(&run, "errors"));
-    browser.until_text("1 records rejected and 0 exhausted since the start.");
+    browser.until_text("1 record rejected and 0 exhausted since the start.");
     browser.until_text(MARKUP);
     browser.click("table[data-is=topics] button");
     browser.until("document.querySelectorAll('[data-is=letters] > li').length === 1");
@@ -273,7 +280,8 @@ fn keyboard(browser: &mut Browser, run: &Run) {
             break;
         }
     }
-    for wanted in ["Skip to the numbers", "Pause", "Kill…", "Log level…", "Components", "Errors"] {
+    for wanted in ["Skip to the numbers", "Pause", "Kill…", "Log level…", "Graph", "Components", "Errors"]
+    {
         assert!(reached.iter().any(|text| text == wanted), "{wanted} is not among {reached:?}");
     }
     browser.press("Enter");

@@ -109,7 +109,7 @@ export default {
       this.totals,
       rejected + exhausted === 0
         ? "No record has become a dead letter since the start."
-        : `${count(rejected)} records rejected and ${count(exhausted)} exhausted since the start.`,
+        : `${count(rejected)} ${rejected === 1 ? "record" : "records"} rejected and ${count(exhausted)} exhausted since the start.`,
     );
     const keyOf = (cause) => [cause.component, cause.kind, cause.reason, cause.deadLetterTopic].join("\n");
     keyed(this.causes, causes, keyOf, card, (item, cause) => fillCause(item, cause, timeMs));

@@ -126,6 +126,7 @@ export default {
       return;
     }
     figures(this.settings, Object.entries(topic.settings));
+    this.settings.hidden = this.settings.children.length === 0;
     const numbers = topic.partitions.map(({ partition }) => ({ partition: String(partition) }));
     const options = [{ partition: "" }, ...numbers];
     const make = ({ partition }) => el("option", { value: partition, text: partition || "all" });
