@@ -274,7 +274,8 @@ impl Scene {
 
     fn why_it_waits(&self, held: &[usize], part: &Part) -> String {
         let victim = &self.parts[held[0]];
-        if let Some(error) = self.parts.iter().find_map(|one| Some((&one.name, one.error.as_ref()?))) {
+        let mut suspects = std::iter::once(part).chain(&self.parts);
+        if let Some(error) = suspects.find_map(|one| Some((&one.name, one.error.as_ref()?))) {
             return format!("`{}` waits, and `{}` says: {}", victim.name, error.0, first_line(error.1));
         }
         if victim.full >= HELD && victim.blocked < HELD {
