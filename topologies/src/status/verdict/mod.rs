@@ -213,7 +213,7 @@ impl Scene {
             next += 1;
             for (index, link) in self.links.iter().enumerate() {
                 let leads = held.contains(&link.from) || behind_held.contains(&link.from);
-                let waits = leads && (!by_queues || self.is_pressed(link));
+                let waits = leads && (!by_queues || self.is_pressed(link) || held.contains(&link.from));
                 if link.to == part && !link.feedback && waits && !links.contains(&index) {
                     links.push(index);
                     if !parts.contains(&link.from) {
