@@ -179,6 +179,14 @@ pub trait RichBolt: Send + 'static {
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// Whether it takes another input now. While it does not, its queue waits, and it is asked through
+    /// [`ready`](Self::ready) and [`idle`](Self::idle) as where the queue is empty: so what is done leaves, and is answered,
+    /// at once, and nobody is held up by an execute that waits.
+    #[inline]
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Called when the queue is empty, and before the task waits: the moment to finish what was gathered over a batch.
     ///
     /// # Errors
@@ -191,7 +199,7 @@ pub trait RichBolt: Send + 'static {
     }
 
     /// Completes when `idle` is worth calling though no input came: what the bolt waits for itself, such as an answer from
-    /// outside, has come. Asked while the queue is empty. It may be dropped and called again at any await, so it must not lose
+    /// outside, has come. Asked while the queue is empty, or the bolt has no room. It may be dropped and called again at any await, so it must not lose
     /// anything then.
     fn ready(&mut self) -> impl Future<Output = ()> + Send {
         pending()

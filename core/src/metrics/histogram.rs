@@ -291,7 +291,9 @@ mod tests {
             let newer = histogram.snapshot().since(&earlier);
             prop_assert_eq!((newer.count(), newer.sum()), (after.len() as u64, Duration::from_nanos(after.iter().sum())));
             let alone = nanos(after.iter().copied());
-            prop_assert_eq!(newer.quantile(0.5), alone.quantile(0.5));
+            let median = |of: &Latency| of.quantile(0.5).map_or(0.0, |time| time.as_nanos() as f64);
+            // What is the longest of the newer ones is known to the width of a bucket only.
+            prop_assert!((median(&newer) - median(&alone)).abs() <= median(&alone) / PARTS as f64 + 1.0);
             prop_assert_eq!(Latency::merge([&earlier, &newer]).count(), (before.len() + after.len()) as u64);
             let mut all = before;
             all.extend(after);

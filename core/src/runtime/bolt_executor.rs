@@ -17,7 +17,7 @@ use super::form::{Form, Out, Turn};
 use super::holding::Doing;
 use super::inbox::Inbox;
 use super::route::Flush;
-use super::signal::InputTimes;
+use super::signal::{InputTimes, Reached};
 use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
@@ -25,7 +25,6 @@ use crate::ledger::RootId;
 use crate::metrics::Activity;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::time::EventTime;
 
 /// A bolt's factory.
 pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
@@ -50,7 +49,7 @@ pub(crate) struct BoltExecutor<F: Form> {
     /// How far those who send to this task have come in event time.
     pub(crate) inputs: InputTimes,
     /// What those behind it were told.
-    pub(crate) told_time: EventTime,
+    pub(crate) told_time: Reached,
     /// Whether event time was found to be over.
     pub(crate) ended: bool,
     pub(crate) trees: Trees<F::Tree>,
@@ -93,7 +92,7 @@ impl<F: Form> BoltExecutor<F> {
             next_tick: None,
             breakdowns: 0,
             inputs: InputTimes::default(),
-            told_time: EventTime::default(),
+            told_time: Reached::default(),
             ended: false,
             trees: Trees::default(),
             keeper,
@@ -212,7 +211,7 @@ impl<F: Form> BoltExecutor<F> {
     async fn work_off(&mut self, mut form: F) -> Option<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
-            self.env.task.states.answer();
+            self.answer(&mut form);
             if self.env.control.is_going_back() {
                 form = self.go_back(Some(form)).await?;
             }
@@ -288,7 +287,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Waits for input, orders, the next tick, or what the instance waits for itself.
-    async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+    pub(super) async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
         self.env.turn_to(Activity::Idle);
         let due = if F::OPENS_TREES { self.trees_due(form) } else { None };
         let due = self.next_tick.into_iter().chain(due).min();

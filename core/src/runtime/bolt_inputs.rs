@@ -12,6 +12,7 @@ use super::envelope::Joints;
 use super::form::Form;
 use super::holding::Doing;
 use super::inbox::Batch;
+use super::room::has_room;
 use super::route::Flush;
 use crate::ledger::RootId;
 use crate::metrics::Activity;
@@ -52,6 +53,18 @@ impl<F: Form> BoltExecutor<F> {
         let mut sent = started;
         let mut envelopes = batch.envelopes.drain(..);
         while envelopes.len() > 0 {
+            if !has_room(&form) {
+                let backs = self.backs;
+                form = self.make_room(form).await?;
+                if self.backs != backs || self.env.control.is_stopping() {
+                    // The rest comes again.
+                    return Some(Rested::Ready(form));
+                }
+                self.env.holding.arrive().await;
+                started = self.env.now();
+                self.env.counters.activities.turn_to(Activity::Executing, started);
+                sent = started;
+            }
             let before = envelopes.len();
             let chunk = Chunk {
                 env: &self.env,

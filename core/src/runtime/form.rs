@@ -63,6 +63,11 @@ pub(crate) trait Form: Send + 'static {
         &mut self,
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Whether it takes another input now.
+    #[inline]
+    fn has_room(&self) -> bool {
+        true
+    }
     /// Completes when `idle` is worth calling without an input.
     fn ready(&mut self) -> impl Future<Output = ()> + Send;
     fn finish(
@@ -100,6 +105,10 @@ pub(crate) trait Form: Send + 'static {
     fn exhausted(&mut self, _tree: Self::Tree, _failure: &Failure) {}
     fn flush(&mut self) -> impl Future<Output = Result<(), Fault>> + Send {
         ready(Ok(()))
+    }
+    /// Brings the states up to what it keeps, for who asks for them.
+    fn refresh(&mut self) -> Result<(), Fault> {
+        Ok(())
     }
 }
 
@@ -349,7 +358,7 @@ impl<B: RichBolt> Form for Rich<B> {
             self.0.execute(input, out).await?;
             turn.desk.fail_forgotten();
             chunk.end(out, turn);
-            if chunk.is_over(out) {
+            if chunk.is_over(out) || !self.0.has_room() {
                 break;
             }
         }
@@ -363,6 +372,10 @@ impl<B: RichBolt> Form for Rich<B> {
         _trees: &mut Trees<()>,
     ) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.on_watermark(at, out)
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.has_room()
     }
 
     fn idle(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {

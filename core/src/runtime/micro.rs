@@ -5,6 +5,7 @@
 //! at a halt sends nothing until all have gone back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bolt_executor::{BoltExecutor, instance, outcome_of};
 use super::contain::{contain, contain_future};
@@ -13,12 +14,11 @@ use super::emitter::Emitters;
 use super::form::Form;
 use super::holding::Doing;
 use super::route::Flush;
-use super::signal::{InputTimes, Signal};
+use super::signal::{InputTimes, Reached, Signal};
 use super::trees::Trees;
 use crate::fail::Fail;
 use crate::ledger::RootId;
 use crate::spout::Fault;
-use crate::time::EventTime;
 use crate::transaction::{Stage, Staged};
 
 /// Names of stores that are states: they go back themselves.
@@ -92,11 +92,15 @@ impl<F: Form> BoltExecutor<F> {
         }
         if self.turn.desk.has_open() {
             let component = &self.env.task.component;
-            let why = format!(
+            let why: Arc<str> = format!(
                 "`{component}` still held an input long after the marker of its batch; exactly once needs every input answered \
                  within its batch"
-            );
-            self.fail_batch_for(why.into());
+            )
+            .into();
+            // The records that it holds are to blame.
+            let cause = || Fail::Retry(Arc::clone(&why)).into();
+            self.turn.desk.expire(self.env.now(), Duration::ZERO, cause);
+            self.fail_batch_for(why);
             return Some(form);
         }
         if F::ENDS_BATCHES {
@@ -191,7 +195,7 @@ impl<F: Form> BoltExecutor<F> {
             self.tell_trees();
         }
         self.inputs = InputTimes::new(self.inbox.senders().len());
-        self.told_time = EventTime::default();
+        self.told_time = Reached::default();
         self.env.task.forget_watermark();
         // An end that is committed is not heard again: what it led to was emitted.
         if self.ended && self.ended_in > transactions.committed() {

@@ -38,6 +38,7 @@ mod executor;
 mod flushes;
 mod launch;
 mod micro;
+mod room;
 mod running;
 mod settings;
 mod start;

@@ -10,11 +10,10 @@ use super::contain::contain;
 use super::control::Phase;
 use super::emitter::Emitters;
 use super::route::Flush;
-use super::signal::Signal;
+use super::signal::{Reached, Signal};
 use super::spout_executor::{SpoutExecutor, State, instance};
 use crate::ledger::RootId;
 use crate::spout::{Fault, Spout};
-use crate::time::EventTime;
 use crate::transaction::{Stage, Staged};
 
 /// How a spout's task stands with its batches.
@@ -171,7 +170,7 @@ impl<S: Spout> SpoutExecutor<S> {
             if self.has_ended() {
                 self.env.control.advance(|progress| progress.ended -= 1);
             }
-            self.told_time = EventTime::default();
+            self.told_time = Reached::default();
         }
         let again = transactions.txid() - 1;
         let SpoutBatch { told, ended_in, .. } = self.batch;

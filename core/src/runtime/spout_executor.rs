@@ -13,7 +13,7 @@ use super::emitter::Emitters;
 use super::envelope::Anchor;
 use super::executor::Executor;
 use super::route::Flush;
-use super::signal::Signal;
+use super::signal::Reached;
 use super::spout_batch::SpoutBatch;
 use super::spout_emitter::{Done, SpoutEmitter};
 use crate::context::TaskContext;
@@ -49,7 +49,7 @@ pub(crate) struct SpoutExecutor<S: Spout> {
     /// How often in a row an instance broke or could not start.
     pub(crate) breakdowns: u32,
     /// How far its subscribers were told that it has come in event time. Survives the instances.
-    pub(crate) told_time: EventTime,
+    pub(crate) told_time: Reached,
     pub(crate) batch: SpoutBatch,
     pub(crate) state: State,
 }
@@ -292,17 +292,19 @@ impl<S: Spout> SpoutExecutor<S> {
             return;
         }
         let is_over = self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
-        let time = if is_over {
-            EventTime::at(Watermark::MAX)
-        } else {
-            match contain(|| spout.watermark()) {
-                Ok(time) => time.unwrap_or(EventTime::idle(Watermark::MIN)),
-                Err(panicked) => return self.env.report(panicked.0),
+        let told = self.told_time.time;
+        let reached = match contain(|| spout.watermark()) {
+            // The end is no time that it could have come to before.
+            Ok(Some(EventTime { at: Watermark::MAX, .. })) => Reached { time: told, is_over: true },
+            Ok(time) => Reached { time: time.unwrap_or(EventTime::idle(Watermark::MIN)), is_over },
+            Err(panicked) => {
+                self.env.report(panicked.0);
+                Reached { time: told, is_over }
             }
         };
-        if time != self.told_time {
-            self.told_time = time;
-            self.out.out.signal(Signal::Time(time));
+        if reached != self.told_time {
+            self.told_time = reached;
+            self.out.out.signal(reached.signal());
             if self.has_ended() {
                 self.note_end();
                 self.env.control.advance(|progress| progress.ended += 1);
@@ -312,7 +314,7 @@ impl<S: Spout> SpoutExecutor<S> {
 
     /// Whether event time is over here.
     pub(super) fn has_ended(&self) -> bool {
-        self.told_time.at == Watermark::MAX
+        self.told_time.is_over
     }
 
     /// Waits for acks, space, orders, or something to emit.

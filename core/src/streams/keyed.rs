@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::data_stream::DataStream;
+use super::first::First;
 use super::key::KeySelector;
 use super::per_batch::PerBatch;
 use super::process::Process;
 use super::processing::Processing;
-use super::rolling::{First, Rolling};
+use super::rolling::Rolling;
 use super::windowed::WindowedStream;
 use crate::tuple::Tuple;
 use crate::window::Windows;
@@ -101,7 +102,7 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     /// let smallest = payments.key_by(|(account, _)| account).min(|(_, cents)| *cents);
     #[doc = include_str!("example/end.md")]
     /// ```
-    pub fn min<V: Tuple + Ord>(
+    pub fn min<V: Tuple + PartialOrd>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
     ) -> DataStream<(S::Key, V)> {
@@ -116,7 +117,7 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     /// let largest = payments.key_by(|(account, _)| account).max(|(_, cents)| *cents);
     #[doc = include_str!("example/end.md")]
     /// ```
-    pub fn max<V: Tuple + Ord>(
+    pub fn max<V: Tuple + PartialOrd>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
     ) -> DataStream<(S::Key, V)> {
@@ -180,6 +181,23 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
         })
     }
 
+    /// The `n` values of each key so far of which `by` is largest, the largest first; of equals, those that came first.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let largest = payments.key_by(|(account, _)| account).top(3, |(_, cents)| *cents);
+    /// largest.for_each(|(account, payments)| println!("{account}: {payments:?}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
+    pub fn top<V: Ord + 'static>(
+        &self,
+        n: usize,
+        by: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
+    ) -> DataStream<(S::Key, Vec<T>)> {
+        self.rolling("top", aggregate::top(n, by))
+    }
+
     /// Any [`Aggregate`] of the values of each key so far.
     ///
     /// ```
@@ -203,7 +221,8 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
         self.rolling("aggregate", aggregate)
     }
 
-    /// The first value of each key.
+    /// The first value of each key. It is emitted until all that comes of it is done, as a window's result is, whatever fails
+    /// behind; keys are known for as long as the topology's state is.
     ///
     /// ```
     #[doc = include_str!("example/begin.md")]
@@ -213,8 +232,10 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     /// ```
     pub fn distinct(&self) -> DataStream<T> {
         let key = self.key.clone();
-        let step =
-            self.stream.topology().bolt(&self.stream.step_name("distinct"), move || First::new(key.clone()));
+        let step = self
+            .stream
+            .topology()
+            .operator(&self.stream.step_name("distinct"), move || First::new(key.clone()));
         DataStream::of(&self.stream.subscribe_keyed(step, &self.key))
     }
 

@@ -7,8 +7,7 @@ use std::path::{self, Path};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use topo::launcher::{self, Application, RunOptions};
-use topo::ready_made;
-use topo::ready_made::word_count;
+use topo::ready_made::{self, word_count};
 
 use crate::failure::Failure;
 use crate::user_crate::{self, CrateError};
@@ -104,7 +103,7 @@ enum ReadyMade {
 impl ReadyMade {
     fn application(self) -> Application {
         match self {
-            ReadyMade::WordCount => ready_made::word_count::application(),
+            ReadyMade::WordCount => word_count::application(),
             ReadyMade::RollingWordCount => ready_made::rolling_word_count::application(),
             ReadyMade::WindowedWordCount => ready_made::windowed_word_count::application(),
             ReadyMade::Trending => ready_made::trending::application(),

@@ -305,7 +305,7 @@ impl Feed {
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             mixed ^= mixed >> 31;
-            if mixed % 5 == 0 || most <= 1 {
+            if mixed.is_multiple_of(5) || most <= 1 {
                 return (mixed / 5) % most;
             }
             most /= 2;

@@ -1,4 +1,4 @@
-//! `topo bench` on a log: every measurement is made and said, and nothing is left behind.
+//! `topo bench`: every measurement is made and said, and nothing is left behind.
 
 use std::path::Path;
 
@@ -39,6 +39,22 @@ fn every_way_to_produce_and_fetch_is_measured_beside_its_bound() {
             assert_eq!(row["bound"]["name"], bound, "{row}");
             assert!(row["ratio"].as_f64() > Some(0.0), "{row}");
         }
+    }
+}
+
+#[test]
+fn a_word_costs_the_same_counting_whatever_the_windows_length_and_is_said_as_json() {
+    for window in [5, 60] {
+        let window = window.to_string();
+        // Ninety seconds of event time, so that there are windows of either length.
+        let arguments = ["--window", &window, "--sentences", "100", "--records", "9000", "--json"];
+        let said = said(Path::new("unused"), &[&["bench", "windowed-word-count"], &arguments[..]].concat());
+        let report: Value = serde_json::from_str(&said).expect("one object");
+        assert_eq!(report["window_seconds"].to_string(), window);
+        assert_eq!(
+            (&report["workload"], &report["records"]),
+            (&"windowed-word-count".into(), &81_216.into())
+        );
     }
 }
 
