@@ -56,7 +56,7 @@ impl<M> Slot<M> {
         self.root == root && self.id.is_some()
     }
 
-    #[inline]
+    #[inline(always)]
     fn close(&mut self) -> Option<Closed<M>> {
         let id = self.id.take()?;
         Some(Closed { id, root: self.root, attempt: self.attempt, opened: self.opened })
@@ -145,7 +145,7 @@ impl<M> Ledger<M> {
     }
 
     /// XORs the delta `xor` into `root` and closes it where that leaves zero.
-    #[inline]
+    #[inline(always)]
     pub fn update(&mut self, root: RootId, xor: u64) -> Update<M> {
         let Some(slot) = self.slots.get_mut(root.slot()).filter(|slot| slot.holds(root)) else {
             return Update::Late;

@@ -382,7 +382,7 @@ impl<S: Spout> SpoutExecutor<S> {
         outcome
     }
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, update: Anchor) -> Update<S::Id> {
         let answer = self.out.ledger.update(update.root, update.edge);
         if let Some(witness) = &self.env.witness {
