@@ -15,6 +15,8 @@
 //! told once a second by `views.rs`. `assets/app.js` is the frame: it says what a module offers.
 
 mod access;
+#[cfg(test)]
+mod access_tests;
 mod actions;
 mod api;
 mod assets;

@@ -138,6 +138,23 @@ fn an_offset_a_count_and_another_topic_are_obeyed() {
 }
 
 #[test]
+fn a_letter_that_is_picked_leaves_those_in_front_of_it_to_wait() {
+    let lab = rejected(&["a", "b", "c"]);
+    let one = Replay { leaves_position: true, ..Replay::default() };
+    let pick = |offset| Letters { from: Some(offset), end: offset + 1, most: 1 };
+    let (counts, _) = replay(&lab, &one, pick(1));
+    assert_eq!(counts, Replayed { passed_over: Some((0, 1)), ..replayed(1, 0) });
+    // The next in the row is as good as replayed in it.
+    assert_eq!(replay(&lab, &one, pick(0)).0, replayed(1, 0));
+    assert_eq!(
+        replay(&lab, &Replay::default(), ALL).0,
+        replayed(2, 0),
+        "b comes again, and c for the first time"
+    );
+    assert_eq!(lab.values(IN)[3..], ["b", "a", "b", "c"]);
+}
+
+#[test]
 fn what_cannot_be_replayed_is_named_and_keeps_nobody_back() {
     let lab = rejected(&["a", "b"]);
     let stranger = Record { value: Some("no letter".into()), ..Record::default() };
