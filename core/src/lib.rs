@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod schedule;
 pub mod state;
 pub mod streams;
+pub mod tap;
 pub mod trace;
 pub mod window;
 
@@ -40,7 +41,7 @@ pub use context::TaskContext;
 pub use fail::{Fail, FailKind, Failure};
 pub use grouping::{Direct, Grouping, Targets};
 pub use operator::Operator;
-pub use runtime::{Emitter, Full, Input, LaunchError, Running, SpoutEmitter, StuckError, Trees};
+pub use runtime::{Emitter, Full, Input, LaunchError, Running, Setting, SpoutEmitter, StuckError, Trees};
 pub use spout::{Fault, Next, Spout};
 pub use store::TaskStore;
 pub use stream::{Emitting, Feeds, Output, Reading, Side, Stream};

@@ -133,6 +133,11 @@ pub trait Spout: Send + 'static {
     /// last. For the page, so asked before every wait and now and then while tuples flow; whoever takes a snapshot waits.
     fn show_windows(&self, _shown: &mut Vec<WindowSnapshot>) {}
 
+    /// What `id` stands for, in a few words such as `lines-3 at offset 77`: for the page, where a tree is shown.
+    fn describe(&self, _id: &Self::Id) -> Option<String> {
+        None
+    }
+
     /// The topology was resumed.
     fn activate(&mut self) {}
 

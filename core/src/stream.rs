@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::Config;
 use crate::grouping::Grouping;
 use crate::ledger::EdgeIds;
+use crate::metrics::EdgeViews;
 use crate::runtime::{Batching, Emitter, EmitterContext, Emitters, InboxSlot, Route, Subscription, Witness};
 use crate::topology::{ComponentId, GraphHandle};
 use crate::tuple::Tuple;
@@ -128,6 +129,9 @@ pub(crate) struct SubscriptionPlan<In, G, C> {
     pub(crate) grouping: Mutex<G>,
     pub(crate) convert: C,
     pub(crate) inboxes: InboxSlot<In>,
+    /// Who subscribes, and which of its subscriptions this is.
+    pub(crate) subscriber: ComponentId,
+    pub(crate) input: usize,
 }
 
 impl<T, In, G, C> Subscribe<T> for SubscriptionPlan<In, G, C>
@@ -146,6 +150,8 @@ where
             max_delay: connection.config.max_batch_delay,
             feedback: feedback.map(|name| (connection.config.feedback_bytes, Arc::clone(name))),
             witness: connection.witness.clone(),
+            input: self.input as u32,
+            view: connection.edges.get(self.subscriber.0, self.input).cloned().unwrap_or_default(),
         };
         Box::new(Subscription::new(grouping, self.convert, inboxes, batching, connection.edges()))
     }
@@ -176,6 +182,8 @@ pub struct Connection<'a> {
     pub(crate) config: &'a Config,
     /// A number of its own for every generator of edges.
     pub(crate) generators: &'a mut u32,
+    /// All subscriptions of the topology.
+    pub(crate) edges: &'a EdgeViews,
     pub(crate) witness: Option<Arc<Witness>>,
     pub(crate) context: EmitterContext,
 }

@@ -2,6 +2,7 @@
 
 pub mod embedded;
 pub mod launcher;
+mod logging;
 pub mod prelude;
 pub mod ready_made;
 pub mod status;

@@ -87,6 +87,10 @@ impl<T: Tuple> Spout for Given<T> {
             self.due.push_back((index, failure.attempt + 1));
         }
     }
+
+    fn describe(&self, index: &usize) -> Option<String> {
+        Some(format!("tuple {index}"))
+    }
 }
 
 /// As [`given`], by spouts that tell event time as a topic's source does: it has come as far as the latest value emitted,

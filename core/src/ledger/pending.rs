@@ -56,7 +56,7 @@ impl<M> Slot<M> {
         self.root == root && self.id.is_some()
     }
 
-    #[inline]
+    #[inline(always)]
     fn close(&mut self) -> Option<Closed<M>> {
         let id = self.id.take()?;
         Some(Closed { id, root: self.root, attempt: self.attempt, opened: self.opened })
@@ -126,8 +126,8 @@ impl<M> Ledger<M> {
         let slot = &mut self.slots[index as usize];
         let traced = attempt > 1 || self.opens.is_multiple_of(TRACE_EVERY);
         // Wraps past 0, which is nobody's generation.
-        let generation = slot.root.generation().wrapping_add(1).max(1);
-        let root = RootId::new(self.task, index, generation, traced);
+        let generation = ((slot.root.generation() + 1) & RootId::MAX_GENERATION).max(1);
+        let root = RootId::new(self.task, index, generation, attempt > 1, traced);
         *slot = Slot { root, value: edge, opened: now, attempt, id: Some(id) };
         self.opens = self.opens.wrapping_add(1);
         Some(root)
@@ -145,7 +145,7 @@ impl<M> Ledger<M> {
     }
 
     /// XORs the delta `xor` into `root` and closes it where that leaves zero.
-    #[inline]
+    #[inline(always)]
     pub fn update(&mut self, root: RootId, xor: u64) -> Update<M> {
         let Some(slot) = self.slots.get_mut(root.slot()).filter(|slot| slot.holds(root)) else {
             return Update::Late;
@@ -265,8 +265,8 @@ mod tests {
     fn a_root_of_another_ledger_or_of_none_is_late() {
         let mut ledger = ledger(4);
         let root = ledger.open(11, 6, 1, NOW).unwrap();
-        let stranger = RootId::new(4, root.slot() as u32, root.generation(), root.traced());
-        let beyond = RootId::new(3, 1_000, 1, false);
+        let stranger = RootId::new(4, root.slot() as u32, root.generation(), false, root.traced());
+        let beyond = RootId::new(3, 1_000, 1, false, false);
         let untraced = RootId::from_u64(root.as_u64() ^ 1);
         for root in [stranger, beyond, untraced, RootId::UNTRACKED, RootId::from_u64(u64::MAX)] {
             assert_eq!(ledger.update(root, 6), Update::Late, "{root}");
@@ -290,7 +290,7 @@ mod tests {
         let root = ledger.open(1, 6, 1, NOW).unwrap();
         assert_eq!(root.generation(), 1);
         ledger.fail(root).unwrap();
-        ledger.slots[0].root = RootId::new(3, 0, u32::MAX, false);
+        ledger.slots[0].root = RootId::new(3, 0, RootId::MAX_GENERATION, false, false);
         assert_eq!(ledger.open(2, 6, 1, NOW).unwrap().generation(), 1);
     }
 
@@ -316,7 +316,7 @@ mod tests {
             assert!(ledger.open((), 1, 1, NOW).is_some());
         }
         assert_eq!(ledger.open((), 1, 1, NOW), None);
-        let last = RootId::new(0, RootId::MAX_SLOTS as u32 - 1, 1, false);
+        let last = RootId::new(0, RootId::MAX_SLOTS as u32 - 1, 1, false, false);
         assert!(matches!(ledger.update(last, 1), Update::Acked(_)));
     }
 

@@ -80,7 +80,8 @@ impl Book for SlotsOnly {
     fn open(&mut self, id: u64, edge: u64, attempt: u32, now: Moment) -> Option<RootId> {
         let inside = self.ledger.open(id, edge, attempt, now)?;
         let generation = if self.reuse { 1 } else { inside.generation() };
-        let outside = RootId::new(inside.task(), inside.slot() as u32, generation, inside.traced());
+        let outside =
+            RootId::new(inside.task(), inside.slot() as u32, generation, inside.repeated(), inside.traced());
         self.current[inside.slot()] = (inside, outside);
         Some(outside)
     }

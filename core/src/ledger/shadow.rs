@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::schedule::Moment;
 
-    const ROOT: RootId = RootId::from_u64(1 << 32);
+    const ROOT: RootId = RootId::from_u64(1 << 33);
 
     fn acked() -> Update<()> {
         Update::Acked(Closed { id: (), root: ROOT, attempt: 1, opened: Moment::default() })

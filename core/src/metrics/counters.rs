@@ -1,15 +1,16 @@
 //! One task's counters: written by its executor alone, read by anyone.
 //!
-//! Counters are plain stores, once per batch and not per tuple; histograms sit behind a lock that only a snapshot ever
-//! contends for.
+//! Counters are plain stores, once per batch and not per tuple, and so are histograms.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use super::snapshot::{Latency, QueueSnapshot, TaskError, TaskSnapshot, WindowSnapshot};
+use super::activity::Activities;
+use super::histogram::{Histogram, Latency};
+use super::snapshot::{OpenWindows, QueueSnapshot, TaskError, TaskSnapshot, WindowSnapshot};
+use crate::schedule::Moment;
+use crate::time::{EventTime, Watermark};
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -31,16 +32,16 @@ impl Counter {
     }
 }
 
-/// Distributions of times.
+/// How far one who sends to a task has come in event time, as it said last.
 #[derive(Debug)]
-pub(crate) struct Times {
-    pub(crate) execute: Histogram<u64>,
-    pub(crate) queue_wait: Histogram<u64>,
-    pub(crate) complete: Histogram<u64>,
+struct SenderTime {
+    at: AtomicI64,
+    /// 1 where nobody should wait for it.
+    idle: AtomicU64,
 }
 
 /// What one task counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TaskCounters {
     pub(crate) emitted: Counter,
     pub(crate) transferred: Counter,
@@ -50,50 +51,83 @@ pub(crate) struct TaskCounters {
     pub(crate) rejected: Counter,
     timed_out: AtomicU64,
     late: AtomicU64,
-    /// `i64::MIN` where it has not come anywhere.
-    event_time_ms: AtomicI64,
+    event_time: CameTo,
+    /// Of those who send to it, by their numbers.
+    senders: OnceLock<Box<[SenderTime]>>,
     pub(crate) pending: Counter,
     pub(crate) trees_acked: Counter,
     pub(crate) trees_failed: Counter,
     pub(crate) trees_exhausted: Counter,
     pub(crate) restarted: Counter,
-    pub(crate) busy_nanos: Counter,
-    times: Mutex<Times>,
+    /// One more than the keys that have windows open; 0 where there are no windows.
+    window_keys: Counter,
+    /// Results of windows that are not acknowledged.
+    window_results: Counter,
+    pub(crate) activities: Activities,
+    pub(crate) execute: Histogram,
+    pub(crate) complete: Histogram,
+    /// One for each subscription.
+    queue_waits: Box<[Histogram]>,
     windows: Mutex<Vec<WindowSnapshot>>,
     last_error: Mutex<Option<TaskError>>,
 }
 
-impl Default for TaskCounters {
+/// How far a task has come in event time: `i64::MIN` where it has not come anywhere.
+#[derive(Debug)]
+struct CameTo(AtomicI64);
+
+impl Default for CameTo {
     fn default() -> Self {
-        let empty = super::histogram;
-        let times = Times { execute: empty(), queue_wait: empty(), complete: empty() };
-        Self {
-            emitted: Counter::default(),
-            transferred: Counter::default(),
-            executed: Counter::default(),
-            acked: Counter::default(),
-            failed: Counter::default(),
-            rejected: Counter::default(),
-            timed_out: AtomicU64::new(0),
-            late: AtomicU64::new(0),
-            event_time_ms: AtomicI64::new(i64::MIN),
-            pending: Counter::default(),
-            trees_acked: Counter::default(),
-            trees_failed: Counter::default(),
-            trees_exhausted: Counter::default(),
-            restarted: Counter::default(),
-            busy_nanos: Counter::default(),
-            times: Mutex::new(times),
-            windows: Mutex::default(),
-            last_error: Mutex::new(None),
-        }
+        Self(AtomicI64::new(i64::MIN))
     }
 }
 
 impl TaskCounters {
-    // No code panics while it holds these locks, so a poisoned one is still whole.
-    pub(crate) fn times(&self) -> MutexGuard<'_, Times> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For a task of a component that subscribes so often.
+    pub(crate) fn new(inputs: usize) -> Self {
+        Self { queue_waits: (0..inputs).map(|_| Histogram::default()).collect(), ..Self::default() }
+    }
+
+    /// So many tuples of one subscription waited for so long.
+    pub(crate) fn waited(&self, input: u32, time: Duration, tuples: u64) {
+        if let Some(waits) = self.queue_waits.get(input as usize) {
+            waits.record(time, tuples);
+        }
+    }
+
+    /// How long tuples of one subscription waited.
+    pub(crate) fn queue_wait(&self, input: usize) -> Latency {
+        self.queue_waits.get(input).map(Histogram::snapshot).unwrap_or_default()
+    }
+
+    /// So many keys have windows open, and so many results are not acknowledged.
+    pub(crate) fn show_open_windows(&self, keys: usize, results: usize) {
+        self.window_keys.set(keys as u64 + 1);
+        self.window_results.set(results as u64);
+    }
+
+    /// So many send to the task.
+    pub(crate) fn listen_to(&self, senders: usize) {
+        let nowhere = || SenderTime { at: AtomicI64::new(i64::MIN), idle: AtomicU64::new(0) };
+        self.senders.get_or_init(|| (0..senders).map(|_| nowhere()).collect());
+    }
+
+    /// One who sends to the task has come so far in event time.
+    pub(crate) fn heard(&self, sender: u32, time: EventTime) {
+        if let Some(sender) = self.senders.get().and_then(|senders| senders.get(sender as usize)) {
+            sender.at.store(time.at.0, Relaxed);
+            sender.idle.store(u64::from(time.idle), Relaxed);
+        }
+    }
+
+    /// How far those who send to it have come, by their numbers.
+    pub(crate) fn sender_times(&self) -> Vec<EventTime> {
+        let senders = self.senders.get().map(|senders| &senders[..]).unwrap_or_default();
+        let time = |sender: &SenderTime| EventTime {
+            at: Watermark(sender.at.load(Relaxed)),
+            idle: sender.idle.load(Relaxed) == 1,
+        };
+        senders.iter().map(time).collect()
     }
 
     /// Something took too long. Anybody may call it: whom it happens to may not be able to.
@@ -108,7 +142,7 @@ impl TaskCounters {
 
     /// The task has come so far in event time.
     pub(crate) fn come_to(&self, at_ms: i64) {
-        self.event_time_ms.fetch_max(at_ms, Relaxed);
+        self.event_time.0.fetch_max(at_ms, Relaxed);
     }
 
     pub(crate) fn windows(&self) -> MutexGuard<'_, Vec<WindowSnapshot>> {
@@ -119,9 +153,17 @@ impl TaskCounters {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(TaskError { at_ms, message });
     }
 
-    pub(crate) fn snapshot(&self, task: u32, queue: QueueSnapshot, uptime: Duration) -> TaskSnapshot {
-        let times = self.times();
-        let uptime_nanos = uptime.as_nanos().max(1) as f64;
+    /// The numbers at `now`, of a task that began at `started`.
+    pub(crate) fn snapshot(
+        &self,
+        task: u32,
+        queue: QueueSnapshot,
+        started: Moment,
+        now: Moment,
+    ) -> TaskSnapshot {
+        let spent = self.activities.spent(now);
+        let uptime = now.since(started).as_nanos().max(1) as f64;
+        let waits: Vec<Latency> = self.queue_waits.iter().map(Histogram::snapshot).collect();
         TaskSnapshot {
             task,
             emitted: self.emitted.get(),
@@ -132,25 +174,25 @@ impl TaskCounters {
             rejected: self.rejected.get(),
             timed_out: self.timed_out.load(Relaxed),
             late: self.late.load(Relaxed),
-            event_time_ms: Some(self.event_time_ms.load(Relaxed)).filter(|at| *at != i64::MIN),
+            event_time_ms: Some(self.event_time.0.load(Relaxed)).filter(|at| *at != i64::MIN),
             pending: self.pending.get(),
             trees_acked: self.trees_acked.get(),
             trees_failed: self.trees_failed.get(),
             trees_exhausted: self.trees_exhausted.get(),
             restarted: self.restarted.get(),
-            busy: (self.busy_nanos.get() as f64 / uptime_nanos).min(1.0),
+            open_windows: self
+                .window_keys
+                .get()
+                .checked_sub(1)
+                .map(|keys| OpenWindows { keys, results: self.window_results.get() }),
+            busy: (spent.executing.as_nanos() as f64 / uptime).min(1.0),
+            spent,
             queue,
-            execute: Latency(times.execute.clone()),
-            queue_wait: Latency(times.queue_wait.clone()),
-            complete: Latency(times.complete.clone()),
+            execute: self.execute.snapshot(),
+            queue_wait: Latency::merge(&waits),
+            complete: self.complete.snapshot(),
             windows: self.windows().clone(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
-}
-
-/// Records `time` for `count` events; times beyond an hour count as an hour.
-pub(crate) fn record(histogram: &mut Histogram<u64>, time: Duration, count: u64) {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    histogram.saturating_record_n(nanos.max(1), count);
 }

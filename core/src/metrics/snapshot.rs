@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use super::activity::Spent;
+use super::histogram::Latency;
 
 /// What kind of component a snapshot speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +74,8 @@ pub struct TransactionSnapshot {
     pub last_abort: Option<Arc<str>>,
 }
 
-/// One subscription: a component's stream read by another with a grouping.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One subscription: a component's stream read by another with a grouping; and what went through it since the start.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct EdgeSnapshot {
     /// The emitting component.
     pub from: Arc<str>,
@@ -84,6 +85,27 @@ pub struct EdgeSnapshot {
     pub to: Arc<str>,
     /// The grouping's name: `shuffle`, `fields`, …
     pub grouping: Arc<str>,
+    /// Whether it closes a cycle: it never makes its sender wait.
+    pub feedback: bool,
+    /// Tuples that were put into the queues of the subscriber.
+    pub tuples: u64,
+    /// In so many batches.
+    pub batches: u64,
+    /// Their size in bytes, as sampled.
+    pub bytes: u64,
+    /// How often a full queue made a sender wait.
+    pub refused: u64,
+    /// What waits of it in the queues of the subscriber's tasks, and what may wait there in all.
+    pub queue: QueueSnapshot,
+    /// Which share of the fullest of those queues it takes, in tuples or bytes, whichever is more; 0 to 1.
+    pub fullest: f64,
+    /// How long its tuples waited there, per batch.
+    pub queue_wait: Latency,
+    /// How far the last of its senders that are not idle has come in event time, in milliseconds since 1970; `None` before
+    /// any of them says so.
+    pub event_time_ms: Option<i64>,
+    /// Whether event time waits for none of its senders.
+    pub idle: bool,
 }
 
 /// A component: its tasks' numbers.
@@ -129,10 +151,14 @@ pub struct TaskSnapshot {
     pub trees_failed: u64,
     /// Trees of its own that were refused, or failed as often as they may (operators).
     pub trees_exhausted: u64,
+    /// What its windows hold as of the last watermark, timer or flush (steps with windows).
+    pub open_windows: Option<OpenWindows>,
     /// How many times the instance was replaced after a panic or an error.
     pub restarted: u64,
     /// Share of its time since the start that the task spent executing, 0 to 1.
     pub busy: f64,
+    /// What it spent its time on since the start.
+    pub spent: Spent,
     /// What waits in its queue (bolts).
     pub queue: QueueSnapshot,
     /// Time spent in execute, per input (bolts).
@@ -172,6 +198,15 @@ pub struct WindowSnapshot {
     pub waiting: u64,
 }
 
+/// What the windows of a task hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenWindows {
+    /// Keys that have windows open, or results that are not acknowledged.
+    pub keys: u64,
+    /// Results that were given and are not acknowledged.
+    pub results: u64,
+}
+
 /// A queue's fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueSnapshot {
@@ -185,61 +220,11 @@ pub struct QueueSnapshot {
     pub capacity_bytes: u64,
 }
 
-/// A distribution of times, to about 1%.
-#[derive(Debug, Clone)]
-pub struct Latency(pub(crate) Histogram<u64>);
-
-impl Latency {
-    /// How many times were recorded.
-    pub fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// The time below which the share `quantile` (0 to 1) of all lie; `None` where none was recorded.
-    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
-        (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.value_at_quantile(quantile)))
-    }
-
-    /// The mean; `None` where nothing was recorded.
-    pub fn mean(&self) -> Option<Duration> {
-        (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.mean() as u64))
-    }
-
-    /// The longest; `None` where nothing was recorded.
-    pub fn max(&self) -> Option<Duration> {
-        (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.max()))
-    }
-
-    /// All times added up, to about 1%.
-    pub fn sum(&self) -> Duration {
-        Duration::from_nanos((self.0.mean() * self.0.len() as f64) as u64)
-    }
-
-    /// How many times were at most `limit`; exact where `limit` is one nanosecond short of a power of two, else to
-    /// about 1% of `limit`.
-    pub fn count_at_most(&self, limit: Duration) -> u64 {
-        self.0.count_between(0, u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// Joins the distributions of several tasks.
-    pub fn merge<'a>(all: impl IntoIterator<Item = &'a Latency>) -> Latency {
-        let mut merged = super::histogram();
-        for one in all {
-            // Every histogram here is made by the same function, so the bounds agree.
-            let _ = merged.add(&one.0);
-        }
-        Latency(merged)
-    }
-}
-
-/// The distribution of the given times, each at least one nanosecond and at most an hour.
-impl FromIterator<Duration> for Latency {
-    fn from_iter<I: IntoIterator<Item = Duration>>(times: I) -> Self {
-        let mut histogram = super::histogram();
-        for time in times {
-            histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
-        }
-        Latency(histogram)
+impl QueueSnapshot {
+    /// The share of its room that is taken, in tuples or bytes, whichever is nearer to its limit; 0 to 1.
+    pub fn fill(&self) -> f64 {
+        let share = |waiting: u64, room: u64| if room == 0 { 0.0 } else { waiting as f64 / room as f64 };
+        share(self.tuples, self.capacity_tuples).max(share(self.bytes, self.capacity_bytes)).min(1.0)
     }
 }
 
@@ -257,33 +242,5 @@ impl ComponentSnapshot {
     /// Joins one distribution over the tasks.
     pub fn latency(&self, which: impl Fn(&TaskSnapshot) -> &Latency) -> Latency {
         Latency::merge(self.tasks.iter().map(which))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_below_a_power_of_two_are_exact() {
-        for exponent in 8..35 {
-            let edge = 1_u64 << exponent;
-            let latency: Latency = [edge - 1, edge, edge + 1].map(Duration::from_nanos).into_iter().collect();
-            assert_eq!(latency.count_at_most(Duration::from_nanos(edge - 1)), 1, "2^{exponent}");
-        }
-    }
-
-    #[test]
-    fn a_sum_is_within_one_percent() {
-        let times: Vec<Duration> = (1..=10_000_u64).map(|n| Duration::from_nanos(n * 37)).collect();
-        let exact: Duration = times.iter().sum();
-        let sum = times.into_iter().collect::<Latency>().sum();
-        assert!(sum.abs_diff(exact) * 100 < exact, "{sum:?} for {exact:?}");
-    }
-
-    #[test]
-    fn nothing_recorded_has_no_quantiles() {
-        let empty = Latency::merge([]);
-        assert_eq!((empty.count(), empty.sum(), empty.quantile(0.5)), (0, Duration::ZERO, None));
     }
 }

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn root(task: u16, slot: u32) -> RootId {
-        RootId::from_u64((1 << 32) | (u64::from(task) << 21) | (u64::from(slot) << 1))
+        RootId::from_u64((1 << 33) | (u64::from(task) << 22) | (u64::from(slot) << 2))
     }
 
     #[test]

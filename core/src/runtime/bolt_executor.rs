@@ -22,6 +22,7 @@ use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
 use crate::ledger::RootId;
+use crate::metrics::Activity;
 use crate::schedule::Moment;
 use crate::spout::Fault;
 
@@ -107,7 +108,9 @@ impl<F: Form> BoltExecutor<F> {
 
     /// Runs until nothing more can come, or until the topology aborts.
     pub(crate) async fn run(mut self) {
-        self.inputs = InputTimes::new(self.inbox.senders());
+        let senders = self.inbox.senders().len();
+        self.inputs = InputTimes::new(senders);
+        self.env.counters.listen_to(senders);
         let (form, prepared) = match instance(&self.factory, &self.env.task).await {
             Ok(form) => (Some(form), Ok(())),
             Err(fault) => (None, Err(fault)),
@@ -243,6 +246,7 @@ impl<F: Form> BoltExecutor<F> {
             };
             if batches >= BATCHES_PER_TURN {
                 batches = 0;
+                self.env.turn_to(Activity::Idle);
                 tokio::task::yield_now().await;
             }
         }
@@ -252,6 +256,7 @@ impl<F: Form> BoltExecutor<F> {
     /// The queue is empty: sends on everything, then waits for something to do.
     async fn rest(&mut self, mut form: F) -> Option<Rested<F>> {
         if F::IDLES {
+            self.env.turn_to(Activity::Executing);
             self.env.holding.arrive().await;
             let idle = self.env.holding.run(Doing::Idle, form.idle(&mut self.out)).await;
             if let Err(cause) = outcome_of(idle) {
@@ -283,6 +288,7 @@ impl<F: Form> BoltExecutor<F> {
 
     /// Waits for input, orders, the next tick, or what the instance waits for itself.
     pub(super) async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+        self.env.turn_to(Activity::Idle);
         let due = if F::OPENS_TREES { self.trees_due(form) } else { None };
         let due = self.next_tick.into_iter().chain(due).min();
         let tick = async {
@@ -305,6 +311,7 @@ impl<F: Form> BoltExecutor<F> {
         if now < at {
             return Ok(());
         }
+        self.env.counters.activities.turn_to(Activity::Executing, now);
         // Ticks that were missed while the bolt was busy are not made up for.
         self.next_tick = Some(now.after(every));
         self.out.begin(RootId::UNTRACKED);

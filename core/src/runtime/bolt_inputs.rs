@@ -15,7 +15,7 @@ use super::inbox::Batch;
 use super::room::has_room;
 use super::route::Flush;
 use crate::ledger::RootId;
-use crate::metrics::record;
+use crate::metrics::Activity;
 
 /// Time between two looks at the clock while tuples are executed. A look costs some 25 ns, so quick executes share one, and
 /// are told their mean; an execute that takes longer than this is timed by itself.
@@ -48,7 +48,8 @@ impl<F: Form> BoltExecutor<F> {
             self.env.holding.arrive().await;
         }
         let mut started = self.env.now();
-        let waited = started.since(batch.sent);
+        self.env.counters.activities.turn_to(Activity::Executing, started);
+        self.env.counters.waited(batch.input, started.since(batch.sent), tuples);
         let mut sent = started;
         let mut envelopes = batch.envelopes.drain(..);
         while envelopes.len() > 0 {
@@ -61,6 +62,7 @@ impl<F: Form> BoltExecutor<F> {
                 }
                 self.env.holding.arrive().await;
                 started = self.env.now();
+                self.env.counters.activities.turn_to(Activity::Executing, started);
                 sent = started;
             }
             let before = envelopes.len();
@@ -99,11 +101,13 @@ impl<F: Form> BoltExecutor<F> {
                     started = self.env.now();
                 }
                 sent = started;
+                // Seen while it lasts, however long the batch takes.
+                self.count();
             }
         }
         drop(envelopes);
         self.inbox.recycle(batch.envelopes);
-        self.count(tuples, waited);
+        self.count();
         let backs = self.backs;
         if let Some(signal) = batch.signal {
             form = self.hear(form, batch.from, signal).await?;
@@ -142,18 +146,14 @@ impl<F: Form> BoltExecutor<F> {
         self.times.push((mean, u64::from(count)));
     }
 
-    fn count(&mut self, executed: u64, waited: Duration) {
-        let counters = &self.env.counters;
-        counters.executed.add(executed);
-        let mut times = counters.times();
-        record(&mut times.queue_wait, waited, executed);
-        let mut busy = Duration::ZERO;
+    /// Tells what was executed since it was told last.
+    fn count(&mut self) {
+        let mut executed = 0;
         for (time, count) in self.times.drain(..) {
-            record(&mut times.execute, time, count);
-            busy += time * count as u32;
+            self.env.counters.execute.record(time, count);
+            executed += count;
         }
-        drop(times);
-        counters.busy_nanos.add(busy.as_nanos() as u64);
+        self.env.counters.executed.add(executed);
     }
 
     /// Routes and sends; `false` where a queue was full.
@@ -173,12 +173,14 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     pub(super) async fn wait_for_space(&mut self, flush: Flush) {
+        let before = self.env.turn_to(Activity::Blocked);
         while !self.env.control.is_stopping() {
             self.env.bell.notified().await;
             if self.send(flush) {
-                return;
+                break;
             }
         }
+        self.env.turn_to(before);
     }
 
     /// Tells counters and ledgers all that came of the inputs so far.

@@ -21,6 +21,7 @@ use super::signal::Signal;
 use super::witness::Witness;
 use crate::fail::Fail;
 use crate::ledger::{EdgeIds, RootId};
+use crate::metrics::{Activity, TaskCounters};
 use crate::schedule::{Moment, Scheduler};
 use crate::tuple::Tuple;
 
@@ -31,6 +32,7 @@ pub(crate) struct EmitterContext {
     pub(crate) control: Arc<Control>,
     pub(crate) holding: Arc<Holding>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
+    pub(crate) counters: Arc<TaskCounters>,
     pub(crate) batch_size: usize,
     pub(crate) witness: Option<Arc<Witness>>,
 }
@@ -144,12 +146,14 @@ impl<T: Tuple> Emitter<T> {
             }
             // To wait for somebody else's queue is not to take long.
             let _paused = self.context.holding.pause();
-            while !self.send(Flush::Due) {
-                if self.context.control.is_stopping() {
-                    return;
-                }
+            let before = self.context.counters.activities.turn_to(Activity::Blocked, self.now());
+            while !self.send(Flush::Due) && !self.context.control.is_stopping() {
                 let bell = Arc::clone(&self.context.bell);
                 bell.notified().await;
+            }
+            self.context.counters.activities.turn_to(before, self.now());
+            if self.context.control.is_stopping() {
+                return;
             }
         }
     }

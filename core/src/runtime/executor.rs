@@ -11,10 +11,10 @@ use super::inbox::Bell;
 use super::witness::Witness;
 use crate::config::Config;
 use crate::context::TaskContext;
-use crate::metrics::TaskCounters;
+use crate::metrics::{Activity, TaskCounters};
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::trace::HopRing;
+use crate::trace::{HopRing, TreeBook};
 use crate::transaction::{Stage, Transactions};
 
 /// One task's surroundings.
@@ -26,6 +26,7 @@ pub(crate) struct Executor {
     pub(crate) bell: Bell,
     pub(crate) counters: Arc<TaskCounters>,
     pub(crate) hops: Arc<HopRing>,
+    pub(crate) trees: Arc<TreeBook>,
     pub(crate) witness: Option<Arc<Witness>>,
     pub(crate) holding: Arc<Holding>,
     /// How often the component's `tick` is due.
@@ -37,6 +38,11 @@ pub(crate) struct Executor {
 impl Executor {
     pub(crate) fn now(&self) -> Moment {
         self.task.now()
+    }
+
+    /// The task turns to something else; tells what it was at before.
+    pub(crate) fn turn_to(&self, activity: Activity) -> Activity {
+        self.counters.activities.turn_to(activity, self.now())
     }
 
     /// Where input goes through in micro-transactions.

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn root(slot: u32) -> RootId {
-        RootId::from_u64((1 << 32) | (u64::from(slot) << 1))
+        RootId::from_u64((1 << 33) | (u64::from(slot) << 2))
     }
 
     const LONGEST: Duration = Duration::from_nanos(10);

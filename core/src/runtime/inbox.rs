@@ -8,7 +8,7 @@
 //! receiver has the markers of all: those who are behind find room, and nobody is held longer than by the bytes of a second
 //! queue.
 //!
-//! Invariant: a line's `tuples` and `bytes` are the sums over its batches.
+//! Invariant: a line's `tuples` and `bytes` are the sums over its batches; those of `inputs` are the sums over both lines.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +41,8 @@ pub(crate) struct Batch<T> {
     pub(crate) sent: Moment,
     /// Who sent it: the sender's number in this inbox, or [`NO_SENDER`].
     pub(crate) from: u32,
+    /// Through which of the receiver's subscriptions it came, by their order.
+    pub(crate) input: u32,
     /// What the sender says behind these tuples.
     pub(crate) signal: Option<Signal>,
     /// The micro-transaction that this is the last batch of, from its sender.
@@ -77,8 +79,10 @@ struct State<T> {
     spare: Vec<Vec<Envelope<T>>>,
     /// Senders that have not closed; feedback edges do not count.
     senders: usize,
-    /// Senders ever: the next one's number.
-    opened: u32,
+    /// The subscription that each sender ever opened belongs to, by the sender's number.
+    opened: Vec<u32>,
+    /// Tuples and bytes of both lines by the subscription that they came through.
+    inputs: Vec<(usize, usize)>,
 }
 
 /// A task's input queue.
@@ -91,7 +95,8 @@ pub(crate) struct Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    pub(crate) fn new(receiver: Bell, capacity_tuples: usize, capacity_bytes: usize) -> Self {
+    /// For a task of a component with so many subscriptions.
+    pub(crate) fn new(receiver: Bell, inputs: usize, capacity_tuples: usize, capacity_bytes: usize) -> Self {
         let state = State {
             queue: Line::new(),
             ahead: Line::new(),
@@ -100,7 +105,8 @@ impl<T> Inbox<T> {
             held_since: None,
             spare: Vec::new(),
             senders: 0,
-            opened: 0,
+            opened: Vec::new(),
+            inputs: vec![(0, 0); inputs],
         };
         Self { state: Mutex::new(state), receiver, capacity_tuples, capacity_bytes }
     }
@@ -160,6 +166,10 @@ impl<T> Inbox<T> {
         let was_empty = line.batches.is_empty();
         line.tuples += batch.envelopes.len();
         line.bytes += batch.bytes;
+        if let Some((tuples, bytes)) = state.inputs.get_mut(batch.input as usize) {
+            (*tuples, *bytes) = (*tuples + batch.envelopes.len(), *bytes + batch.bytes);
+        }
+        let line = if is_ahead { &mut state.ahead } else { &mut state.queue };
         line.batches.push_back(batch);
         let spare = if is_signal { None } else { state.spare.pop() }.unwrap_or_default();
         drop(state);
@@ -177,6 +187,9 @@ impl<T> Inbox<T> {
         let batch = state.queue.batches.pop_front()?;
         state.queue.tuples -= batch.envelopes.len();
         state.queue.bytes -= batch.bytes;
+        if let Some((tuples, bytes)) = state.inputs.get_mut(batch.input as usize) {
+            (*tuples, *bytes) = (*tuples - batch.envelopes.len(), *bytes - batch.bytes);
+        }
         let blocked = self.to_ring(&mut state.queue);
         drop(state);
         for sender in blocked {
@@ -212,6 +225,7 @@ impl<T> Inbox<T> {
         let state = &mut *guard;
         let queue = std::mem::replace(&mut state.queue, Line::new());
         let ahead = std::mem::replace(&mut state.ahead, Line::new());
+        state.inputs.fill((0, 0));
         state.unmark();
         state.held_since = None;
         drop(guard);
@@ -231,17 +245,18 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Counts one more sender, and gives its number.
-    pub(crate) fn open_sender(&self) -> u32 {
+    /// Counts one more sender, through the given subscription, and gives its number.
+    pub(crate) fn open_sender(&self, input: u32) -> u32 {
         let mut state = self.lock();
-        let number = state.opened;
-        (state.senders, state.opened) = (state.senders + 1, number + 1);
+        let number = state.opened.len() as u32;
+        state.senders += 1;
+        state.opened.push(input);
         number
     }
 
-    /// How many senders were ever opened.
-    pub(crate) fn senders(&self) -> usize {
-        self.lock().opened as usize
+    /// The subscription of each sender that was ever opened, by its number.
+    pub(crate) fn senders(&self) -> Vec<u32> {
+        self.lock().opened.clone()
     }
 
     /// Counts one sender less; the last one rings the receiver.
@@ -275,6 +290,17 @@ impl<T> Inbox<T> {
             capacity_bytes: self.capacity_bytes as u64,
         }
     }
+
+    /// What waits now of one subscription; the room is that of the whole queue.
+    pub(crate) fn fill_of(&self, input: usize) -> QueueSnapshot {
+        let (tuples, bytes) = self.lock().inputs.get(input).copied().unwrap_or_default();
+        QueueSnapshot {
+            tuples: tuples as u64,
+            bytes: bytes as u64,
+            capacity_tuples: self.capacity_tuples as u64,
+            capacity_bytes: self.capacity_bytes as u64,
+        }
+    }
 }
 
 impl<T> State<T> {
@@ -291,7 +317,7 @@ impl<T> State<T> {
         }
         let sender = batch.from as usize;
         if self.marked.len() <= sender {
-            self.marked.resize(self.opened as usize, false);
+            self.marked.resize(self.opened.len(), false);
         }
         if let Some(marked) = self.marked.get_mut(sender).filter(|marked| !**marked) {
             *marked = true;

@@ -9,7 +9,8 @@ use super::control::{Control, Phase};
 use super::executor::Executor;
 use super::holding::{Alarm, Holding};
 use super::inbox::Bell;
-use super::running::{ComponentView, LaunchError, Running, TaskView, View};
+use super::running::{ComponentView, EdgeDefinition, LaunchError, Running, TaskView, View};
+use super::settings;
 use super::start::{Fill, Seat};
 use super::watch::{Post, Watch};
 use super::witness::Witness;
@@ -17,12 +18,12 @@ use crate::config::{Config, Delivery};
 use crate::context::TaskContext;
 use crate::ledger::RootId;
 use crate::log::{TransactionalConfig, TransactionalLog};
-use crate::metrics::{ComponentKind, EdgeSnapshot, TaskCounters};
+use crate::metrics::{ComponentKind, EdgeViews, TaskCounters};
 use crate::schedule::{Scheduler, Task};
 use crate::state::{HubComponent, SharedStates, StateHub, TaskStates};
 use crate::time::Watermark;
 use crate::topology::{BuildError, Component, Graph, check_delivery};
-use crate::trace::HopRing;
+use crate::trace::{HopRing, TreeBook};
 use crate::transaction::{Driver, Transactions};
 
 /// How long executors have to stop where a component could not start.
@@ -48,6 +49,7 @@ pub(crate) async fn launch(
     mut config: Config,
 ) -> Result<Running, LaunchError> {
     let edges = edges(&graph);
+    let edge_views = EdgeViews::new(graph.components.iter().map(|component| component.inputs.len()));
     check_delivery(&graph, config.delivery)?;
     config.batch_size = config.batch_size.max(1);
     let own_log = match config.delivery {
@@ -77,7 +79,7 @@ pub(crate) async fn launch(
         config: Arc::new(config),
     };
     let Seated { views: components, executors, posts, states } =
-        seat_all(&mut graph, &bells, &ledgers, &shared);
+        seat_all(&mut graph, &bells, &ledgers, &edge_views, &shared);
     let tasks = bells.iter().flatten().count();
     let started = scheduler.clock().now();
     let id = format!("{name}-{}", scheduler.clock().wall_ms() / 1_000).into();
@@ -91,6 +93,7 @@ pub(crate) async fn launch(
         components,
         states: StateHub::new(states),
         edges,
+        edge_views,
         scheduler,
         control,
         witness: shared.witness.clone(),
@@ -172,12 +175,18 @@ struct Seated {
 }
 
 /// Makes every executor, connected to all others, and the views on them.
-fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], shared: &Shared) -> Seated {
+fn seat_all(
+    graph: &mut Graph,
+    bells: &[Vec<Bell>],
+    ledgers: &[Option<u16>],
+    edges: &EdgeViews,
+    shared: &Shared,
+) -> Seated {
     let has_loops = !graph.loops.is_empty();
     let mut queues: Vec<Vec<Arc<dyn Fill>>> = Vec::new();
     for (component, bells) in graph.components.iter_mut().zip(bells) {
-        let start = component.start.as_mut();
-        queues.push(start.map(|start| start.open_queues(bells, &shared.config)).unwrap_or_default());
+        let (start, inputs) = (component.start.as_mut(), component.inputs.len());
+        queues.push(start.map(|start| start.open_queues(bells, inputs, &shared.config)).unwrap_or_default());
     }
     let mut generators = 0;
     let (mut views, mut executors, mut posts) = (Vec::new(), Vec::<(String, Task)>::new(), Vec::new());
@@ -191,7 +200,13 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
             let env = environment(component, task, executors.len(), bell, shared);
             let queue = queues.get(task).cloned();
             parts.push(Arc::clone(&env.task.states));
-            tasks.push(TaskView { counters: Arc::clone(&env.counters), hops: Arc::clone(&env.hops), queue });
+            tasks.push(TaskView {
+                counters: Arc::clone(&env.counters),
+                hops: Arc::clone(&env.hops),
+                trees: Arc::clone(&env.trees),
+                bell: Arc::clone(bell),
+                queue,
+            });
             let seat = Seat {
                 env,
                 lanes: Arc::clone(&shared.lanes),
@@ -205,6 +220,7 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
                     .hold_timeout
                     .unwrap_or(shared.config.hold_timeout)
                     .map(at_least_a_millisecond),
+                edges,
                 posts: &mut posts,
                 generators: &mut generators,
             };
@@ -213,7 +229,13 @@ fn seat_all(graph: &mut Graph, bells: &[Vec<Bell>], ledgers: &[Option<u16>], sha
             }
         }
         states.push(HubComponent { name: Arc::clone(&component.name), tasks: parts });
-        views.push(ComponentView { name: Arc::clone(&component.name), kind: component.kind, tasks });
+        views.push(ComponentView {
+            name: Arc::clone(&component.name),
+            kind: component.kind,
+            tasks,
+            opens_trees: component.opens_trees,
+            settings: settings::of(component, &shared.config),
+        });
     }
     Seated { views, executors, posts, states }
 }
@@ -228,7 +250,7 @@ fn environment(component: &Component, task: usize, seat: usize, bell: &Bell, sha
         timeout,
         Arc::clone(&shared.alarm),
     );
-    let counters = Arc::new(TaskCounters::default());
+    let counters = Arc::new(TaskCounters::new(component.inputs.len()));
     Executor {
         holding: Arc::new(holding),
         task: TaskContext {
@@ -249,6 +271,7 @@ fn environment(component: &Component, task: usize, seat: usize, bell: &Bell, sha
         bell: Arc::clone(bell),
         counters,
         hops: Arc::new(HopRing::default()),
+        trees: Arc::new(TreeBook::default()),
         witness: shared.witness.clone(),
         tick: component.tick,
         seat,
@@ -260,16 +283,18 @@ fn at_least_a_millisecond(timeout: Duration) -> Duration {
     timeout.max(Duration::from_millis(1))
 }
 
-fn edges(graph: &Graph) -> Vec<EdgeSnapshot> {
+fn edges(graph: &Graph) -> Vec<EdgeDefinition> {
     let mut edges = Vec::new();
-    for component in &graph.components {
-        for edge in &component.inputs {
+    for (to, component) in graph.components.iter().enumerate() {
+        for (input, edge) in component.inputs.iter().enumerate() {
             if let Some((from, stream)) = graph.source_of(edge) {
-                edges.push(EdgeSnapshot {
+                edges.push(EdgeDefinition {
                     from: Arc::clone(&graph.components[from.0].name),
                     stream,
-                    to: Arc::clone(&component.name),
-                    grouping: edge.grouping.into(),
+                    grouping: edge.grouping,
+                    feedback: from != edge.from,
+                    to,
+                    input,
                 });
             }
         }

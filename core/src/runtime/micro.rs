@@ -42,7 +42,7 @@ impl<F: Form> BoltExecutor<F> {
     #[cold]
     pub(super) async fn take_marker(&mut self, mut form: F, txid: u64) -> Option<F> {
         self.markers += 1;
-        if self.markers < self.inbox.senders() {
+        if self.markers < self.inbox.senders().len() {
             return Some(form);
         }
         self.markers = 0;
@@ -194,7 +194,7 @@ impl<F: Form> BoltExecutor<F> {
             keeper.reset();
             self.tell_trees();
         }
-        self.inputs = InputTimes::new(self.inbox.senders());
+        self.inputs = InputTimes::new(self.inbox.senders().len());
         self.told_time = Reached::default();
         self.env.task.forget_watermark();
         // An end that is committed is not heard again: what it led to was emitted.

@@ -8,6 +8,7 @@
 mod spout_batch;
 mod spout_emitter;
 mod spout_executor;
+mod spout_trees;
 
 mod emitter;
 mod envelope;
@@ -39,6 +40,7 @@ mod launch;
 mod micro;
 mod room;
 mod running;
+mod settings;
 mod start;
 mod witness;
 
@@ -46,6 +48,7 @@ pub use emitter::{Emitter, EmitterReport, Emitters};
 pub use input::Input;
 pub use route::Flush;
 pub use running::{LaunchError, Running, StuckError};
+pub use settings::Setting;
 pub use signal::Signal;
 pub use spout_emitter::{Full, SpoutEmitter};
 pub use trees::Trees;
@@ -53,6 +56,7 @@ pub use trees::Trees;
 pub(crate) use contain::contain;
 pub(crate) use control::{Control, Phase};
 pub(crate) use emitter::EmitterContext;
+pub(crate) use envelope::JOINT;
 pub(crate) use form::{Basic, Form, Rich};
 pub(crate) use inbox::Bell;
 pub(crate) use launch::launch;

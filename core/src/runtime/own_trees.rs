@@ -16,8 +16,9 @@ use super::route::Flush;
 use super::trees::{Keeper, Tree};
 use crate::fail::{Fail, FailKind, Failure};
 use crate::ledger::{Closed, RootId, Update};
-use crate::metrics::record;
+use crate::metrics::Activity;
 use crate::schedule::Moment;
+use crate::trace::{EndedTree, TreeOutcome};
 
 /// So many results that are done and await a flush make the task ask for one itself.
 const MOST_SETTLING: usize = 4_096;
@@ -26,12 +27,18 @@ impl<F: Form> BoltExecutor<F> {
     /// Hears what became of its trees, has the bolt act on its timer, and emits the trees that are to be. `None` where the
     /// topology aborted while an instance was being replaced.
     pub(super) async fn tend_trees(&mut self, mut form: F) -> Option<F> {
+        if self.env.trees.is_asked()
+            && let Some(keeper) = &self.keeper
+        {
+            self.env.trees.answer(&keeper.ledger, self.env.now(), |_| None);
+        }
         if let Err(panicked) = self.take_answers(&mut form) {
             form = self.replace(form, Fail::Retry(panicked.0).into()).await?;
         }
         let (due, now) = (contain(|| form.timer()).ok().flatten(), self.env.now());
         if due.is_some_and(|due| due <= now) {
             self.out.begin(RootId::UNTRACKED);
+            self.env.counters.activities.turn_to(Activity::Executing, now);
             self.env.holding.arrive().await;
             let run = form.on_timer(now, &mut self.out, &mut self.trees);
             if let Err(cause) = outcome_of(self.env.holding.run(Doing::Timer, run).await) {
@@ -181,8 +188,11 @@ impl<F: Form> BoltExecutor<F> {
             witness.lock().updated(update.root, update.edge, &answer, value);
         }
         if let Update::Acked(closed) = answer {
+            if closed.root.traced() {
+                self.note_tree(&closed, TreeOutcome::Acked);
+            }
             let took = self.env.now().since(closed.opened);
-            record(&mut self.env.counters.times().complete, took, 1);
+            self.env.counters.complete.record(took, 1);
             self.env.counters.trees_acked.add(1);
             self.tree_acked(closed.id, form);
         }
@@ -225,6 +235,21 @@ impl<F: Form> BoltExecutor<F> {
         }
     }
 
+    /// Keeps how a tree ended.
+    #[cold]
+    fn note_tree(&self, closed: &Closed<Tree<F::Tree>>, outcome: TreeOutcome) {
+        self.env.trees.note(EndedTree {
+            root: closed.root,
+            component: Arc::clone(&self.env.task.component),
+            task: self.env.task.task,
+            attempt: closed.attempt,
+            id: None,
+            opened: closed.opened,
+            ended: self.env.now(),
+            outcome,
+        });
+    }
+
     #[cold]
     fn tree_failed(&mut self, closed: Closed<Tree<F::Tree>>, failed: &Failed, form: &mut F) {
         let kind = match failed.cause.fail {
@@ -233,6 +258,7 @@ impl<F: Form> BoltExecutor<F> {
         };
         let (reason, component) = (Arc::clone(failed.cause.fail.reason()), Arc::clone(&failed.component));
         let failure = Failure { kind, reason, component, attempt: closed.attempt };
+        self.note_tree(&closed, TreeOutcome::Failed(failure.clone()));
         let counters = &self.env.counters;
         counters.trees_failed.add(1);
         counters.time_out(u64::from(failed.cause.timed_out));

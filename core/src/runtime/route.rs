@@ -17,6 +17,7 @@ use super::witness::Witness;
 use crate::fail::Fail;
 use crate::grouping::{Grouping, Targets};
 use crate::ledger::{EdgeIds, RootId};
+use crate::metrics::{EdgeCounters, EdgeView};
 use crate::schedule::Moment;
 use crate::tuple::Tuple;
 
@@ -118,6 +119,8 @@ struct Outbox<In> {
     signal: Option<Signal>,
     /// Its number in the inbox.
     from: u32,
+    /// Through which of the subscriber's subscriptions.
+    input: u32,
     /// When the oldest envelope came in, or the signal.
     since: Moment,
     /// A full queue handed these back; they go first.
@@ -130,17 +133,17 @@ struct Outbox<In> {
 }
 
 impl<In: Tuple> Outbox<In> {
-    fn new(inbox: Arc<Inbox<In>>) -> Self {
-        let from = inbox.open_sender();
-        Self { from, ..Self::feedback(inbox) }
+    fn new(inbox: Arc<Inbox<In>>, input: u32) -> Self {
+        let from = inbox.open_sender(input);
+        Self { from, ..Self::feedback(inbox, input) }
     }
 
-    fn feedback(inbox: Arc<Inbox<In>>) -> Self {
+    fn feedback(inbox: Arc<Inbox<In>>, input: u32) -> Self {
         let (envelopes, joints) = Default::default();
         let tuple_bytes = size_of::<Envelope<In>>();
         let (since, signal, refused, sealed) = Default::default();
         let (from, sends) = (NO_SENDER, 0);
-        Self { inbox, envelopes, joints, signal, from, since, refused, sealed, tuple_bytes, sends }
+        Self { inbox, envelopes, joints, signal, from, input, since, refused, sealed, tuple_bytes, sends }
     }
 
     #[inline]
@@ -190,16 +193,16 @@ impl<In: Tuple> Outbox<In> {
     }
 
     fn gathered(&mut self, now: Moment) -> Batch<In> {
-        let (from, signal) = (self.from, self.signal.take());
+        let (from, input, signal) = (self.from, self.input, self.signal.take());
         if self.envelopes.is_empty() {
             let (envelopes, joints, bytes) = (Vec::new(), Vec::new(), size_of::<Batch<In>>());
-            return Batch { envelopes, joints, bytes, sent: now, from, signal, marker: None };
+            return Batch { envelopes, joints, bytes, sent: now, from, input, signal, marker: None };
         }
         self.sample_size();
         let envelopes = std::mem::take(&mut self.envelopes);
         let bytes = envelopes.len() * self.tuple_bytes;
         let joints = std::mem::take(&mut self.joints);
-        Batch { envelopes, joints, bytes, sent: now, from, signal, marker: None }
+        Batch { envelopes, joints, bytes, sent: now, from, input, signal, marker: None }
     }
 
     fn is_due(&self, flush: Flush, now: Moment, batch_size: usize, max_delay: Duration) -> bool {
@@ -240,6 +243,9 @@ pub(crate) struct Batching {
     /// The byte budget of the receiving queue where this edge closes a cycle, and the edge's name.
     pub(crate) feedback: Option<(usize, Arc<str>)>,
     pub(crate) witness: Option<Arc<Witness>>,
+    /// Which of the subscriber's subscriptions this is, and where it is seen from outside.
+    pub(crate) input: u32,
+    pub(crate) view: Arc<EdgeView>,
 }
 
 /// The route to the tasks of one subscriber that takes `In`.
@@ -249,6 +255,8 @@ pub(crate) struct Subscription<In, G, C> {
     outboxes: Vec<Outbox<In>>,
     batching: Batching,
     edges: EdgeIds,
+    /// What went through, told once per batch.
+    counters: Arc<EdgeCounters>,
 }
 
 impl<In: Tuple, G, C> Subscription<In, G, C> {
@@ -260,8 +268,9 @@ impl<In: Tuple, G, C> Subscription<In, G, C> {
         edges: EdgeIds,
     ) -> Self {
         let open = if batching.feedback.is_some() { Outbox::feedback } else { Outbox::new };
-        let outboxes = inboxes.iter().cloned().map(open).collect();
-        Self { grouping, convert, outboxes, batching, edges }
+        let outboxes = inboxes.iter().map(|inbox| open(Arc::clone(inbox), batching.input)).collect();
+        let counters = batching.view.open();
+        Self { grouping, convert, outboxes, batching, edges, counters }
     }
 
     /// Puts `envelope` into the batches of the tasks that the grouping picks. Grouping and conversion are users' code and
@@ -338,6 +347,10 @@ impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Su
         now: Moment,
         settled: &mut Settled,
     ) {
+        if self.batching.view.tap.is_on() {
+            let tuples = buffer.iter().map(|envelope| (envelope.anchor.root, &envelope.tuple));
+            self.batching.view.tap.note(buffer.len(), tuples, now);
+        }
         let tasks = self.outboxes.len();
         if tasks == 1
             && joints.is_empty()
@@ -385,14 +398,22 @@ impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Su
         for outbox in &mut self.outboxes {
             while outbox.is_due(flush, now, self.batching.size, self.batching.max_delay) {
                 let batch = outbox.next_batch(now);
+                let (tuples, bytes) = (batch.envelopes.len(), batch.bytes);
                 if let Some((budget, edge)) = &self.batching.feedback {
-                    send_feedback(outbox, batch, *budget, edge, settled);
+                    if send_feedback(outbox, batch, *budget, edge, settled) {
+                        self.counters.sent(tuples, bytes);
+                    }
                     continue;
                 }
                 match outbox.inbox.try_push(batch, bell) {
-                    Ok(spare) if outbox.envelopes.capacity() == 0 => outbox.envelopes = spare,
-                    Ok(_) => {}
+                    Ok(spare) => {
+                        self.counters.sent(tuples, bytes);
+                        if outbox.envelopes.capacity() == 0 {
+                            outbox.envelopes = spare;
+                        }
+                    }
                     Err(batch) => {
+                        self.counters.refused.add(1);
                         outbox.refused = Some(batch);
                         all_sent = false;
                         break;
@@ -414,22 +435,26 @@ impl<T: Tuple, In: Tuple, G: Grouping<T>, C: Fn(T) -> In + Send> Route<T> for Su
     }
 }
 
-/// Never blocks: over the budget, the trees of the whole batch fail.
+/// Never blocks: over the budget, the trees of the whole batch fail. Whether it went.
 fn send_feedback<In: Tuple>(
     outbox: &mut Outbox<In>,
     batch: Batch<In>,
     budget: usize,
     edge: &str,
     settled: &mut Settled,
-) {
+) -> bool {
     match outbox.inbox.push_feedback(batch, budget) {
-        Ok(spare) => outbox.envelopes = spare,
+        Ok(spare) => {
+            outbox.envelopes = spare;
+            true
+        }
         Err(batch) => {
             let fail =
                 Fail::retry(format_args!("the feedback edge `{edge}` is over its budget of {budget} bytes"));
             for envelope in &batch.envelopes {
                 settled.fail_anchor(envelope.anchor, &batch.joints, &fail);
             }
+            false
         }
     }
 }
@@ -457,7 +482,7 @@ mod tests {
     use super::*;
 
     fn root() -> RootId {
-        RootId::from_u64(1 << 32)
+        RootId::from_u64(1 << 33)
     }
 
     #[test]
@@ -475,9 +500,10 @@ mod tests {
 
     #[test]
     fn a_tuple_for_a_task_that_does_not_exist_is_rejected() {
-        let inbox = Arc::new(Inbox::new(Bell::default(), 10, 10_000));
+        let inbox = Arc::new(Inbox::new(Bell::default(), 1, 10, 10_000));
         let inboxes = [Arc::clone(&inbox), inbox];
-        let batching = Batching { size: 4, max_delay: Duration::ZERO, feedback: None, witness: None };
+        let (feedback, witness, view) = Default::default();
+        let batching = Batching { size: 4, max_delay: Duration::ZERO, feedback, witness, input: 0, view };
         let pick = |tuple: &u32, _: usize| Targets::One(*tuple as usize);
         let mut route =
             Subscription::<u32, _, _>::new(pick, u32::from, &inboxes, batching, EdgeIds::new(1, 0));

@@ -1,22 +1,27 @@
 //! A topology that runs: its numbers, and the ways to stop it.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::{Control, Phase, Progress};
+use super::inbox::Bell;
+use super::settings::Setting;
 use super::start::Fill;
 use super::witness::Witness;
-use crate::ledger::Disagreement;
+use crate::ledger::{Disagreement, RootId};
 use crate::log::LogError;
 use crate::metrics::{
-    ComponentKind, ComponentSnapshot, EdgeSnapshot, QueueSnapshot, TaskCounters, TopologySnapshot,
-    TopologyStatus,
+    ComponentKind, ComponentSnapshot, Counter, EdgeCounters, EdgeSnapshot, EdgeView, EdgeViews, Latency,
+    QueueSnapshot, TaskCounters, TopologySnapshot, TopologyStatus,
 };
 use crate::schedule::{Moment, Scheduler};
 use crate::state::StateHub;
+use crate::tap::{TapFilter, TapView};
+use crate::time::{EventTime, Watermark};
 use crate::topology::BuildError;
-use crate::trace::{Hop, HopRing};
+use crate::trace::{EndedTree, Hop, HopRing, OpenTrees, TreeBook};
 
 /// Why a topology did not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +57,8 @@ pub struct StuckError {
 pub(crate) struct TaskView {
     pub(crate) counters: Arc<TaskCounters>,
     pub(crate) hops: Arc<HopRing>,
+    pub(crate) trees: Arc<TreeBook>,
+    pub(crate) bell: Bell,
     pub(crate) queue: Option<Arc<dyn Fill>>,
 }
 
@@ -60,6 +67,20 @@ pub(crate) struct ComponentView {
     pub(crate) name: Arc<str>,
     pub(crate) kind: ComponentKind,
     pub(crate) tasks: Vec<TaskView>,
+    /// Whether each task owns a ledger.
+    pub(crate) opens_trees: bool,
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// What is fixed of a subscription.
+pub(crate) struct EdgeDefinition {
+    pub(crate) from: Arc<str>,
+    pub(crate) stream: Arc<str>,
+    pub(crate) grouping: &'static str,
+    pub(crate) feedback: bool,
+    /// The subscriber's place among the components, and which of its subscriptions this is.
+    pub(crate) to: usize,
+    pub(crate) input: usize,
 }
 
 pub(crate) struct View {
@@ -69,10 +90,61 @@ pub(crate) struct View {
     pub(crate) started: Moment,
     pub(crate) components: Vec<ComponentView>,
     pub(crate) states: StateHub,
-    pub(crate) edges: Vec<EdgeSnapshot>,
+    pub(crate) edges: Vec<EdgeDefinition>,
+    pub(crate) edge_views: EdgeViews,
     pub(crate) scheduler: Arc<dyn Scheduler>,
     pub(crate) control: Arc<Control>,
     pub(crate) witness: Option<Arc<Witness>>,
+}
+
+impl View {
+    fn tap_of(&self, edge: usize) -> Option<&Arc<EdgeView>> {
+        let edge = self.edges.get(edge)?;
+        self.edge_views.get(edge.to, edge.input)
+    }
+
+    fn edge(&self, edge: &EdgeDefinition) -> EdgeSnapshot {
+        let component = &self.components[edge.to];
+        let tasks = &component.tasks;
+        let waits: Vec<Latency> = tasks.iter().map(|task| task.counters.queue_wait(edge.input)).collect();
+        let (mut queue, mut fullest) = (QueueSnapshot::default(), 0.0_f64);
+        for fill in tasks.iter().filter_map(|task| task.queue.as_ref()).map(|fill| fill.fill_of(edge.input)) {
+            fullest = fullest.max(fill.fill());
+            queue.tuples += fill.tuples;
+            queue.bytes += fill.bytes;
+            queue.capacity_tuples += fill.capacity_tuples;
+            queue.capacity_bytes += fill.capacity_bytes;
+        }
+        let view = self.edge_views.get(edge.to, edge.input);
+        let total = |counter: fn(&EdgeCounters) -> &Counter| view.map_or(0, |view| view.total(counter));
+        let times: Vec<EventTime> = tasks
+            .iter()
+            .flat_map(|task| {
+                let senders = task.queue.as_ref().map(|fill| fill.senders()).unwrap_or_default();
+                task.counters.sender_times().into_iter().zip(senders)
+            })
+            .filter(|(_, input)| *input as usize == edge.input)
+            .map(|(time, _)| time)
+            .collect();
+        let active = times.iter().filter(|time| !time.idle).map(|time| time.at).min();
+        let furthest = active.or(times.iter().map(|time| time.at).max());
+        EdgeSnapshot {
+            from: Arc::clone(&edge.from),
+            stream: Arc::clone(&edge.stream),
+            to: Arc::clone(&component.name),
+            grouping: edge.grouping.into(),
+            feedback: edge.feedback,
+            tuples: total(|counters| &counters.tuples),
+            batches: total(|counters| &counters.batches),
+            bytes: total(|counters| &counters.bytes),
+            refused: total(|counters| &counters.refused),
+            queue,
+            fullest,
+            queue_wait: Latency::merge(&waits),
+            event_time_ms: furthest.filter(|at| *at != Watermark::MIN).map(|at| at.0),
+            idle: active.is_none(),
+        }
+    }
 }
 
 /// A handle to a running topology. Cheap to clone; the topology runs on without it, until [`kill`](Self::kill).
@@ -102,7 +174,7 @@ impl Running {
     /// The numbers now.
     pub fn snapshot(&self) -> TopologySnapshot {
         let view = &*self.0;
-        let uptime = view.scheduler.clock().now().since(view.started);
+        let now = view.scheduler.clock().now();
         let component = |component: &ComponentView| ComponentSnapshot {
             name: Arc::clone(&component.name),
             kind: component.kind,
@@ -112,7 +184,7 @@ impl Running {
                 .enumerate()
                 .map(|(task, view)| {
                     let queue = view.queue.as_ref().map_or(QueueSnapshot::default(), |queue| queue.fill());
-                    view.counters.snapshot(task as u32, queue, uptime)
+                    view.counters.snapshot(task as u32, queue, self.0.started, now)
                 })
                 .collect(),
         };
@@ -124,10 +196,10 @@ impl Running {
                 Phase::Inactive | Phase::Ending => TopologyStatus::Inactive,
                 Phase::Draining | Phase::Aborting => TopologyStatus::Killed,
             },
-            uptime,
+            uptime: now.since(view.started),
             acked_delivery: view.tracked,
             components: view.components.iter().map(component).collect(),
-            edges: view.edges.clone(),
+            edges: view.edges.iter().map(|edge| view.edge(edge)).collect(),
             transactions: view.control.transactions.as_ref().map(|transactions| transactions.snapshot()),
         }
     }
@@ -152,6 +224,72 @@ impl Running {
         }
         hops.sort_by_key(|hop| (hop.root, hop.started));
         hops
+    }
+
+    /// The hops that the tasks remember of one tree, by their start.
+    pub fn hops_of(&self, root: RootId) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        for task in self.0.components.iter().flat_map(|component| &component.tasks) {
+            task.hops.copy_of(root, &mut hops);
+        }
+        hops.sort_by_key(|hop| hop.started);
+        hops
+    }
+
+    /// Trees that ended: those that failed or were tried again, and of the others those that were traced; the newest, as far
+    /// as they are remembered, newest first.
+    pub fn ended_trees(&self) -> Vec<EndedTree> {
+        let mut trees = Vec::new();
+        for task in self.0.components.iter().flat_map(|component| &component.tasks) {
+            task.trees.copy_to(&mut trees);
+        }
+        trees.sort_by_key(|tree| (Reverse(tree.ended), Reverse(tree.attempt), tree.root));
+        trees
+    }
+
+    /// The trees that each task had open when it last answered, and asks for the next answer: a task answers between two
+    /// batches. Who asks once a second has lists that are a second old.
+    pub fn open_trees(&self) -> Vec<OpenTrees> {
+        let mut lists = Vec::new();
+        for component in self.0.components.iter().filter(|component| component.opens_trees) {
+            for (number, task) in component.tasks.iter().enumerate() {
+                let component = Arc::clone(&component.name);
+                lists.push(OpenTrees { component, task: number as u32, ..task.trees.open() });
+                task.trees.ask();
+                task.bell.notify_one();
+            }
+        }
+        lists
+    }
+
+    /// Switches on the tap of the subscription `edge`, by its place among the [edges](TopologySnapshot::edges): it keeps the
+    /// newest tuples that `filter` lets through until nobody has asked for `patience`. `false` where there is no such edge.
+    pub fn tap(&self, edge: usize, filter: Option<TapFilter>, patience: Duration) -> bool {
+        let until = self.now().after(patience);
+        self.0.tap_of(edge).map(|tap| tap.tap.switch_on(filter, until)).is_some()
+    }
+
+    /// What a tap has seen; it stays on for `patience` more. `None` where there is no such edge.
+    pub fn tapped(&self, edge: usize, patience: Duration) -> Option<TapView> {
+        Some(self.0.tap_of(edge)?.tap.view(self.now(), patience))
+    }
+
+    /// Switches a tap off.
+    pub fn untap(&self, edge: usize) {
+        if let Some(view) = self.0.tap_of(edge) {
+            view.tap.switch_off();
+        }
+    }
+
+    /// The topology's monotonic time.
+    pub fn now(&self) -> Moment {
+        self.0.scheduler.clock().now()
+    }
+
+    /// The settings of a component that may be shown; `None` where there is no such component.
+    pub fn settings(&self, component: &str) -> Option<&[Setting]> {
+        let component = self.0.components.iter().find(|one| *one.name == *component)?;
+        Some(&component.settings)
     }
 
     /// Whether every ledger has agreed at every step with the explicit set of edges, and no tree is left open. Only where

@@ -104,6 +104,9 @@ impl<F: Form> BoltExecutor<F> {
             Signal::Marker(_) => return Some(form),
         };
         let (before, were_over) = (self.inputs.merged().at, self.inputs.are_over());
+        let shown =
+            if reached.is_over { EventTime { at: Watermark::MAX, ..reached.time } } else { reached.time };
+        self.env.counters.heard(from, shown);
         if !self.inputs.note(from, reached) {
             return Some(form);
         }

@@ -10,6 +10,7 @@ use super::acks::{Acks, Answers, Failed, Lanes};
 use super::contain::{Panicked, contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
+use super::envelope::Anchor;
 use super::executor::Executor;
 use super::route::Flush;
 use super::signal::Reached;
@@ -18,9 +19,10 @@ use super::spout_emitter::{Done, SpoutEmitter};
 use crate::context::TaskContext;
 use crate::fail::{Fail, FailKind, Failure};
 use crate::ledger::{Closed, Update};
-use crate::metrics::record;
+use crate::metrics::Activity;
 use crate::spout::{Fault, Next, Spout};
 use crate::time::{EventTime, Watermark};
+use crate::trace::TreeOutcome;
 
 /// How long a spout that is idle, and has no `ready` of its own, is left alone.
 const IDLE_POLL: Duration = Duration::from_millis(1);
@@ -154,6 +156,9 @@ impl<S: Spout> SpoutExecutor<S> {
             if self.env.transactions().is_some() {
                 spout = self.follow_transactions(spout).await?;
             }
+            if self.env.trees.is_asked() {
+                self.show_trees(&spout);
+            }
             let told = self.take_answers(&mut spout).and_then(|()| self.follow_phase(&mut spout));
             if let Err(panicked) = told {
                 spout = self.replace(spout, panicked.0).await?;
@@ -173,6 +178,7 @@ impl<S: Spout> SpoutExecutor<S> {
                     if bursts >= BURSTS_PER_TURN {
                         bursts = 0;
                         self.show_windows(&spout);
+                        self.env.turn_to(Activity::Idle);
                         tokio::task::yield_now().await;
                     }
                 }
@@ -235,6 +241,7 @@ impl<S: Spout> SpoutExecutor<S> {
             return Burst::Nothing;
         }
         let started = self.env.now();
+        self.env.counters.activities.turn_to(Activity::Executing, started);
         self.out.now = started;
         let most = self.room_in_batch();
         let (env, out, mut calls) = (&self.env, &mut self.out, 0_u32);
@@ -312,6 +319,11 @@ impl<S: Spout> SpoutExecutor<S> {
 
     /// Waits for acks, space, orders, or something to emit.
     async fn wait(&mut self, spout: &mut S) -> Result<(), Panicked> {
+        self.env.turn_to(match () {
+            () if self.state.blocked => Activity::Blocked,
+            () if self.state.active && self.out.room() == 0 => Activity::Full,
+            () => Activity::Idle,
+        });
         if !self.may_emit() {
             self.env.bell.notified().await;
             return Ok(());
@@ -350,6 +362,7 @@ impl<S: Spout> SpoutExecutor<S> {
     pub(super) fn apply_answers(&mut self, spout: &mut S) -> Result<(), Panicked> {
         let mut answers = std::mem::take(&mut self.answers);
         self.out.now = self.env.now();
+        self.env.counters.activities.turn_to(Activity::Executing, self.out.now);
         let (mut fails, mut updates) = (0, 0);
         let outcome = contain(|| {
             self.end_done(spout);
@@ -365,12 +378,9 @@ impl<S: Spout> SpoutExecutor<S> {
             }
             while let Some(update) = answers.updates.get(updates) {
                 updates += 1;
-                let answer = self.out.ledger.update(update.root, update.edge);
-                if let Some(witness) = &self.env.witness {
-                    let value = self.out.ledger.value(update.root);
-                    witness.lock().updated(update.root, update.edge, &answer, value);
-                }
-                if let Update::Acked(closed) = answer {
+                if update.root.traced() {
+                    self.apply_traced(spout, *update);
+                } else if let Update::Acked(closed) = self.update(*update) {
                     self.tell_ack(spout, closed);
                 }
             }
@@ -383,6 +393,27 @@ impl<S: Spout> SpoutExecutor<S> {
         outcome
     }
 
+    #[inline(always)]
+    fn update(&mut self, update: Anchor) -> Update<S::Id> {
+        let answer = self.out.ledger.update(update.root, update.edge);
+        if let Some(witness) = &self.env.witness {
+            let value = self.out.ledger.value(update.root);
+            witness.lock().updated(update.root, update.edge, &answer, value);
+        }
+        answer
+    }
+
+    /// As for any other update, and keeps how the tree ended. Apart, because all others have no use for what is kept: the
+    /// ledger need not even load it.
+    #[cold]
+    #[inline(never)]
+    fn apply_traced(&mut self, spout: &mut S, update: Anchor) {
+        if let Update::Acked(closed) = self.update(update) {
+            self.note_tree(spout, &closed, TreeOutcome::Acked);
+            self.tell_ack(spout, closed);
+        }
+    }
+
     /// Trees that ended while they were being emitted.
     fn end_done(&mut self, spout: &mut S) {
         while let Some(done) = self.out.done.pop_front() {
@@ -391,7 +422,12 @@ impl<S: Spout> SpoutExecutor<S> {
                     self.untracked += 1;
                     spout.ack(id);
                 }
-                Done::Closed(closed) => self.tell_ack(spout, closed),
+                Done::Closed(closed) => {
+                    if closed.root.traced() {
+                        self.note_tree(spout, &closed, TreeOutcome::Acked);
+                    }
+                    self.tell_ack(spout, closed);
+                }
             }
         }
     }
@@ -420,6 +456,7 @@ impl<S: Spout> SpoutExecutor<S> {
         let reason = Arc::clone(failed.cause.fail.reason());
         let failure =
             Failure { kind, reason, component: Arc::clone(&failed.component), attempt: closed.attempt };
+        self.note_tree(spout, &closed, TreeOutcome::Failed(failure.clone()));
         spout.fail(closed.id, &failure);
         self.env.fail_batch(&failure.reason);
         if let Some(transactions) = self.env.transactions() {
@@ -432,7 +469,7 @@ impl<S: Spout> SpoutExecutor<S> {
         let (took, count) = std::mem::take(&mut self.completions);
         self.env.counters.acked.add(untracked + count);
         if count > 0 {
-            record(&mut self.env.counters.times().complete, took, count);
+            self.env.counters.complete.record(took, count);
         }
     }
 

@@ -16,7 +16,7 @@ use super::trees::Keeper;
 use super::watch::Post;
 use crate::config::{Config, Delivery};
 use crate::ledger::{EdgeIds, Ledger};
-use crate::metrics::QueueSnapshot;
+use crate::metrics::{EdgeViews, QueueSnapshot};
 use crate::schedule::Task;
 use crate::spout::Spout;
 use crate::stream::{Connection, Output};
@@ -27,11 +27,23 @@ pub(crate) type InboxSlot<In> = Arc<OnceLock<Vec<Arc<Inbox<In>>>>>;
 /// Something that has a fill.
 pub(crate) trait Fill: Send + Sync {
     fn fill(&self) -> QueueSnapshot;
+    /// Of one subscription.
+    fn fill_of(&self, input: usize) -> QueueSnapshot;
+    /// The subscription of each sender.
+    fn senders(&self) -> Vec<u32>;
 }
 
 impl<T: Send> Fill for Inbox<T> {
     fn fill(&self) -> QueueSnapshot {
         Inbox::fill(self)
+    }
+
+    fn fill_of(&self, input: usize) -> QueueSnapshot {
+        Inbox::fill_of(self, input)
+    }
+
+    fn senders(&self) -> Vec<u32> {
+        Inbox::senders(self)
     }
 }
 
@@ -46,6 +58,8 @@ pub(crate) struct Seat<'a> {
     pub(crate) hold_timeout: Option<Duration>,
     /// Whether the topology has a cycle.
     pub(crate) has_loops: bool,
+    /// All subscriptions of the topology.
+    pub(crate) edges: &'a EdgeViews,
     /// Where the watch will look.
     pub(crate) posts: &'a mut Vec<Post>,
     /// Numbers the generators of edges.
@@ -60,6 +74,7 @@ impl Seat<'_> {
             scheduler: Arc::clone(&env.task.scheduler),
             control: Arc::clone(&env.control),
             holding: Arc::clone(&env.holding),
+            counters: Arc::clone(&env.counters),
             batch_size: env.config.batch_size,
             witness: env.witness.clone(),
         };
@@ -68,6 +83,7 @@ impl Seat<'_> {
             emitters: env.task.tasks as usize,
             config: &env.config,
             generators: self.generators,
+            edges: self.edges,
             witness: env.witness.clone(),
             context,
         };
@@ -92,8 +108,8 @@ impl Seat<'_> {
 
 /// A component that can start.
 pub(crate) trait Start: Send {
-    /// Makes the queues of its tasks, which ring `bells`.
-    fn open_queues(&mut self, _bells: &[Bell], _config: &Config) -> Vec<Arc<dyn Fill>> {
+    /// Makes the queues of its tasks, which ring `bells`, for so many subscriptions.
+    fn open_queues(&mut self, _bells: &[Bell], _inputs: usize, _config: &Config) -> Vec<Arc<dyn Fill>> {
         Vec::new()
     }
 
@@ -160,9 +176,9 @@ impl<F: Form> BoltStart<F> {
 }
 
 impl<F: Form> Start for BoltStart<F> {
-    fn open_queues(&mut self, bells: &[Bell], config: &Config) -> Vec<Arc<dyn Fill>> {
-        let open =
-            |bell: &Bell| Arc::new(Inbox::new(Arc::clone(bell), config.queue_tuples, config.queue_bytes));
+    fn open_queues(&mut self, bells: &[Bell], inputs: usize, config: &Config) -> Vec<Arc<dyn Fill>> {
+        let (tuples, bytes) = (config.queue_tuples, config.queue_bytes);
+        let open = |bell: &Bell| Arc::new(Inbox::new(Arc::clone(bell), inputs, tuples, bytes));
         let inboxes = self.inboxes.get_or_init(|| bells.iter().map(open).collect());
         inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn Fill>).collect()
     }

@@ -179,6 +179,12 @@ where
         self.given.drain(..).for_each(|given| trees.open(given.at(now), given));
     }
 
+    fn show_windows(&self) {
+        if let (Some(task), Some(kept)) = (&self.task, &self.kept) {
+            task.counters.show_open_windows(kept.engine.len(), kept.engine.awaiting());
+        }
+    }
+
     fn millis(&self, now: Moment) -> i64 {
         now.since(self.begin).as_millis().try_into().unwrap_or(i64::MAX)
     }
@@ -247,6 +253,7 @@ where
                 trees.open(given.at(at.0), given);
             });
         }
+        self.show_windows();
         Ok(())
     }
 
@@ -273,6 +280,7 @@ where
                 trees.open(given.at(watermark), given);
             });
         }
+        self.show_windows();
         Ok(())
     }
 
@@ -298,6 +306,7 @@ where
     }
 
     fn refresh(&mut self) -> Result<(), Fault> {
+        self.show_windows();
         self.kept.as_mut().map_or(Ok(()), Kept::write_out)
     }
 }

@@ -138,6 +138,11 @@ impl GraphHandle {
         self.lock().components.get(id.0).map(|component| component.tasks)
     }
 
+    /// How often a component subscribes so far.
+    pub(crate) fn inputs_of(&self, id: ComponentId) -> usize {
+        self.lock().components.get(id.0).map_or(0, |component| component.inputs.len())
+    }
+
     pub(crate) fn add_loop(&self, name: &str) -> ComponentId {
         let mut graph = self.lock();
         let component = ComponentId(FIRST_LOOP + graph.loops.len());

@@ -215,8 +215,13 @@ impl<In: Tuple, O: Output> BoltHandle<In, O> {
             self.graph.refuse(BuildError::ForeignStream { component });
             return self;
         }
-        let plan =
-            SubscriptionPlan { grouping: Mutex::new(grouping), convert, inboxes: self.inboxes.clone() };
+        let plan = SubscriptionPlan {
+            grouping: Mutex::new(grouping),
+            convert,
+            inboxes: self.inboxes.clone(),
+            subscriber: self.id,
+            input: self.graph.inputs_of(self.id),
+        };
         stream.subscribe(Box::new(plan));
         let edge = Edge { from: stream.component(), stream: stream.name().clone(), grouping: name };
         self.graph.change(self.id, |component| component.inputs.push(edge));

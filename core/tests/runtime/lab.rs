@@ -88,6 +88,7 @@ impl Lab {
         assert_eq!(self.scheduler.unfinished(), [], "a task outlived its topology");
         let numbers = self.running.snapshot();
         balance(&numbers);
+        carried(&numbers);
         for component in &numbers.components {
             let queued = component.total(|task| task.queue.tuples + task.queue.bytes);
             assert_eq!(queued, 0, "tuples and bytes queued at {}", component.name);
@@ -106,6 +107,26 @@ pub(crate) fn balance(numbers: &TopologySnapshot) {
             let answered = component.total(|task| task.acked + task.failed);
             assert_eq!(executed, answered, "{name} executed and answered");
         }
+    }
+}
+
+/// What must be true of a topology's edges once nothing is under way: what went in was executed, after it had waited.
+fn carried(numbers: &TopologySnapshot) {
+    // What is taken back with a batch was never executed.
+    if numbers.transactions.is_some() {
+        return;
+    }
+    for component in numbers.components.iter().filter(|one| one.kind == ComponentKind::Bolt) {
+        let edges = || numbers.edges.iter().filter(|edge| edge.to == component.name);
+        let (name, executed) = (&component.name, component.total(|task| task.executed));
+        assert_eq!(edges().map(|edge| edge.tuples).sum::<u64>(), executed, "{name} was sent and executed");
+        for edge in edges() {
+            let (from, queue) = (&edge.from, &edge.queue);
+            assert_eq!((queue.tuples, queue.bytes), (0, 0), "queued from {from} to {name}");
+            assert_eq!(edge.queue_wait.count(), edge.tuples, "waited from {from} to {name}");
+        }
+        let waited = component.latency(|task| &task.queue_wait);
+        assert_eq!(waited.count(), executed, "{name} waited and executed");
     }
 }
 

@@ -16,6 +16,7 @@ mod feedback;
 mod grouping;
 mod hop;
 mod life_cycle;
+mod measure;
 mod operator;
 mod random;
 mod rich;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::lines::{ago, cut, shown, wrap};
-use crate::page::Page;
+use crate::page::{Page, encoded};
 
 /// Said below the verb's help.
 const HELP: &str = "\
@@ -86,13 +86,13 @@ impl Errors {
     /// # Errors
     /// Those of the page and of standard output.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let id = self.page.topology(self.topology.as_deref()).await?;
-        let answer = self.page.get(&format!("/api/v1/topology/{id}/errors")).await?;
+        let (page, id) = self.page.topology(self.topology.as_deref()).await?;
+        let answer = page.get(&format!("/api/v1/topology/{}/errors", encoded(&id))).await?;
         let mut out = io::stdout().lock();
         let written = if self.json {
             out.write_all(&answer).and_then(|()| out.write_all(b"\n"))
         } else {
-            out.write_all(self.page.json::<Told>(&answer)?.text().as_bytes())
+            out.write_all(page.json::<Told>(&answer)?.text().as_bytes())
         };
         written.map_err(Failure::Output)
     }

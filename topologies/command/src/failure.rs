@@ -159,6 +159,12 @@ pub(crate) enum Failure {
     /// No topology told what was asked.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// The files of the runs on this machine cannot be looked at.
+    #[error("the topologies that run here cannot be looked for: {0}")]
+    Runs(io::Error),
+    /// What is live needs a terminal.
+    #[error("standard output is no terminal; --json prints the same line by line")]
+    NoTerminal,
     /// No state told what was asked.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -5,8 +5,10 @@
 
 mod bench;
 mod broker;
+mod change;
 mod consume;
 mod data_dir;
+mod describe;
 mod descriptors;
 mod errors;
 mod failure;
@@ -16,6 +18,7 @@ mod generate;
 mod group;
 mod json;
 mod lines;
+mod list;
 mod message_pack;
 mod new;
 mod page;
@@ -27,6 +30,7 @@ mod query;
 mod replay;
 mod run;
 mod start_at;
+mod top;
 mod topic;
 mod user_crate;
 
@@ -63,6 +67,18 @@ enum Verb {
     Group(group::Group),
     /// Feed dead letters in again
     Replay(replay::Replay),
+    /// List the topologies of yours that run on this machine
+    List(list::List),
+    /// Tell how a topology that runs is doing, component by component
+    Describe(describe::Describe),
+    /// Show a topology live, until q is pressed
+    Top(top::Top),
+    /// Pause the spouts of a topology that runs; what is under way goes on
+    Pause(change::Pause),
+    /// Resume the spouts of a paused topology
+    Resume(change::Resume),
+    /// End a topology that runs: its spouts are paused, and what is under way has a time to complete
+    Kill(change::Kill),
     /// Tell what went wrong in a topology that runs: its dead letters by cause, and errors
     Errors(errors::Errors),
     /// Tell what a topology that runs keeps for a key, or which states it has
@@ -86,6 +102,12 @@ impl Verb {
             Verb::Group(group) => group.run().await,
             Verb::Broker(broker) => broker.run().await,
             Verb::Replay(replay) => replay.run().await,
+            Verb::List(list) => list.run().await,
+            Verb::Describe(describe) => describe.run().await,
+            Verb::Top(top) => top.run().await,
+            Verb::Pause(pause) => pause.run().await,
+            Verb::Resume(resume) => resume.run().await,
+            Verb::Kill(kill) => kill.run().await,
             Verb::Errors(errors) => errors.run().await,
             Verb::Query(query) => query.run().await,
             Verb::Bench(bench) => bench.run().await,

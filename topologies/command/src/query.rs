@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::lines::shown;
-use crate::page::Page;
+use crate::page::{Page, PageAt, encoded};
 
 /// Said below the verb's help.
 const HELP: &str = "\
@@ -96,8 +96,8 @@ impl Query {
     /// # Errors
     /// Those of the page, of the state, and of standard output.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let id = self.page.topology(Some(&self.topology)).await?;
-        let States { mut states } = self.page.json(&self.page.get("/api/state").await?)?;
+        let (page, id) = self.page.topology(Some(&self.topology)).await?;
+        let States { mut states } = page.json(&page.get("/api/state").await?)?;
         states.retain(|state| state.topology == id);
         if let Some(asked) = &self.state {
             let names: Vec<String> =
@@ -111,7 +111,7 @@ impl Query {
         }
         let text = match (&self.key, &*states) {
             (None, _) => self.list(&states),
-            (Some(key), [state]) => self.value(state, key).await?,
+            (Some(key), [state]) => self.value(&page, state, key).await?,
             (Some(_), _) => return Err(QueryError::WhichState(self.state.unwrap_or_default()).into()),
         };
         io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::Output)
@@ -136,18 +136,18 @@ impl Query {
         states.iter().map(line).collect()
     }
 
-    async fn value(&self, state: &State, key: &str) -> Result<String, Failure> {
+    async fn value(&self, page: &PageAt, state: &State, key: &str) -> Result<String, Failure> {
         let State { topology, component, state, .. } = state;
         let [component_part, state_part, key_part, topology_part] =
             [component, state, key, topology].map(encoded);
         let path =
             format!("/api/state/{component_part}/{state_part}?key={key_part}&topology={topology_part}");
-        let (status, body) = self.page.ask_for(&path).await?;
+        let (status, body) = page.ask_for(&path).await?;
         if !status.is_success() {
-            let refusal: Refusal = self.page.json(&body)?;
+            let refusal: Refusal = page.json(&body)?;
             return Err(QueryError::Refused(shown(&refusal.error)).into());
         }
-        let Answer { found, value } = self.page.json(&body)?;
+        let Answer { found, value } = page.json(&body)?;
         if self.json {
             return Ok(shown(&String::from_utf8_lossy(&body)) + "\n");
         }
@@ -156,18 +156,6 @@ impl Query {
         }
         Ok(shown(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)) + "\n")
     }
-}
-
-/// Text as a part of a path or a query.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ impl Replay {
         let replay = topo_connectors::dead_letters::Replay {
             to: self.to.as_deref().map(Arc::from),
             dry_run: self.dry_run,
+            leaves_position: false,
         };
         let mut report = Report { out, dry_run: self.dry_run, to: BTreeMap::new(), left: 0, written: Ok(()) };
         let mut remaining = self.max_letters.unwrap_or(u64::MAX);

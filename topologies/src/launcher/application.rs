@@ -124,6 +124,11 @@ impl Application {
         &self.outputs
     }
 
+    /// The topics that were named for dead letters.
+    pub(super) fn dead_letter_topics(&self) -> Vec<Arc<str>> {
+        self.letters.all.iter().chain(self.letters.of.values()).cloned().collect()
+    }
+
     /// Builds the topology, and learns which topics it lives on beside those that were named.
     pub(super) fn topology(&mut self, environment: &Environment) -> Topology {
         let topology = (self.build)(environment);

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use topo_broker::Durability;
 
 use super::application::Application;
-use super::options::{LogPlace, RunOptions};
+use super::options::{LogPlace, RunOptions, StatusAddr};
 
 /// The banner.
 pub(super) struct Banner<'a> {
     pub(super) application: &'a Application,
     pub(super) options: &'a RunOptions,
-    pub(super) page: Option<SocketAddr>,
+    pub(super) page: Option<&'a str>,
     pub(super) port: &'a [SocketAddr],
     pub(super) id: &'a str,
 }
@@ -24,8 +24,13 @@ impl fmt::Display for Banner<'_> {
         topics.extend(self.application.output_topics().iter().map(|topic| &**topic));
         writeln!(f, "  topology  {}", self.id)?;
         match self.page {
-            Some(address) => writeln!(f, "  page      http://{address}")?,
+            Some(url) => writeln!(f, "  page      {url}")?,
             None => writeln!(f, "  page      off")?,
+        }
+        if let (StatusAddr::At(address), None) = (self.options.status, &self.options.status_token)
+            && !address.ip().to_canonical().is_loopback()
+        {
+            writeln!(f, "            open to other machines: whoever reaches it may stop the topology")?;
         }
         let topics = topics.join(", ");
         match &self.options.broker {

@@ -3,13 +3,13 @@
 mod application;
 mod banner;
 mod late_log;
-mod logging;
 mod open_log;
 mod options;
 mod page;
 mod port;
 mod process;
 mod restore;
+mod run_file;
 mod signals;
 mod summary;
 
@@ -32,11 +32,12 @@ use topo_core::schedule::TokioScheduler;
 use topo_core::state::StateError;
 use topo_core::{BuildError, Config, LaunchError, Running, StateSettings, StuckError, Topology};
 
+pub use crate::logging::LOGGING_HELP;
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
-pub use logging::LOGGING_HELP;
 pub use options::{DeliveryMode, ListenAddr, LogPlace, RunOptions, StatePlace, StatusAddr, duration};
 pub use port::{PortError, bind_port};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
+pub use run_file::{Run as KnownRun, runs};
 pub use signals::Signals;
 pub use summary::Summary;
 pub use topo_broker::Durability;
@@ -45,9 +46,9 @@ pub use topo_connectors::{EventTimeConfig, LogSpoutConfig, record_time, timed};
 use self::banner::Banner;
 use self::late_log::LateLog;
 use self::open_log::OpenLog;
-use self::page::Page;
+use self::page::{Page, Subject};
 use self::port::{Port, Served};
-use crate::status::StatusError;
+use crate::status::{LogGroups, StatusError};
 
 /// How often the log is asked what other members of the group have committed.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -128,7 +129,7 @@ pub async fn run(mut application: Application, options: RunOptions) -> Result<Su
         return Err(RunError::State(StateError::NoDisk));
     }
     let mut signals = Signals::listen().map_err(RunError::Signal)?;
-    let page = Page::bind(options.status)?;
+    let page = Page::bind(&options)?;
     let port = Port::bind(&options)?;
     let (log, progress) = (Arc::new(LateLog::default()), SourceProgress::default());
     let environment = Environment::new(Arc::clone(&log) as _, progress.clone(), &application, &options);
@@ -140,7 +141,8 @@ pub async fn run(mut application: Application, options: RunOptions) -> Result<Su
     let open = OpenLog::open(&options, &scheduler).await?;
     log.open(open.log());
     let served = port.serve(open.broker());
-    let run = Run { application, options, log, scheduler, progress };
+    let groups = open.groups();
+    let run = Run { application, options, log, groups, scheduler, progress };
     let ran = run.on_open_log(topology, input, page, &served, &mut signals).await;
     served.close().await;
     let closed = open.close().await;
@@ -170,6 +172,7 @@ struct Run {
     application: Application,
     options: RunOptions,
     log: Arc<dyn Log>,
+    groups: Arc<dyn LogGroups>,
     scheduler: Arc<TokioScheduler>,
     progress: SourceProgress,
 }
@@ -179,21 +182,32 @@ impl Run {
         self,
         topology: Topology,
         input: Option<Input>,
-        page: Page,
+        mut page: Page,
         port: &Served,
         signals: &mut Signals,
     ) -> Result<Summary, RunError> {
         self.application.create_topics(&*self.log).await?;
         let started = Instant::now();
         let running = topology.launch(Arc::clone(&self.scheduler) as _, self.config()).await?;
-        page.show(running.clone(), self.progress.clone());
-        self.say_what_runs(running.id(), page.address(), port.addresses());
+        page.show(Subject {
+            running: running.clone(),
+            progress: self.progress.clone(),
+            log: Arc::clone(&self.log),
+            groups: Arc::clone(&self.groups),
+            dead_letter_topics: self.application.dead_letter_topics(),
+        });
+        self.say_what_runs(running.id(), page.url().as_deref(), port.addresses());
+        let mut wait = STOP_WAIT;
         let ended = tokio::select! {
             ended = self.until_over(&running, input) => ended,
             why = running.stopped_itself() => Err(RunError::StoppedItself(why)),
             () = signals.told_to_stop() => Ok(Ended::Stopped),
+            given = page.told_to_kill() => {
+                wait = given;
+                Ok(Ended::Stopped)
+            }
         };
-        let stopped = stop(&running, signals).await;
+        let stopped = stop(&running, wait, signals).await;
         let elapsed = started.elapsed();
         page.close().await;
         let ended = ended?;
@@ -213,7 +227,7 @@ impl Run {
     }
 
     /// Says on standard error what runs where.
-    fn say_what_runs(&self, id: &str, page: Option<SocketAddr>, port: &[SocketAddr]) {
+    fn say_what_runs(&self, id: &str, page: Option<&str>, port: &[SocketAddr]) {
         let banner = Banner { application: &self.application, options: &self.options, page, port, id };
         // Where standard error is closed, the topology runs all the same.
         let _ = write!(io::stderr(), "{banner}");
@@ -301,9 +315,9 @@ async fn end_time(running: &Running) -> bool {
 }
 
 /// Drains, unless told to stop once more.
-async fn stop(running: &Running, signals: &mut Signals) -> Result<(), StuckError> {
+async fn stop(running: &Running, wait: Duration, signals: &mut Signals) -> Result<(), StuckError> {
     tokio::select! {
-        stopped = running.kill(STOP_WAIT) => stopped,
+        stopped = running.kill(wait) => stopped,
         () = signals.told_to_stop() => running.kill(Duration::ZERO).await,
     }
 }

@@ -11,6 +11,7 @@ use topo_core::schedule::TokioScheduler;
 use super::RunError;
 use super::options::{LogPlace, RunOptions};
 use crate::embedded::EmbeddedLog;
+use crate::status::LogGroups;
 
 /// A log that is open.
 pub(super) enum OpenLog {
@@ -40,6 +41,14 @@ impl OpenLog {
     }
 
     pub(super) fn log(&self) -> Arc<dyn Log> {
+        match self {
+            Self::Embedded(log) => Arc::new((**log).clone()),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(log) => Arc::new(log.clone()),
+        }
+    }
+
+    pub(super) fn groups(&self) -> Arc<dyn LogGroups> {
         match self {
             Self::Embedded(log) => Arc::new((**log).clone()),
             #[cfg(feature = "kafka")]

@@ -12,6 +12,7 @@ use topo_connectors::{Brokers, StartAt};
 use topo_core::{Config, Delivery, MicroTransactions, StateBackend};
 
 use crate::embedded::EmbeddedConfig;
+use crate::status::Secret;
 
 /// How long records may stay unsynced where an interval is asked for and none is given.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -154,10 +155,22 @@ pub struct RunOptions {
     /// Where the status page listens, or `off`
     #[arg(long, env = "TOPO_STATUS", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub status: StatusAddr,
+    /// What everybody who asks the page must show; beyond this machine it asks for one, and for a certificate
+    #[arg(long, env = "TOPO_STATUS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub status_token: Option<Secret>,
+    /// The page's certificate, in PEM, with those that lead to its root behind it: the page then speaks HTTPS
+    #[arg(long, env = "TOPO_STATUS_CERT", value_name = "FILE", requires = "status_key")]
+    pub status_cert: Option<PathBuf>,
+    /// The private key of the page's certificate, in PEM
+    #[arg(long, env = "TOPO_STATUS_KEY", value_name = "FILE", requires = "status_cert")]
+    pub status_key: Option<PathBuf>,
+    /// A name under which the page is addressed, as its certificate has it, beside its address; repeat it for several
+    #[arg(long, env = "TOPO_STATUS_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub status_name: Vec<String>,
     /// Where Kafka clients reach the log: an IP address or localhost, and a port; or `off`
     #[arg(long, env = "TOPO_LISTEN", default_value = "localhost:9092", value_name = "ADDR")]
     pub listen: ListenAddr,
-    /// Listen on an address that other machines reach, though nobody is asked who they are
+    /// Listen on addresses that other machines reach, though nobody who connects there is asked who they are
     #[arg(long)]
     pub insecure_bind: bool,
     /// When records are synced to disk, in topics without a flush.ms of their own: `fsync`, before they are acknowledged;

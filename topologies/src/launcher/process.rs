@@ -14,9 +14,9 @@ use topo_connectors::gather::GatherError;
 use topo_core::log::LogError;
 
 use super::application::Application;
-use super::logging;
 use super::options::RunOptions;
 use super::{RunError, run};
+use crate::logging::{self, BadFilter};
 
 /// Why a process could not begin its work.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +183,8 @@ pub fn process<R: ExitReason>(work: impl Future<Output = Result<(), R>>) -> Exit
 }
 
 fn start_and<R: ExitReason>(work: impl Future<Output = Result<(), R>>) -> Result<(), R> {
-    logging::start()?;
+    let bad = |BadFilter { variable, reason }| StartError::LogFilter { variable, reason };
+    logging::start().map_err(bad)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)?;
     let ended = runtime.block_on(work);

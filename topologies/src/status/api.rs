@@ -73,7 +73,7 @@ struct WindowStats {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SpoutStats {
+pub(super) struct SpoutStats {
     spout_id: Arc<str>,
     complete_latency: String,
     pending: u64,
@@ -84,7 +84,7 @@ struct SpoutStats {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct BoltStats {
+pub(super) struct BoltStats {
     bolt_id: Arc<str>,
     capacity: String,
     execute_latency: String,
@@ -135,6 +135,10 @@ struct TaskStats {
     trees_exhausted: u64,
     restarted: u64,
     busy: f64,
+    /// Seconds spent executing, waiting for room in a queue, and waiting with as many trees open as allowed.
+    executing_seconds: f64,
+    blocked_seconds: f64,
+    full_seconds: f64,
     queue: Queue,
     windows: Vec<Window>,
     execute_latency_micros: Distribution,
@@ -155,7 +159,7 @@ struct LastError {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Queue {
+pub(super) struct Queue {
     tuples: u64,
     bytes: u64,
     capacity_tuples: u64,
@@ -164,7 +168,7 @@ struct Queue {
 
 /// What a log spout has open of one partition.
 #[derive(Serialize)]
-struct Window {
+pub(super) struct Window {
     partition: Arc<str>,
     oldest: Option<i64>,
     span: u64,
@@ -174,7 +178,7 @@ struct Window {
 
 /// A distribution of times in microseconds.
 #[derive(Serialize)]
-struct Distribution {
+pub(super) struct Distribution {
     count: u64,
     mean: Option<f64>,
     p50: Option<f64>,
@@ -184,11 +188,16 @@ struct Distribution {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Edge {
     from: Arc<str>,
     stream: Arc<str>,
     to: Arc<str>,
     grouping: Arc<str>,
+    tuples: u64,
+    bytes: u64,
+    queue: Queue,
+    queue_wait_micros: Distribution,
 }
 
 /// The answer where there is nothing of the name asked for.
@@ -244,7 +253,7 @@ impl TopologyPage {
 /// A topology's micro-transactions.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Transactions {
+pub(super) struct Transactions {
     txid: u64,
     committed: u64,
     commits: u64,
@@ -259,7 +268,7 @@ struct Transactions {
 }
 
 impl Transactions {
-    fn of(numbers: &TransactionSnapshot) -> Self {
+    pub(super) fn of(numbers: &TransactionSnapshot) -> Self {
         Self {
             txid: numbers.txid,
             committed: numbers.committed,
@@ -303,7 +312,7 @@ impl WindowStats {
 }
 
 impl SpoutStats {
-    fn of(spout: &ComponentSnapshot, now_ms: i64) -> Self {
+    pub(super) fn of(spout: &ComponentSnapshot, now_ms: i64) -> Self {
         let complete = spout.latency(|task| &task.complete);
         Self {
             spout_id: spout.name.clone(),
@@ -316,7 +325,7 @@ impl SpoutStats {
 }
 
 impl BoltStats {
-    fn of(bolt: &ComponentSnapshot, now_ms: i64) -> Self {
+    pub(super) fn of(bolt: &ComponentSnapshot, now_ms: i64) -> Self {
         let execute = bolt.latency(|task| &task.execute);
         Self {
             bolt_id: bolt.name.clone(),
@@ -377,6 +386,9 @@ impl TaskStats {
             trees_exhausted: task.trees_exhausted,
             restarted: task.restarted,
             busy: task.busy,
+            executing_seconds: task.spent.executing.as_secs_f64(),
+            blocked_seconds: task.spent.blocked.as_secs_f64(),
+            full_seconds: task.spent.full.as_secs_f64(),
             queue: Queue::of(&task.queue),
             windows: task.windows.iter().map(Window::of).collect(),
             execute_latency_micros: Distribution::of(&task.execute),
@@ -398,7 +410,7 @@ impl LastError {
 }
 
 impl Queue {
-    fn of(queue: &QueueSnapshot) -> Self {
+    pub(super) fn of(queue: &QueueSnapshot) -> Self {
         Self {
             tuples: queue.tuples,
             bytes: queue.bytes,
@@ -409,7 +421,7 @@ impl Queue {
 }
 
 impl Window {
-    fn of(window: &WindowSnapshot) -> Self {
+    pub(super) fn of(window: &WindowSnapshot) -> Self {
         Self {
             partition: window.partition.clone(),
             oldest: window.oldest,
@@ -421,7 +433,7 @@ impl Window {
 }
 
 impl Distribution {
-    fn of(latency: &Latency) -> Self {
+    pub(super) fn of(latency: &Latency) -> Self {
         let micros = |time: Option<Duration>| time.map(|time| time.as_nanos() as f64 / 1_000.0);
         Self {
             count: latency.count(),
@@ -441,11 +453,20 @@ impl Edge {
             stream: edge.stream.clone(),
             to: edge.to.clone(),
             grouping: edge.grouping.clone(),
+            tuples: edge.tuples,
+            bytes: edge.bytes,
+            queue: Queue::of(&edge.queue),
+            queue_wait_micros: Distribution::of(&edge.queue_wait),
         }
     }
 }
 
 impl Unknown {
+    /// There is nothing of what was asked for.
+    pub(super) fn thing(sentence: String) -> Self {
+        Self { error: "Not Found", error_message: sentence }
+    }
+
     /// There is no topology of that id.
     pub(super) fn topology(id: &str) -> Self {
         Self {

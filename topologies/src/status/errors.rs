@@ -1,16 +1,12 @@
-//! What went wrong, by its causes: the dead letters, and the newest error of each task; as JSON and as a part of the page.
+//! What went wrong, by its causes: the dead letters, and the newest error of each task.
 //!
-//! Invariant: values and reasons are bounded in length and number, and are written as text, never as markup.
+//! Invariant: values and reasons are bounded in length and number.
 
 use std::sync::Arc;
 
-use maud::{Markup, html};
 use serde::Serialize;
 use topo_connectors::dead_letters::{Cause, Causes, Example, LetterKind};
 use topo_core::metrics::TopologySnapshot;
-
-use super::page::ago;
-use super::spell;
 
 /// The answer of `/api/v1/topology/{id}/errors`. Times are in milliseconds since 1970.
 #[derive(Serialize)]
@@ -119,37 +115,6 @@ impl CauseStats {
     }
 }
 
-/// The dead letters as a part of the page; nothing where there are none.
-pub(super) fn section(causes: &Causes, now_ms: i64) -> Markup {
-    html! {
-        @if !causes.groups().is_empty() {
-            h3 { "Dead letters since the start, by cause" }
-            ul .errors {
-                @for cause in causes.groups() { (item(cause, now_ms)) }
-            }
-            @if causes.others() > 0 {
-                p { "and " (spell::count(causes.others())) " of other causes, which are too many to be told apart" }
-            }
-        }
-    }
-}
-
-fn item(cause: &Cause, now_ms: i64) -> Markup {
-    let Example { at, offset, excerpt, value_bytes } = &cause.example;
-    html! {
-        li {
-            strong { (spell::count(cause.count)) " " (cause.kind) " by " (cause.component) } ": "
-            (cause.reason) " "
-            small {
-                "first " (ago(cause.first_ms, now_ms)) ", last " (ago(cause.last_ms, now_ms)) " at attempt "
-                (cause.attempt) "; in " (cause.letters) "; such as " (at) " at offset " (offset)
-                @if excerpt.len() < *value_bytes { ", of " (spell::count(*value_bytes as u64)) " bytes" }
-            }
-            pre { (excerpt) }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -195,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_as_json_in_the_page_and_as_metrics() {
+    fn causes_are_told_as_json_and_as_metrics() {
         let server = serve(["no time", fixture::MARKUP, "no time"].map(str::to_owned));
         let mut told = get_json(server.local_addr(), "/api/v1/topology/words-1/errors");
         assert!(told["timeMs"].as_i64() > Some(1_700_000_000_000));
@@ -218,14 +183,6 @@ mod tests {
                 },
             })
         );
-        for path in ["/", "/topologies"] {
-            let page = get(server.local_addr(), path).body;
-            assert!(
-                page.contains("2 exhausted by split") && page.contains("such as lines-3 at offset 2"),
-                "{page}"
-            );
-            assert!(page.contains("<pre>&lt;script&gt;") && !page.contains("<b>"), "{path}: it stays text");
-        }
         let metrics = get(server.local_addr(), "/metrics").body;
         let sample =
             "topo_dead_letters_total{topology=\"words & <more>\",component=\"split\",kind=\"exhausted\"} 3";
@@ -238,9 +195,7 @@ mod tests {
         let told: Value = get_json(server.local_addr(), "/api/v1/topology/words-1/errors");
         let (causes, others) = (&told["deadLetters"]["causes"], &told["deadLetters"]["others"]);
         assert_eq!((causes.as_array().unwrap().len(), others), (64, &json!(4_936)));
-        let page = get(server.local_addr(), "/").body;
-        assert!(page.contains("and 4,936 of other causes"), "it says so");
-        assert!(page.len() < 200_000, "{} bytes", page.len());
+        assert!(told.to_string().len() < 200_000, "{} bytes", told.to_string().len());
         assert_eq!(get(server.local_addr(), "/api/v1/topology/words/errors").status, 404);
     }
 }

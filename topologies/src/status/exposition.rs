@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use topo_connectors::dead_letters::Causes;
 use topo_core::metrics::{
-    ComponentKind, ComponentSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
+    ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, TaskSnapshot, TopologySnapshot, TopologyStatus,
     TransactionSnapshot, WindowSnapshot,
 };
 
@@ -98,6 +98,29 @@ const LATENCIES: [Distribution; 3] = [
     ("complete_latency", "Time from emit to the tree's completion", Of::Spouts, |task| &task.complete),
 ];
 
+type SpentTime = (&'static str, &'static str, fn(&TaskSnapshot) -> Duration);
+
+const SPENT: [SpentTime; 3] = [
+    ("executing", "Time that the task was at work", |task| task.spent.executing),
+    ("blocked", "Time that the task waited for room in a queue downstream", |task| task.spent.blocked),
+    ("full", "Time that the task waited with as many trees open as it may have", |task| task.spent.full),
+];
+
+type EdgeCounter = (&'static str, &'static str, MetricType, fn(&EdgeSnapshot) -> u64);
+
+const EDGES: [EdgeCounter; 6] = [
+    ("edge_tuples", "Tuples put into the queues behind the edge", MetricType::Counter, |edge| edge.tuples),
+    ("edge_batches", "Batches that they came in", MetricType::Counter, |edge| edge.batches),
+    ("edge_bytes", "Their size in bytes, as sampled", MetricType::Counter, |edge| edge.bytes),
+    ("edge_refused", "Times that a full queue made a sender wait", MetricType::Counter, |edge| edge.refused),
+    ("edge_queue_tuples", "Tuples of the edge waiting in queues", MetricType::Gauge, |edge| {
+        edge.queue.tuples
+    }),
+    ("edge_queue_bytes", "Bytes of the edge waiting in queues, as sampled", MetricType::Gauge, |edge| {
+        edge.queue.bytes
+    }),
+];
+
 type WindowLevel = (&'static str, &'static str, fn(&WindowSnapshot) -> Option<i64>);
 
 const WINDOWS: [WindowLevel; 4] = [
@@ -139,7 +162,14 @@ impl Collector for Exposition {
             MetricType::Gauge,
         )?;
         self.each_task(family, Of::All, |task, mut metric| metric.encode_gauge(&task.busy))?;
+        for (name, help, spent) in SPENT {
+            let family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+            self.each_task(family, Of::All, |task, mut metric| {
+                metric.encode_counter::<NoLabelSet, _, f64>(&spent(task).as_secs_f64(), None)
+            })?;
+        }
         self.event_time(&mut encoder)?;
+        self.edges(&mut encoder)?;
         for (name, help, of, latency) in LATENCIES {
             let family =
                 encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
@@ -222,6 +252,41 @@ impl Exposition {
                     ];
                     family.encode_family(&labels)?.encode_gauge(&(at_ms as f64 / 1_000.0))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn edges(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        for (name, help, kind, value) in EDGES {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            self.each_edge(|edge, labels| {
+                let mut metric = family.encode_family(labels)?;
+                match kind {
+                    MetricType::Gauge => metric.encode_gauge(&value(edge)),
+                    _ => metric.encode_counter::<NoLabelSet, _, f64>(&value(edge), None),
+                }
+            })?;
+        }
+        let help = "Time that a tuple of the edge waited in a queue, per batch";
+        let mut family =
+            encoder.encode_descriptor("edge_wait", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        self.each_edge(|edge, labels| histogram(&edge.queue_wait, family.encode_family(labels)?))
+    }
+
+    fn each_edge(
+        &self,
+        mut write: impl FnMut(&EdgeSnapshot, &[(&str, &str); 4]) -> fmt::Result,
+    ) -> fmt::Result {
+        for snapshot in &self.snapshots {
+            for edge in &snapshot.edges {
+                let labels = [
+                    ("topology", &*snapshot.name),
+                    ("from", &*edge.from),
+                    ("stream", &*edge.stream),
+                    ("to", &*edge.to),
+                ];
+                write(edge, &labels)?;
             }
         }
         Ok(())

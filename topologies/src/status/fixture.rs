@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use topo_core::metrics::{
-    ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, TaskError, TaskSnapshot,
+    ComponentKind, ComponentSnapshot, EdgeSnapshot, Latency, QueueSnapshot, Spent, TaskError, TaskSnapshot,
     TopologySnapshot, TopologyStatus, WindowSnapshot,
 };
 
@@ -27,6 +27,14 @@ pub(super) fn topology() -> TopologySnapshot {
             stream: "default".into(),
             to: "split".into(),
             grouping: "shuffle".into(),
+            tuples: 1_000_044,
+            queue: QueueSnapshot {
+                tuples: 524,
+                bytes: 8_340,
+                capacity_tuples: 2_048,
+                capacity_bytes: 131_072,
+            },
+            ..EdgeSnapshot::default()
         }],
         transactions: None,
     }
@@ -105,7 +113,9 @@ fn idle(task: u32) -> TaskSnapshot {
         trees_failed: 0,
         trees_exhausted: 0,
         restarted: 0,
+        open_windows: None,
         busy: 0.0,
+        spent: Spent::default(),
         queue: QueueSnapshot::default(),
         execute: Latency::merge([]),
         queue_wait: Latency::merge([]),

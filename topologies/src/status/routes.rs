@@ -1,50 +1,107 @@
-//! The routes: each takes one round of snapshots and renders it.
+//! The routes: all that can be asked, and who answers.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Json;
-use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum::{Extension, Json, Router};
+use tokio::sync::watch;
 
+use super::access::{self, Access, LOGIN};
+use super::assets::{ASSETS, OPEN_API, shell};
 use super::errors::Errors;
-use super::guard::{self, AllowedHosts};
+use super::events::{Events, events};
+use super::log::{Browse, Full, browse, full};
+use super::observer::Observer;
 use super::state::{self, Asked};
-use super::{Snapshots, api, exposition, page};
-
-const STYLE: &str = include_str!("assets/page.css");
-const SCRIPT: &str = include_str!("assets/page.js");
+use super::{Snapshots, actions, api, exposition, observing};
 
 type Source = State<Arc<dyn Snapshots>>;
 
-/// All routes behind the guard.
-pub(super) fn router(snapshots: Arc<dyn Snapshots>, hosts: AllowedHosts) -> Router {
-    Router::new()
-        .route("/", get(whole_page))
-        .route("/topologies", get(topologies))
-        .route("/page.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
-        .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
-        .route("/api/v1/topology/summary", get(summary))
-        .route("/api/v1/topology/{id}", get(topology))
-        .route("/api/v1/topology/{id}/errors", get(errors))
-        .route("/api/state", get(states))
-        .route("/api/state/{component}/{state}", get(state_of))
-        .route("/metrics", get(metrics))
-        .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; begin at /\n"))
+/// Bytes of a request's body that are read.
+const BODY_BYTES: usize = 64 << 10;
+
+/// A route of the API, as `openapi.json` describes it.
+pub(super) struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the description is held to it by a test"))]
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) handler: MethodRouter<Arc<dyn Snapshots>>,
+}
+
+/// All that the API answers, but for the stream of events.
+pub(super) fn api() -> Vec<Route> {
+    let route = |method: Method, path, handler| Route { method, path, handler };
+    let read = |path, handler| route(Method::GET, path, handler);
+    let post = |path, handler| route(Method::POST, path, handler);
+    let mut routes = vec![
+        read("/api/v1/topology/summary", get(summary)),
+        read("/api/v1/topology/{id}", get(topology)),
+        read("/api/v1/topology/{id}/errors", get(errors_of)),
+        post("/api/v1/topology/{id}/activate", on(MethodFilter::POST, actions::activate)),
+        post("/api/v1/topology/{id}/deactivate", on(MethodFilter::POST, actions::deactivate)),
+        post("/api/v1/topology/{id}/kill/{wait}", on(MethodFilter::POST, actions::kill)),
+        read("/api/v1/topic/{topic}/messages", get(messages)),
+        read("/api/v1/topic/{topic}/message", get(message)),
+        post("/api/v1/replay", on(MethodFilter::POST, actions::replay)),
+        post("/api/v1/group/{group}/reset", on(MethodFilter::POST, actions::reset_group)),
+        read("/api/v1/log-level", get(actions::level)),
+        post("/api/v1/log-level", on(MethodFilter::POST, actions::set_level)),
+        route(Method::DELETE, "/api/v1/log-level", on(MethodFilter::DELETE, actions::reset_level)),
+        post(LOGIN, on(MethodFilter::POST, access::log_in)),
+        read("/api/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPEN_API))),
+        read("/api/state", get(states)),
+        read("/api/state/{component}/{state}", get(state_of)),
+        read("/metrics", get(metrics)),
+    ];
+    routes.extend(observing::api());
+    routes
+}
+
+/// Where the stream of events is.
+pub(super) const EVENTS: &str = "/api/v1/events";
+
+/// All routes behind the guard. The streams of events end once the sender of `stop` goes.
+pub(super) fn router(
+    snapshots: Arc<dyn Snapshots>,
+    observer: Arc<Observer>,
+    access: Access,
+    stop: watch::Receiver<()>,
+) -> Router {
+    let telling = Events::new(Arc::clone(&snapshots), Arc::clone(&observer), stop);
+    let streams = Router::new().route(EVENTS, get(events)).with_state(telling);
+    let access = Arc::new(access);
+    let routes =
+        api().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    routes
+        .route("/", get(page))
+        .route("/assets/{*name}", get(asset))
         .with_state(snapshots)
-        .layer(middleware::from_fn_with_state(Arc::new(hosts), guard::admit))
+        .merge(streams)
+        .fallback(nothing)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(Extension(observer))
+        .layer(Extension(Arc::clone(&access)))
+        .layer(middleware::from_fn_with_state(access, access::admit))
 }
 
-async fn whole_page(State(source): Source) -> Html<String> {
-    Html(page::whole(&*source, now_ms()).into_string())
+async fn nothing() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "there is no such page; begin at /\n")
 }
 
-async fn topologies(State(source): Source) -> Html<String> {
-    Html(page::topologies(&*source, now_ms()).into_string())
+async fn page(Extension(access): Extension<Arc<Access>>) -> Html<String> {
+    Html(shell(access.page_token()))
+}
+
+async fn asset(Path(name): Path<String>) -> Response {
+    match ASSETS.iter().find(|asset| asset.name == name) {
+        Some(asset) => ([(header::CONTENT_TYPE, asset.content_type)], asset.body).into_response(),
+        None => nothing().await.into_response(),
+    }
 }
 
 async fn summary(State(source): Source) -> Json<api::Summaries> {
@@ -58,11 +115,32 @@ async fn topology(State(source): Source, Path(id): Path<String>) -> Response {
     }
 }
 
-async fn errors(State(source): Source, Path(id): Path<String>) -> Response {
+async fn errors_of(State(source): Source, Path(id): Path<String>) -> Response {
     match source.snapshots().iter().find(|snapshot| *snapshot.id == *id) {
         Some(snapshot) => Json(Errors::of(snapshot, &source.causes(&id), now_ms())).into_response(),
         None => (StatusCode::NOT_FOUND, Json(api::Unknown::topology(&id))).into_response(),
     }
+}
+
+async fn messages(State(source): Source, Path(topic): Path<String>, Query(asked): Query<Browse>) -> Response {
+    let Some(log) = source.log() else { return no_log() };
+    match browse(&*log, &topic, &asked).await {
+        Ok(browsed) => Json(browsed).into_response(),
+        Err(error) => actions::log_refuses(&error),
+    }
+}
+
+async fn message(State(source): Source, Path(topic): Path<String>, Query(asked): Query<Full>) -> Response {
+    let Some(log) = source.log() else { return no_log() };
+    match full(&*log, &topic, &asked).await {
+        Ok(Some(message)) => Json(message).into_response(),
+        Ok(None) => actions::refuse(StatusCode::NOT_FOUND, "there is no message at that offset"),
+        Err(error) => actions::log_refuses(&error),
+    }
+}
+
+fn no_log() -> Response {
+    actions::refuse(StatusCode::NOT_FOUND, "no log is known here")
 }
 
 async fn states(State(source): Source) -> Json<state::States> {
@@ -89,7 +167,7 @@ async fn metrics(State(source): Source) -> Response {
 }
 
 /// Milliseconds since 1970, to say how long ago an error was; 0 on a clock set before that.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

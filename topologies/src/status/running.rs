@@ -13,6 +13,10 @@ impl Snapshots for Running {
         vec![self.snapshot()]
     }
 
+    fn running(&self, id: &str) -> Option<Running> {
+        (**self.id() == *id).then(|| self.clone())
+    }
+
     fn states(&self) -> Vec<(Arc<str>, StateHub)> {
         vec![(Arc::clone(self.id()), self.states().clone())]
     }

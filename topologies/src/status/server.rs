@@ -4,14 +4,19 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::guard::AllowedHosts;
+use super::access::{Access, Local};
+use super::hosts::Hosts;
+use super::observer::Observer;
+use super::secret::Secret;
+use super::tls::{self, Listening, TlsFiles};
 use super::{Snapshots, routes};
 
 /// How long a stopping server lets answers under way finish.
@@ -23,10 +28,26 @@ const GRACE: Duration = Duration::from_secs(1);
 pub enum StatusError {
     /// The address can be reached from other machines.
     #[error(
-        "the status page listens on loopback addresses only, not on {0}; choose one such as 127.0.0.1:{port}",
+        "{0} can be reached from other machines, and whoever reaches it may stop the topology; listen on one such as \
+         127.0.0.1:{port}, or give the page a token and a certificate (TOPO_STATUS_TOKEN, --status-cert, --status-key), or add \
+         --insecure-bind if that is meant",
         port = .0.port()
     )]
     NotLoopback(SocketAddr),
+    /// A certificate or its key is of no use.
+    #[error("{} is of no use to the status page: {reason}", .path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This program speaks no TLS.
+    #[error(
+        "this program is built without TLS, so its page cannot show a certificate; switch on feature `tls` of crate `topo`, as \
+         in `topo = {{ …, features = [\"tls\"] }}`"
+    )]
+    NoTls,
     /// Somebody listens there already.
     #[error("{0} is in use; choose another with --status ADDR or switch it off with --status off")]
     InUse(SocketAddr),
@@ -41,6 +62,28 @@ pub enum StatusError {
     /// The system gave no thread or event queue.
     #[error("the status page cannot start ({0}); switch it off with --status off")]
     NoThread(io::Error),
+}
+
+/// Where a status server listens, and whom it lets in.
+#[derive(Debug, Clone)]
+pub struct StatusConfig {
+    /// Where it listens; port 0 takes any free port.
+    pub addr: SocketAddr,
+    /// Names under which it may be addressed, beside its address.
+    pub names: Vec<String>,
+    /// What everybody who asks must show.
+    pub token: Option<Secret>,
+    /// The certificate that it shows, and its key: with them it speaks HTTPS only.
+    pub tls: Option<TlsFiles>,
+    /// Whether it may listen where other machines reach it without both of them.
+    pub insecure: bool,
+}
+
+impl StatusConfig {
+    /// For whoever is on this machine.
+    pub fn new(addr: SocketAddr) -> Self {
+        Self { addr, names: Vec::new(), token: None, tls: None, insecure: false }
+    }
 }
 
 /// A running status server. Dropping it stops it too, without waiting.
@@ -64,6 +107,9 @@ pub enum StatusError {
 #[derive(Debug)]
 pub struct StatusServer {
     local_addr: SocketAddr,
+    is_tls: bool,
+    name: Option<String>,
+    page_token: Secret,
     /// Dropped to ask the server to stop.
     running: oneshot::Sender<()>,
     /// Resolves when the server's thread has let go of the port.
@@ -71,15 +117,26 @@ pub struct StatusServer {
 }
 
 impl StatusServer {
-    /// Listens on `addr` (port 0 takes any free port) and answers from `snapshots`.
+    /// Listens on `addr`, a loopback address, and answers from `snapshots`.
     ///
     /// # Errors
-    /// [`StatusError::NotLoopback`] for an address that other machines can reach, [`StatusError::InUse`] for a port
-    /// that is taken, and the others where the system refuses.
+    /// As [`bind_with`](Self::bind_with).
     pub fn bind(addr: SocketAddr, snapshots: Arc<dyn Snapshots>) -> Result<Self, StatusError> {
-        if !addr.ip().to_canonical().is_loopback() {
+        Self::bind_with(&StatusConfig::new(addr), snapshots)
+    }
+
+    /// Listens as `config` says, and answers from `snapshots`.
+    ///
+    /// # Errors
+    /// [`StatusError::NotLoopback`] for an address that other machines can reach, without a token and a certificate,
+    /// [`StatusError::InUse`] for a port that is taken, and the others where files are wrong or the system refuses.
+    pub fn bind_with(config: &StatusConfig, snapshots: Arc<dyn Snapshots>) -> Result<Self, StatusError> {
+        let addr = config.addr;
+        let is_safe = config.token.is_some() && config.tls.is_some();
+        if !addr.ip().to_canonical().is_loopback() && !is_safe && !config.insecure {
             return Err(StatusError::NotLoopback(addr));
         }
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let listener = TcpListener::bind(addr).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => StatusError::InUse(addr),
             _ => StatusError::Refused { addr, source },
@@ -94,21 +151,44 @@ impl StatusServer {
 
         let (running, stop) = oneshot::channel();
         let (done, stopped) = oneshot::channel();
-        let router = routes::router(snapshots, AllowedHosts::of(local_addr));
+        let (streaming, streams_end) = watch::channel(());
+        let observer = Arc::<Observer>::default();
+        let watch = Arc::clone(&observer).watch(Arc::clone(&snapshots));
+        let hosts = Hosts::new(local_addr, tls.is_some(), &config.names);
+        let access = Access::new(hosts, tls.is_some(), config.token.clone());
+        let (page_token, is_tls) = (access.page_token().clone(), tls.is_some());
+        let router = routes::router(snapshots, observer, access, streams_end);
+        // Ends with the runtime.
+        drop(runtime.spawn(watch));
         thread::Builder::new()
             .name("topo-status".into())
             .spawn(move || {
-                serve(runtime, listener, router, stop);
+                serve(runtime, (listener, tls), router, stop, streaming);
                 // Nobody waits where the server was dropped.
                 let _ = done.send(());
             })
             .map_err(StatusError::NoThread)?;
-        Ok(Self { local_addr, running, stopped })
+        let name = config.names.first().cloned();
+        Ok(Self { local_addr, is_tls, name, page_token, running, stopped })
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where a browser finds it: by its first name, where it has one.
+    pub fn url(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        match &self.name {
+            Some(name) => format!("{scheme}://{name}:{}", self.local_addr.port()),
+            None => format!("{scheme}://{}", self.local_addr),
+        }
+    }
+
+    /// What a request that changes something must show, as its page does: for who may read the page.
+    pub(crate) fn page_token(&self) -> &Secret {
+        &self.page_token
     }
 
     /// Stops: lets answers under way finish for at most a second, then frees the port.
@@ -121,15 +201,19 @@ impl StatusServer {
 
 fn serve(
     runtime: Runtime,
-    listener: tokio::net::TcpListener,
+    (listener, tls): (tokio::net::TcpListener, Option<tls::Acceptor>),
     router: axum::Router,
     stop: oneshot::Receiver<()>,
+    streaming: watch::Sender<()>,
 ) {
     runtime.block_on(async move {
         let (stopping, grace_begins) = oneshot::channel();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        let listening = Listening::new(listener, tls);
+        let router = router.into_make_service_with_connect_info::<Local>();
+        let serving = axum::serve(listening, router).with_graceful_shutdown(async move {
             // The sender is dropped, never used: the error is the signal.
             let _ = stop.await;
+            drop(streaming);
             let _ = stopping.send(());
         });
         let grace_over = async move {

@@ -114,8 +114,13 @@ fn refuse(status: StatusCode, sentence: String) -> Response {
     (status, Json(json!({ "error": sentence }))).into_response()
 }
 
+/// A tuple or a value in MessagePack as JSON; `null` where it cannot be read.
+pub(super) fn shown(bytes: &[u8]) -> Value {
+    rmp_serde::from_slice(bytes).map_or(Value::Null, |Shown(value)| value)
+}
+
 /// A value as JSON: keys of maps as text, and bytes as text where they are that, else as numbers.
-struct Shown(Value);
+pub(super) struct Shown(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Shown {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,17 +1,19 @@
 //! The server over real loopback sockets, asked by a client that writes its requests byte by byte.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use topo_core::metrics::TopologySnapshot;
 
-use super::{Snapshots, StatusError, StatusServer, fixture, page};
+use super::assets::ASSETS;
+use super::views::VIEWS;
+use super::{Snapshots, StatusServer, fixture, routes};
 
-struct Fixture(Vec<TopologySnapshot>);
+pub(super) struct Fixture(pub(super) Vec<TopologySnapshot>);
 
 impl Snapshots for Fixture {
     fn snapshots(&self) -> Vec<TopologySnapshot> {
@@ -19,18 +21,18 @@ impl Snapshots for Fixture {
     }
 }
 
-fn serve(snapshots: Vec<TopologySnapshot>) -> StatusServer {
+pub(super) fn serve(snapshots: Vec<TopologySnapshot>) -> StatusServer {
     StatusServer::bind("127.0.0.1:0".parse().unwrap(), Arc::new(Fixture(snapshots))).unwrap()
 }
 
 pub(super) struct Answer {
     pub(super) status: u16,
-    headers: BTreeMap<String, String>,
+    pub(super) headers: BTreeMap<String, String>,
     pub(super) body: String,
 }
 
 /// Sends `request` as it stands and reads until the server closes.
-fn send(to: SocketAddr, request: &str) -> Answer {
+pub(super) fn send(to: SocketAddr, request: &str) -> Answer {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -46,7 +48,7 @@ fn send(to: SocketAddr, request: &str) -> Answer {
     Answer { status, headers, body: body.to_owned() }
 }
 
-fn ask(to: SocketAddr, method: &str, path: &str, host: &str) -> Answer {
+pub(super) fn ask(to: SocketAddr, method: &str, path: &str, host: &str) -> Answer {
     send(to, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
 }
 
@@ -60,74 +62,32 @@ pub(super) fn get_json(to: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-const PATHS: [&str; 9] = [
-    "/",
-    "/topologies",
-    "/page.css",
-    "/page.js",
-    "/api/v1/topology/summary",
-    "/api/v1/topology/words-1",
-    "/api/v1/topology/words-1/errors",
-    "/metrics",
-    "/nothing",
-];
-
 #[test]
-fn only_its_own_host_is_answered_on_every_path() {
-    let server = serve(vec![fixture::topology()]);
-    let addr = server.local_addr();
-    let port = addr.port();
-    for path in PATHS {
-        let known = if path == "/nothing" { 404 } else { 200 };
-        for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")] {
-            assert_eq!(ask(addr, "GET", path, &host).status, known, "{path} of {host}");
-        }
-        let wrong_port = if port == 65_535 { 1 } else { port + 1 };
-        for host in [
-            "evil.com",
-            &format!("127.0.0.1.evil.com:{port}"),
-            &format!("127.0.0.1:{wrong_port}"),
-            "127.0.0.1",
-        ] {
-            let answer = ask(addr, "GET", path, host);
-            assert_eq!(answer.status, 403, "{path} of {host}");
-            assert_eq!(answer.body, format!("this server answers at http://{addr}/ only\n"));
-        }
-        let without = send(addr, &format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n"));
-        assert_eq!(without.status, 400, "{path} without a host");
-        let in_line =
-            format!("GET http://evil.com{path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
-        assert_eq!(send(addr, &in_line).status, 403, "{path} of a host in the request line");
-    }
-}
-
-#[test]
-fn nothing_but_reading_is_allowed() {
+fn every_route_is_described_and_every_description_is_a_route() {
     let server = serve(Vec::new());
-    for path in PATHS {
-        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-            let answer = ask(server.local_addr(), method, path, &server.local_addr().to_string());
-            assert_eq!((answer.status, &*answer.headers["allow"]), (405, "GET, HEAD"), "{method} {path}");
+    let described = get_json(server.local_addr(), "/api/v1/openapi.json");
+    let mut told = Vec::new();
+    for (path, operations) in described["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            told.push((method.to_uppercase(), path.clone()));
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let named = parameters.filter(|one| one["in"] == "path").map(|one| one["name"].as_str().unwrap());
+            let named: Vec<String> = named.map(|name| format!("{{{name}}}")).collect();
+            let wanted: Vec<&str> = path.split('/').filter(|part| part.starts_with('{')).collect();
+            assert_eq!(named, wanted, "{method} {path}");
+            assert_eq!(method != "get", operation["security"].is_array(), "{method} {path}");
         }
     }
-    let head = ask(server.local_addr(), "HEAD", "/", &server.local_addr().to_string());
-    assert_eq!((head.status, &*head.body), (200, ""));
-}
-
-#[test]
-fn every_answer_keeps_browsers_strict() {
-    let server = serve(Vec::new());
-    let addr = server.local_addr();
-    let answers = PATHS.map(|path| get(addr, path)).into_iter();
-    for answer in
-        answers.chain([ask(addr, "GET", "/", "evil.com"), ask(addr, "POST", "/", &addr.to_string())])
-    {
-        assert!(
-            answer.headers["content-security-policy"].starts_with("default-src 'none'; script-src 'self'; ")
-        );
-        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
-        assert_eq!(answer.headers["cross-origin-resource-policy"], "same-origin");
-        assert!(!answer.headers.keys().any(|name| name.starts_with("access-control-")));
+    let mut routes: Vec<(String, String)> =
+        routes::api().iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+    routes.push(("GET".to_owned(), routes::EVENTS.to_owned()));
+    routes.sort();
+    told.sort();
+    assert_eq!(told, routes);
+    // What it refers to is there.
+    let text = described.to_string();
+    for name in text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(described["components"]["schemas"][name].is_object(), "{name}");
     }
 }
 
@@ -135,7 +95,7 @@ fn every_answer_keeps_browsers_strict() {
 fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() {
     let server = serve(vec![fixture::topology()]);
     let page = get(server.local_addr(), "/").body;
-    assert!(page.contains(r#"<script src="/page.js" defer></script>"#));
+    assert!(page.contains(r#"<script src="/assets/app.js" type="module"></script>"#));
     assert_eq!(page.matches("<script").count(), 1);
     for tag in page.split('<').filter_map(|tag| tag.split('>').next()) {
         assert!(!tag.contains("http://") && !tag.contains("https://"), "{tag}");
@@ -145,73 +105,94 @@ fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() {
     }
 }
 
-#[test]
-fn the_page_shows_the_snapshots_numbers() {
-    let page = page::topologies(&Fixture(vec![fixture::topology()]), fixture::NOW_MS).into_string();
-    let text = |cell: &str| -> String {
-        let inside = cell.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
-        inside.collect::<String>().trim().to_owned()
-    };
-    let rows: Vec<Vec<String>> = page
-        .split("<tr>")
-        .skip(2)
-        .map(|row| row.split("</td>").map(text).filter(|cell| !cell.is_empty()).collect())
-        .collect();
-    let spout = [
-        "lines spout2",
-        "1,000,042",
-        "1,000,044",
-        "–",
-        "900,046",
-        "17",
-        "5",
-        "7",
-        "–",
-        "–",
-        "99,984",
-        "0",
-        "25.0%",
-        "–",
-        "–",
-        "50.1 ms",
-        "99.1 ms",
-    ];
-    let bolt = [
-        "split boltreads lines/default (shuffle)2",
-        "7,000,003",
-        "7,000,004",
-        "1,000,001",
-        "999,999",
-        "3",
-        "0",
-        "1",
-        "14",
-        "4s ago",
-        "–",
-        "2",
-        "93.8%",
-        "2.01 ms",
-        "4.01 ms",
-        "–",
-        "–",
-        "–",
-        "50.0% 524",
-    ];
-    assert_eq!(rows[0][..spout.len()], spout);
-    assert_eq!(rows[1][..bolt.len()], bolt);
-    assert!(page.contains("<dt>Uptime</dt><dd>6m 5s</dd>"));
+/// The first `count` events of a stream, each its name and what it says.
+fn events(to: SocketAddr, path: &str, count: usize) -> Vec<(String, Value)> {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).unwrap();
+    let mut events = Vec::new();
+    let mut name = String::new();
+    for line in BufReader::new(stream).lines().map(Result::unwrap) {
+        if let Some(event) = line.strip_prefix("event: ") {
+            event.clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            events.push((std::mem::take(&mut name), serde_json::from_str(data).unwrap()));
+            if events.len() == count {
+                break;
+            }
+        }
+    }
+    events
 }
 
 #[test]
-fn markup_in_names_and_errors_stays_text() {
+fn the_stream_tells_the_topologies_and_the_view_again_and_again() {
     let server = serve(vec![fixture::topology()]);
-    for path in ["/", "/topologies"] {
-        let page = get(server.local_addr(), path).body;
-        assert!(
-            page.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; &lt;b&gt;bold&lt;/b&gt;")
-        );
-        assert!(page.contains("words &amp; &lt;more&gt;"));
-        assert!(!page.contains("<b>") && !page.contains("alert(\""), "{path}");
+    let addr = server.local_addr();
+    let told = events(addr, "/api/v1/events?view=components&topology=words-1", 4);
+    let names: Vec<&str> = told.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["topologies", "view", "topologies", "view"]);
+    assert_eq!(told[0].1["topologies"], get_json(addr, "/api/v1/topology/summary")["topologies"]);
+    assert!(told[2].1["timeMs"].as_i64() > told[0].1["timeMs"].as_i64());
+    assert_includes(&told[1].1, &json!({ "id": "words-1", "spouts": [{ "emitted": 1_000_042 }] }));
+    for view in VIEWS {
+        let told = events(addr, &format!("/api/v1/events?view={view}"), 2);
+        assert_eq!(told[1].0, "view", "{view}");
+    }
+    let none = get(addr, "/api/v1/events?view=nothing");
+    assert_eq!(none.status, 404);
+    assert!(none.body.contains("there is no view `nothing`; there are graph, components, "), "{}", none.body);
+}
+
+#[test]
+fn as_many_streams_as_there_may_be_are_told_and_no_more() {
+    let server = serve(Vec::new());
+    let addr = server.local_addr();
+    let open = || {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        let request = format!("GET /api/v1/events?view=components HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        let mut reader = BufReader::new(stream);
+        reader.read_line(&mut line).unwrap();
+        (line, reader)
+    };
+    let mut held: Vec<_> = (0..64).map(|_| open()).collect();
+    assert!(held.iter().all(|(line, _)| line == "HTTP/1.1 200 OK\r\n"));
+    assert_eq!(open().0, "HTTP/1.1 503 Service Unavailable\r\n");
+    // Whoever goes makes room, once the server has noticed.
+    drop(held.pop());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open().0 != "HTTP/1.1 200 OK\r\n" {
+        assert!(Instant::now() < deadline, "no room came");
+    }
+}
+
+#[test]
+fn every_file_of_the_page_is_served_and_loads_only_such() {
+    let server = serve(Vec::new());
+    let shell = get(server.local_addr(), "/").body;
+    assert!(!shell.contains("<!--views-->"));
+    for view in VIEWS {
+        assert!(shell.contains(&format!("<template id=\"view-{view}\">")), "{view}");
+    }
+    for asset in ASSETS {
+        let answer = get(server.local_addr(), &format!("/assets/{}", asset.name));
+        assert_eq!((answer.status, &*answer.headers["content-type"]), (200, asset.content_type));
+        let imports = answer.body.lines().filter_map(|line| line.strip_prefix("import ")?.split('"').nth(1));
+        for import in imports {
+            let folder = asset.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let name = match import.strip_prefix("../") {
+                Some(above) => above.to_owned(),
+                None => format!("{folder}/{}", import.trim_start_matches("./")),
+            };
+            let name = name.trim_start_matches('/');
+            assert!(ASSETS.iter().any(|asset| asset.name == name), "{} imports {import}", asset.name);
+        }
+        for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval("]
+        {
+            assert!(!answer.body.contains(markup), "{} makes markup of text: {markup}", asset.name);
+        }
     }
 }
 
@@ -364,17 +345,6 @@ fn histogram_buckets_count_exactly_and_never_fall() {
 }
 
 #[test]
-fn addresses_that_others_reach_are_refused() {
-    for addr in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080", "[::ffff:192.0.2.1]:8080"] {
-        let refused = StatusServer::bind(addr.parse().unwrap(), Arc::new(Fixture(Vec::new()))).unwrap_err();
-        assert!(matches!(refused, StatusError::NotLoopback(_)), "{addr}: {refused}");
-        assert!(
-            refused.to_string().starts_with("the status page listens on loopback addresses only, not on ")
-        );
-    }
-}
-
-#[test]
 fn a_busy_port_is_named_in_one_sentence() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = holder.local_addr().unwrap();
@@ -391,6 +361,10 @@ async fn shutdown_frees_the_port_though_a_client_holds_on() {
     let addr = server.local_addr();
     let mut idle = TcpStream::connect(addr).unwrap();
     idle.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let request = format!("GET /api/v1/events?view=components HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
     server.shutdown().await;
     let again = StatusServer::bind(addr, Arc::new(Fixture(Vec::new()))).unwrap();
     assert_eq!(again.local_addr(), addr);

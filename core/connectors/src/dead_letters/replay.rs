@@ -25,6 +25,9 @@ pub struct Replay {
     pub to: Option<Arc<str>>,
     /// Finds out what would be replayed and appends nothing, commits nothing.
     pub dry_run: bool,
+    /// Leaves alone how far the partition is replayed, where that is not at the first of the letters: those in front of them
+    /// wait on, and the next replay comes to these again.
+    pub leaves_position: bool,
 }
 
 /// What became of a letter.
@@ -119,7 +122,8 @@ impl Replay {
             }
             next = behind.min(letters.end);
             let fates = self.replay_chunk(log, chunk, &mut known).await?;
-            if !self.dry_run && next > position {
+            let is_left = self.leaves_position && replayed.passed_over.is_some();
+            if !self.dry_run && !is_left && next > position {
                 log.commit(REPLAY_GROUP, &[(at.clone(), next)]).await?;
             }
             for (letter, fate) in &fates {

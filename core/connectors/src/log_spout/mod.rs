@@ -323,6 +323,10 @@ where
         Ok(Next::Idle)
     }
 
+    fn describe(&self, id: &RecordId) -> Option<String> {
+        Some(format!("{}-{} at offset {}", self.config.topic, id.partition, id.offset))
+    }
+
     async fn ready(&mut self) {
         self.look_around();
         let now = self.now();

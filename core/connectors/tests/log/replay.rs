@@ -124,7 +124,7 @@ fn a_dry_run_changes_nothing() {
 fn an_offset_a_count_and_another_topic_are_obeyed() {
     let lab = rejected(&["a", "b", "c", "d"]);
     lab.block_on(lab.log.create_topic("other", &TopicSpec::default())).unwrap();
-    let other = Replay { to: Some("other".into()), dry_run: false };
+    let other = Replay { to: Some("other".into()), dry_run: false, ..Replay::default() };
     assert_eq!(replay(&lab, &other, Letters { most: 1, ..ALL }).0, replayed(1, 0));
     let (counts, _) = replay(&lab, &other, Letters { from: Some(2), most: 1, ..ALL });
     assert_eq!(counts, Replayed { passed_over: Some((1, 2)), ..replayed(1, 0) });
@@ -135,6 +135,23 @@ fn an_offset_a_count_and_another_topic_are_obeyed() {
     assert_eq!(replay(&lab, &other, ALL).0, replayed(0, 0));
     assert_eq!(lab.values("other"), ["a", "c", "d", "a", "b"]);
     assert_eq!(lab.values(IN).len(), 4);
+}
+
+#[test]
+fn a_letter_that_is_picked_leaves_those_in_front_of_it_to_wait() {
+    let lab = rejected(&["a", "b", "c"]);
+    let one = Replay { leaves_position: true, ..Replay::default() };
+    let pick = |offset| Letters { from: Some(offset), end: offset + 1, most: 1 };
+    let (counts, _) = replay(&lab, &one, pick(1));
+    assert_eq!(counts, Replayed { passed_over: Some((0, 1)), ..replayed(1, 0) });
+    // The next in the row is as good as replayed in it.
+    assert_eq!(replay(&lab, &one, pick(0)).0, replayed(1, 0));
+    assert_eq!(
+        replay(&lab, &Replay::default(), ALL).0,
+        replayed(2, 0),
+        "b comes again, and c for the first time"
+    );
+    assert_eq!(lab.values(IN)[3..], ["b", "a", "b", "c"]);
 }
 
 #[test]
@@ -158,7 +175,7 @@ fn what_cannot_be_replayed_is_named_and_keeps_nobody_back() {
     assert_eq!(fates, expected);
     assert_eq!(replay(&lab, &Replay::default(), ALL).0, replayed(0, 0));
 
-    let nowhere = Replay { to: Some("nowhere".into()), dry_run: false };
+    let nowhere = Replay { to: Some("nowhere".into()), dry_run: false, ..Replay::default() };
     let (_, fates) = replay(&lab, &nowhere, Letters { from: Some(2), ..ALL });
     assert_eq!(fates, [(2, Became::Left(Unreplayable::NoTopic("nowhere".into())))]);
     lab.block_on(lab.log.delete_topic(IN)).unwrap();

@@ -12,6 +12,7 @@ fn batch(tuples: usize, bytes: usize) -> Batch<u8> {
         bytes,
         sent: Moment::default(),
         from: 0,
+        input: 0,
         signal: None,
         marker: None,
     }
@@ -31,7 +32,7 @@ fn rung(bell: &Bell) -> bool {
 #[test]
 fn a_full_queue_hands_the_batch_back_and_rings_its_sender_once_half_is_drained() {
     let sender = Bell::default();
-    let inbox = Inbox::new(Bell::default(), 10, 1_000);
+    let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
     assert!(inbox.try_push(batch(5, 1), &sender).is_ok());
     assert!(inbox.try_push(batch(5, 1), &sender).is_ok());
     assert!(inbox.try_push(batch(1, 1), &sender).is_err());
@@ -45,21 +46,21 @@ fn a_full_queue_hands_the_batch_back_and_rings_its_sender_once_half_is_drained()
 #[test]
 fn bytes_fill_a_queue_as_tuples_do() {
     let sender = Bell::default();
-    let inbox = Inbox::new(Bell::default(), 100, 10);
+    let inbox = Inbox::new(Bell::default(), 2, 100, 10);
     assert!(inbox.try_push(batch(1, 8), &sender).is_ok());
     assert!(inbox.try_push(batch(1, 8), &sender).is_err());
 }
 
 #[test]
 fn an_empty_queue_takes_a_batch_larger_than_itself() {
-    let inbox = Inbox::new(Bell::default(), 4, 10);
+    let inbox = Inbox::new(Bell::default(), 2, 4, 10);
     assert!(inbox.try_push(batch(100, 1_000), &Bell::default()).is_ok());
     assert_eq!(inbox.fill().tuples, 100);
 }
 
 #[test]
 fn feedback_passes_the_capacity_and_stops_at_its_budget() {
-    let inbox = Inbox::new(Bell::default(), 1, 1);
+    let inbox = Inbox::new(Bell::default(), 2, 1, 1);
     for _ in 0..5 {
         assert!(inbox.push_feedback(batch(10, 20), 100).is_ok());
     }
@@ -69,7 +70,7 @@ fn feedback_passes_the_capacity_and_stops_at_its_budget() {
 #[test]
 fn only_the_first_push_rings_and_buffers_come_back() {
     let receiver = Bell::default();
-    let inbox = Inbox::new(Arc::clone(&receiver), 100, 1_000);
+    let inbox = Inbox::new(Arc::clone(&receiver), 2, 100, 1_000);
     let sender = Bell::default();
     assert!(inbox.try_push(batch(1, 1), &sender).is_ok());
     assert!(rung(&receiver));
@@ -85,7 +86,7 @@ fn only_the_first_push_rings_and_buffers_come_back() {
 
 #[test]
 fn a_signal_right_behind_another_of_its_sender_takes_its_place() {
-    let inbox = Inbox::new(Bell::default(), 10, 1_000);
+    let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
     let push = |batch| assert!(inbox.try_push(batch, &Bell::default()).is_ok());
     push(signal(0, 1));
     push(signal(0, 2));
@@ -101,7 +102,7 @@ fn a_signal_right_behind_another_of_its_sender_takes_its_place() {
 
 #[test]
 fn signals_without_tuples_fill_a_queue_as_well() {
-    let inbox = Inbox::new(Bell::default(), 10, 250);
+    let inbox = Inbox::new(Bell::default(), 2, 10, 250);
     let push = |from| inbox.try_push(signal(from, 1), &Bell::default()).is_ok();
     assert_eq!([push(0), push(1), push(2), push(1)], [true, true, false, true]);
 }
@@ -116,8 +117,8 @@ fn marker(sender: u32) -> Batch<u8> {
 
 #[test]
 fn what_is_behind_a_marker_waits_for_the_markers_of_the_others() {
-    let inbox = Inbox::new(Bell::default(), 20, 1_000);
-    assert_eq!([inbox.open_sender(), inbox.open_sender()], [0, 1]);
+    let inbox = Inbox::new(Bell::default(), 2, 20, 1_000);
+    assert_eq!([inbox.open_sender(0), inbox.open_sender(0)], [0, 1]);
     let push = |batch| assert!(inbox.try_push(batch, &Bell::default()).is_ok());
     push(from(0, 1));
     push(marker(0));
@@ -140,8 +141,8 @@ fn what_is_behind_a_marker_waits_for_the_markers_of_the_others() {
 #[test]
 fn who_is_ahead_is_held_by_a_queue_of_its_own_and_those_behind_find_room() {
     let (fast, slow) = (Bell::default(), Bell::default());
-    let inbox = Inbox::new(Bell::default(), 10, 1_000);
-    (inbox.open_sender(), inbox.open_sender());
+    let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
+    (inbox.open_sender(0), inbox.open_sender(0));
     assert!(inbox.try_push(marker(0), &fast).is_ok());
     assert!(inbox.try_push(from(0, 10), &fast).is_ok());
     let late = Batch { sent: Moment::from_nanos(5), ..from(0, 1) };
@@ -162,8 +163,8 @@ fn who_is_ahead_is_held_by_a_queue_of_its_own_and_those_behind_find_room() {
 #[test]
 fn what_is_cleared_is_gone_with_its_markers() {
     let sender = Bell::default();
-    let inbox = Inbox::new(Bell::default(), 10, 1_000);
-    (inbox.open_sender(), inbox.open_sender());
+    let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
+    (inbox.open_sender(0), inbox.open_sender(0));
     assert!(inbox.try_push(marker(0), &sender).is_ok());
     assert!(inbox.try_push(from(0, 10), &sender).is_ok());
     assert!(inbox.try_push(from(0, 1), &sender).is_err());
@@ -171,4 +172,23 @@ fn what_is_cleared_is_gone_with_its_markers() {
     assert!(rung(&sender));
     assert!(inbox.try_push(from(0, 1), &sender).is_ok());
     assert_eq!((inbox.fill().tuples, inbox.pop().map(|batch| batch.envelopes.len())), (1, Some(1)));
+}
+
+#[test]
+fn what_waits_is_known_by_subscription() {
+    let inbox = Inbox::new(Bell::default(), 2, 100, 1_000);
+    let push = |input, tuples| {
+        let batch = Batch { input, ..batch(tuples, 10 * tuples) };
+        assert!(inbox.try_push(batch, &Bell::default()).is_ok());
+    };
+    let waiting = || [0, 1].map(|input| (inbox.fill_of(input).tuples, inbox.fill_of(input).bytes));
+    push(0, 3);
+    push(1, 4);
+    push(1, 5);
+    assert_eq!((waiting(), inbox.fill().tuples), ([(3, 30), (9, 90)], 12));
+    inbox.pop();
+    inbox.pop();
+    assert_eq!(waiting(), [(0, 0), (5, 50)]);
+    inbox.clear();
+    assert_eq!(waiting(), [(0, 0), (0, 0)]);
 }

@@ -7,6 +7,7 @@ mod words;
 
 mod bench;
 mod broker;
+mod browser;
 mod durability;
 mod errors;
 mod kafka;
@@ -20,6 +21,7 @@ mod query;
 mod ready_made;
 mod refusal;
 mod replay;
+mod running;
 mod stop;
 mod user_crate;
 mod verbs;

@@ -52,7 +52,7 @@ fn its_numbers_are_those_of_the_summary() {
     let metrics = run.get("/metrics");
     assert_eq!(metric(&metrics, "topo_acked_total", "lines"), 3_000);
     assert_eq!(metric(&metrics, "topo_executed_total", "count"), 18_000);
-    assert!(run.get("/").contains("word-count"));
+    assert!(run.get("/").contains(r#"<script src="/assets/app.js""#));
 
     let page = run.page();
     run.terminate();

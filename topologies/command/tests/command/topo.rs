@@ -61,6 +61,7 @@ pub(crate) struct Run {
     /// Standard error, behind the banner.
     stderr: BufReader<ChildStderr>,
     page: SocketAddr,
+    url: String,
     id: String,
     banner: String,
 }
@@ -91,9 +92,11 @@ impl Run {
             let line = banner.lines().find_map(|line| line.trim().strip_prefix(name));
             line.expect("the banner says it").trim().to_owned()
         };
-        let page = of("page").strip_prefix("http://").expect("an address").parse().expect("an address");
+        let url = of("page");
+        let address = url.split_once("://").expect("a URL").1.replace("localhost", "127.0.0.1");
+        let page = address.parse().expect("an address");
         let id = of("topology");
-        Self { child, stderr, page, id, banner }
+        Self { child, stderr, page, url, id, banner }
     }
 
     pub(crate) fn banner(&self) -> &str {
@@ -102,6 +105,10 @@ impl Run {
 
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) fn page(&self) -> SocketAddr {
@@ -117,6 +124,48 @@ impl Run {
         page.read_to_string(&mut answer).expect("the page answers in text");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
         answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
+    }
+
+    /// Asks the page with further headers, each with its line's end; gives the status and what it says.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        let host = self.page;
+        self.exchange(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+        ))
+    }
+
+    /// What a view is told first.
+    pub(crate) fn first_events(&self, view: &str, headers: &str) -> String {
+        let mut page = TcpStream::connect(self.page).expect("the page listens while the topology runs");
+        let host = self.page;
+        let request = format!("GET /api/v1/events?view={view} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
+        page.write_all(request.as_bytes()).expect("the page reads");
+        let mut told = String::new();
+        let mut lines = BufReader::new(page).lines();
+        while told.matches("event: ").count() < 3 {
+            told.push_str(&lines.next().expect("the stream goes on").expect("events are text"));
+            told.push('\n');
+        }
+        told
+    }
+
+    /// Has the page change something; gives the status and what it says.
+    pub(crate) fn change(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+        let (host, length) = (self.page, body.len());
+        self.exchange(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    fn exchange(&self, request: &str) -> (u16, String) {
+        let mut page = TcpStream::connect(self.page).expect("the page listens while the topology runs");
+        page.write_all(request.as_bytes()).expect("the page reads");
+        let mut answer = String::new();
+        page.read_to_string(&mut answer).expect("the page answers in text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
     }
 
     pub(crate) fn json(&self, path: &str) -> Value {

@@ -1,7 +1,13 @@
 //! Where a traced tuple went and waited.
 //!
 //! One root in 1,024, and every attempt after the first, carries a trace bit in its id. Tasks that execute a tuple of
-//! such a root note the hop in a ring of their own; all others cost nothing but the test of a bit.
+//! such a root note the hop in a ring of their own; all others cost nothing but the test of a bit. Who owns the ledger
+//! notes how traced trees ended, and every tree that failed: see [`EndedTree`]. What is open is told when it is asked for.
+
+mod tree_book;
+
+pub(crate) use tree_book::TreeBook;
+pub use tree_book::{EndedTree, OpenTree, OpenTrees, TreeOutcome};
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +18,10 @@ use crate::runtime::contain;
 use crate::schedule::Moment;
 use crate::tuple::Tuple;
 
-/// Hops that a task remembers.
-const HOPS_PER_TASK: usize = 256;
+/// Hops of later attempts, and of what failed, that a task remembers.
+const KEPT_HOPS: usize = 192;
+/// Other hops that a task remembers.
+const SAMPLED_HOPS: usize = 64;
 /// Bytes of a tuple's value that a hop remembers.
 const VALUE_BYTES: usize = 1_024;
 
@@ -59,28 +67,51 @@ pub enum HopOutcome {
     Held,
 }
 
-/// A task's newest hops.
+/// A task's newest hops: of later attempts and of what failed apart from the others, which are many more.
 #[derive(Debug, Default)]
-pub(crate) struct HopRing(Mutex<VecDeque<Hop>>);
+pub(crate) struct HopRing(Mutex<Hops>);
+
+#[derive(Debug, Default)]
+struct Hops {
+    sampled: VecDeque<Hop>,
+    kept: VecDeque<Hop>,
+}
 
 impl HopRing {
     pub(crate) fn push(&self, hop: Hop) {
         let mut hops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if hops.len() == HOPS_PER_TASK {
-            hops.pop_front();
+        let is_kept = hop.root.repeated() || matches!(hop.outcome, HopOutcome::Failed(_));
+        let (ring, most) = match is_kept {
+            true => (&mut hops.kept, KEPT_HOPS),
+            false => (&mut hops.sampled, SAMPLED_HOPS),
+        };
+        if ring.len() == most {
+            ring.pop_front();
         }
-        hops.push_back(hop);
+        ring.push_back(hop);
     }
 
     pub(crate) fn copy_to(&self, all: &mut Vec<Hop>) {
-        all.extend(self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        let hops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(hops.sampled.iter().chain(&hops.kept).cloned());
+    }
+
+    /// Those of one tree.
+    pub(crate) fn copy_of(&self, root: RootId, all: &mut Vec<Hop>) {
+        let hops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(hops.sampled.iter().chain(&hops.kept).filter(|hop| hop.root == root).cloned());
     }
 }
 
 /// The tuple's bytes, as a hop keeps them.
 pub(crate) fn value_of<T: Tuple>(tuple: &T) -> Vec<u8> {
+    value_within(tuple, VALUE_BYTES)
+}
+
+/// The tuple's bytes, where they are no more than `most`.
+pub(crate) fn value_within<T: Tuple>(tuple: &T, most: usize) -> Vec<u8> {
     match contain(|| rmp_serde::to_vec_named(tuple)) {
-        Ok(Ok(bytes)) if bytes.len() <= VALUE_BYTES => bytes,
+        Ok(Ok(bytes)) if bytes.len() <= most => bytes,
         _ => Vec::new(),
     }
 }

@@ -1,0 +1,118 @@
+//! The routes of what is observed: the graph, components, trees and taps.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Extension, Json};
+use topo_core::Running;
+use topo_core::metrics::TopologySnapshot;
+
+use super::Snapshots;
+use super::api::Unknown;
+use super::component::ComponentPage;
+use super::graph::Graph;
+use super::observer::Observer;
+use super::routes::{Route, now_ms};
+use super::tap::{self, Tap, Wish};
+use super::trees::{Trees, Waterfall};
+
+type Source = State<Arc<dyn Snapshots>>;
+type Memory = Extension<Arc<Observer>>;
+
+/// The routes, as `openapi.json` describes them.
+pub(super) fn api() -> Vec<Route> {
+    let read = |path, handler| Route { method: Method::GET, path, handler };
+    vec![
+        read("/api/v1/topology/{id}/graph", get(graph)),
+        read("/api/v1/topology/{id}/layout", get(layout)),
+        read("/api/v1/topology/{id}/component/{name}", get(component)),
+        read("/api/v1/topology/{id}/trees", get(trees)),
+        read("/api/v1/topology/{id}/trees/{root}", get(tree)),
+        read("/api/v1/topology/{id}/taps/{edge}", get(tapped)),
+        Route { method: Method::POST, path: "/api/v1/topology/{id}/taps", handler: post(switch_on) },
+        Route {
+            method: Method::DELETE,
+            path: "/api/v1/topology/{id}/taps/{edge}",
+            handler: delete(switch_off),
+        },
+    ]
+}
+
+fn snapshot(source: &dyn Snapshots, id: &str) -> Result<TopologySnapshot, Response> {
+    let found = source.snapshots().into_iter().find(|snapshot| *snapshot.id == *id);
+    found.ok_or_else(|| missing(Unknown::topology(id)))
+}
+
+fn running(source: &dyn Snapshots, id: &str) -> Result<Running, Response> {
+    source.running(id).ok_or_else(|| missing(Unknown::topology(id)))
+}
+
+fn missing(what: Unknown) -> Response {
+    (StatusCode::NOT_FOUND, Json(what)).into_response()
+}
+
+async fn graph(
+    State(source): Source,
+    Extension(observer): Memory,
+    Path(id): Path<String>,
+) -> Result<Json<Graph>, Response> {
+    Ok(Json(Graph::of(&snapshot(&*source, &id)?, &observer, now_ms())))
+}
+
+async fn layout(
+    State(source): Source,
+    Extension(observer): Memory,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
+    Ok(Json(&*observer.layouts(&snapshot(&*source, &id)?)).into_response())
+}
+
+async fn component(
+    State(source): Source,
+    Extension(observer): Memory,
+    Path((id, name)): Path<(String, String)>,
+) -> Result<Json<ComponentPage>, Response> {
+    let snapshot = snapshot(&*source, &id)?;
+    ComponentPage::of(&snapshot, &name, &*source, &observer, now_ms())
+        .map(Json)
+        .ok_or_else(|| missing(Unknown::thing(format!("`{}` has no component `{name}`", snapshot.name))))
+}
+
+async fn trees(State(source): Source, Path(id): Path<String>) -> Result<Json<Trees>, Response> {
+    Ok(Json(Trees::of(&running(&*source, &id)?)))
+}
+
+async fn tree(
+    State(source): Source,
+    Path((id, root)): Path<(String, String)>,
+) -> Result<Json<Waterfall>, Response> {
+    let unknown = || missing(Unknown::thing(format!("nothing is remembered of a tree `{root}`")));
+    Waterfall::of(&running(&*source, &id)?, &root).map(Json).ok_or_else(unknown)
+}
+
+async fn tapped(
+    State(source): Source,
+    Path((id, edge)): Path<(String, usize)>,
+) -> Result<Json<Tap>, Response> {
+    Tap::of(&running(&*source, &id)?, edge)
+        .map(Json)
+        .ok_or_else(|| missing(Unknown::thing(tap::unknown(edge))))
+}
+
+async fn switch_on(
+    State(source): Source,
+    Path(id): Path<String>,
+    Json(wish): Json<Wish>,
+) -> Result<Response, Response> {
+    Ok(tap::switch_on(&running(&*source, &id)?, &wish))
+}
+
+async fn switch_off(
+    State(source): Source,
+    Path((id, edge)): Path<(String, usize)>,
+) -> Result<Response, Response> {
+    Ok(tap::switch_off(&running(&*source, &id)?, edge))
+}
