@@ -42,6 +42,10 @@ pub trait Bolt: Send + 'static {
     /// What it emits: a tuple type, `()` for nothing, or a struct of streams made by [`ports!`](crate::ports).
     type Out: Output;
 
+    /// Whether [`end_batch`](Self::end_batch) does anything. Then the topology needs
+    /// [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce): nothing else has batches.
+    const ENDS_BATCHES: bool = false;
+
     /// Called once before the first tuple.
     ///
     /// # Errors
@@ -69,6 +73,19 @@ pub trait Bolt: Send + 'static {
     fn on_watermark(
         &mut self,
         _at: Watermark,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// A micro-transaction ends here: all of its tuples were handled. What this emits belongs to it, and reaches its subscribers
+    /// as part of it (Trident's per-batch aggregate). It is anchored to nothing, so that no record is to blame where it fails.
+    /// Called where [`ENDS_BATCHES`](Self::ENDS_BATCHES) says so.
+    ///
+    /// # Errors
+    /// The batch fails, and is made again with a fresh instance.
+    fn end_batch(
+        &mut self,
         _out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send {
         ready(Ok(()))

@@ -38,6 +38,8 @@ pub(crate) trait Form: Send + 'static {
     const OPENS_TREES: bool = false;
     /// Whether `flush` does anything.
     const KEEPS_STATE: bool = false;
+    /// Whether `end_batch` does anything.
+    const ENDS_BATCHES: bool = false;
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Executes up to `limit` tuples, fewer where their output fills a batch.
     ///
@@ -72,6 +74,12 @@ pub(crate) trait Form: Send + 'static {
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
     fn cleanup(&mut self) -> impl Future<Output = ()> + Send;
+    fn end_batch(
+        &mut self,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
 
     /// When `on_timer` is due.
     fn timer(&self) -> Option<Moment> {
@@ -249,6 +257,7 @@ impl<B: Bolt> Form for Basic<B> {
     type Out = B::Out;
     type Tree = ();
     const IDLES: bool = false;
+    const ENDS_BATCHES: bool = B::ENDS_BATCHES;
 
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.prepare(task)
@@ -296,6 +305,10 @@ impl<B: Bolt> Form for Basic<B> {
 
     async fn finish(&mut self, _out: &mut Out<Self>) -> Result<(), Fault> {
         Ok(())
+    }
+
+    fn end_batch(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.end_batch(out)
     }
 
     fn tick(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {

@@ -22,7 +22,7 @@ use crate::metrics::{ComponentKind, EdgeViews, TaskCounters};
 use crate::schedule::{Scheduler, Task};
 use crate::state::{HubComponent, SharedStates, StateHub, TaskStates};
 use crate::time::Watermark;
-use crate::topology::{BuildError, Component, Graph, check_exactly_once};
+use crate::topology::{BuildError, Component, Graph, check_delivery};
 use crate::trace::{HopRing, TreeBook};
 use crate::transaction::{Driver, Transactions};
 
@@ -50,9 +50,10 @@ pub(crate) async fn launch(
 ) -> Result<Running, LaunchError> {
     let edges = edges(&graph);
     let edge_views = EdgeViews::new(graph.components.iter().map(|component| component.inputs.len()));
+    check_delivery(&graph, config.delivery)?;
     config.batch_size = config.batch_size.max(1);
     let own_log = match config.delivery {
-        Delivery::ExactlyOnce => Some(open_transactions(&name, &graph, &mut config).await?),
+        Delivery::ExactlyOnce => Some(open_transactions(&name, &mut config).await?),
         Delivery::AtMostOnce | Delivery::AtLeastOnce => None,
     };
     let bells: Vec<Vec<Bell>> =
@@ -120,10 +121,8 @@ pub(crate) async fn launch(
 /// before anything is read.
 async fn open_transactions(
     name: &Arc<str>,
-    graph: &Graph,
     config: &mut Config,
 ) -> Result<Box<dyn TransactionalLog>, LaunchError> {
-    check_exactly_once(graph)?;
     let Some(log) = &config.state.log else {
         let reason =
             "exactly once commits state, outputs and offsets to one log; name it in Config::state.log";

@@ -18,6 +18,7 @@ mod signal;
 mod inbox;
 
 mod bolt_executor;
+mod bolt_inputs;
 mod chunk;
 mod form;
 mod held;

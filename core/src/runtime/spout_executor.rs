@@ -83,7 +83,16 @@ impl<S: Spout> SpoutExecutor<S> {
             Ok(spout) => (Some(spout), Ok(())),
             Err(fault) => (None, Err(fault)),
         };
+        let (mut spout, mut prepared) = (spout, prepared);
+        if let (Some(spout), Some(transactions)) = (&mut spout, self.env.transactions()) {
+            match contain_future(spout.last_batch()).await {
+                Ok(Ok(last)) => last.into_iter().for_each(|last| transactions.begin_after(last)),
+                Ok(Err(fault)) => prepared = Err(fault),
+                Err(panicked) => prepared = Err(Fault::from(&*panicked.0)),
+            }
+        }
         let started = self.env.wait_for_start(prepared).await;
+        self.begin_batches();
         if let (Some(spout), true) = (spout, started)
             && let Some(mut spout) = self.work_off(spout).await
         {
@@ -279,7 +288,7 @@ impl<S: Spout> SpoutExecutor<S> {
     /// Has the subscribers hear, behind what was emitted so far, how far the spout has come in event time, where that is news.
     /// Nobody waits for a spout that knows no event time.
     fn tell_time(&mut self, spout: &S) {
-        if self.has_ended() || self.is_between_batches() {
+        if self.has_ended() {
             return;
         }
         let is_over = self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
@@ -448,6 +457,9 @@ impl<S: Spout> SpoutExecutor<S> {
         self.note_tree(spout, &closed, TreeOutcome::Failed(failure.clone()));
         spout.fail(closed.id, &failure);
         self.env.fail_batch(&failure.reason);
+        if let Some(transactions) = self.env.transactions() {
+            transactions.blame();
+        }
     }
 
     fn note_completions(&mut self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::data_stream::DataStream;
 use super::key::KeySelector;
+use super::per_batch::PerBatch;
 use super::process::Process;
 use super::processing::Processing;
 use super::rolling::{First, Rolling};
@@ -30,6 +31,8 @@ use crate::window::aggregate::{self, Aggregate, Number};
 pub struct KeyedStream<T, S> {
     stream: DataStream<T>,
     key: S,
+    /// Whether results are given at the end of each batch, and not with each value.
+    per_batch: bool,
 }
 
 impl<T, S> fmt::Debug for KeyedStream<T, S> {
@@ -40,7 +43,26 @@ impl<T, S> fmt::Debug for KeyedStream<T, S> {
 
 impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     pub(super) fn new(stream: DataStream<T>, key: S) -> Self {
-        Self { stream, key }
+        Self { stream, key, per_batch: false }
+    }
+
+    /// Has its aggregates give their results at the end of each micro-transaction, and not with each value: each key that was
+    /// changed in it, once (Trident's `persistentAggregate`). The topology is then to run exactly once, since nothing else
+    /// has batches. Windows, [`distinct`](Self::distinct) and [`process`](Self::process) are not changed by it.
+    ///
+    /// A result has the time of the key's latest value. Event time may have passed that by then: windows behind need as much
+    /// allowed lateness as a batch spans.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let counts = words.key_by(|word| word).per_batch().count().name("counts");
+    /// counts.for_each(|(word, count)| println!("{word}: {count}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
+    #[must_use]
+    pub fn per_batch(&self) -> Self {
+        Self { per_batch: true, ..self.clone() }
     }
 
     /// How many values each key has had, this one among them.
@@ -272,8 +294,12 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
         step: impl Fn(&mut Option<A>, T) -> R + Send + Sync + 'static,
     ) -> DataStream<(S::Key, R)> {
         let (key, step) = (self.key.clone(), Arc::new(step));
-        let bolt = move || Rolling::new(key.clone(), Arc::clone(&step));
-        let step = self.stream.topology().bolt(&self.stream.step_name(kind), bolt);
+        let (topology, name) = (self.stream.topology(), self.stream.step_name(kind));
+        let step = if self.per_batch {
+            topology.bolt(&name, move || PerBatch::new(key.clone(), Arc::clone(&step)))
+        } else {
+            topology.bolt(&name, move || Rolling::new(key.clone(), Arc::clone(&step)))
+        };
         DataStream::of(&self.stream.subscribe_keyed(step, &self.key))
     }
 }

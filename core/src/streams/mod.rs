@@ -135,6 +135,7 @@ mod keyed;
 mod map_async;
 mod marks;
 mod one_by_one;
+mod per_batch;
 mod process;
 mod processing;
 mod rolling;

@@ -9,6 +9,7 @@ mod change;
 mod consume;
 mod data_dir;
 mod describe;
+mod descriptors;
 mod errors;
 mod failure;
 mod follow;
@@ -90,6 +91,7 @@ enum Verb {
 
 impl Verb {
     async fn run(self) -> Result<(), Failure> {
+        descriptors::raise();
         match self {
             Verb::Run(run) => run.run().await,
             Verb::New(new) => new.run(),

@@ -45,18 +45,26 @@ impl Transactional {
         group: &str,
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
+        note: &str,
     ) -> Result<(), LogError> {
         let claim = match member {
             None => Claim::nobody(),
             Some(member) => claim(member)?,
         };
-        let offsets = committed_at(offsets, self.log.clock.wall_ms());
+        let offsets = committed_at(offsets, note, self.log.clock.wall_ms());
         self.producer.commit_offsets(group, &claim, &offsets).await.map_err(unfinished)
     }
 }
 
 #[async_trait]
 impl TransactionalLog for Transactional {
+    async fn include(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.stage.write()?;
+        let partitions: Vec<_> = partitions.iter().map(there).collect();
+        let included = self.producer.add(&partitions).await.map_err(unfinished);
+        self.stage.done(included)
+    }
+
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
         self.stage.write()?;
         let appended = self.append_all(to, &records).await;
@@ -69,8 +77,18 @@ impl TransactionalLog for Transactional {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError> {
+        self.commit_offsets_noting(group, member, offsets, "").await
+    }
+
+    async fn commit_offsets_noting(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+        note: &str,
+    ) -> Result<(), LogError> {
         self.stage.write()?;
-        let committed = self.commit_all(group, member, offsets).await;
+        let committed = self.commit_all(group, member, offsets, note).await;
         self.stage.done(committed)
     }
 

@@ -337,14 +337,14 @@ pub(crate) fn text(bytes: Option<bytes::Bytes>) -> String {
     String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap()
 }
 
-fn decode(record: &Consumed) -> Result<String, Fail> {
+pub(crate) fn decode(record: &Consumed) -> Result<String, Fail> {
     match text(record.value.clone()) {
         line if line.starts_with("garbled") => Err(Fail::reject("it is garbled")),
         line => Ok(line),
     }
 }
 
-fn encode((word, count): &(String, u64)) -> Record {
+pub(crate) fn encode((word, count): &(String, u64)) -> Record {
     let (key, value) = (Some(word.clone().into()), Some(count.to_string().into()));
     Record { key, value, ..Record::default() }
 }
@@ -360,7 +360,7 @@ pub(crate) fn lines(seed: u64, count: usize) -> Vec<String> {
     (0..count).map(line).collect()
 }
 
-struct Split(Trouble);
+pub(crate) struct Split(pub(crate) Trouble);
 
 impl Bolt for Split {
     type In = String;
@@ -380,9 +380,9 @@ impl Bolt for Split {
     }
 }
 
-struct Count {
-    counts: Option<State<String, u64>>,
-    trouble: Trouble,
+pub(crate) struct Count {
+    pub(crate) counts: Option<State<String, u64>>,
+    pub(crate) trouble: Trouble,
 }
 
 impl Bolt for Count {

@@ -127,12 +127,17 @@ fn an_input_that_is_held_past_its_marker_fails_the_batch_by_the_bolt_s_name() {
         topology.rich_bolt("hoard", Hoard::default).shuffle(&lines);
         topology
     });
+    lab.setup.runtime.transactions.attempts = 3;
     lab.feed(["a".to_owned()]);
     lab.launch();
-    lab.pass(std::time::Duration::from_secs(20));
+    lab.pass(std::time::Duration::from_secs(10));
     let numbers = lab.numbers();
     let why = numbers.last_abort.unwrap();
     assert!(why.starts_with("`hoard` still held an input"), "{why}");
     assert_eq!(numbers.commits, 0);
+    let why = lab.block_on(lab.running().stopped_itself());
+    let said =
+        "a batch failed 3 times in a row, and no record is known to be to blame: `hoard` still held an input";
+    assert!(why.starts_with(said), "{why}");
     lab.stop();
 }

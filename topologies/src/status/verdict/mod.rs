@@ -213,7 +213,7 @@ impl Scene {
             next += 1;
             for (index, link) in self.links.iter().enumerate() {
                 let leads = held.contains(&link.from) || behind_held.contains(&link.from);
-                let waits = leads && (!by_queues || self.is_pressed(link));
+                let waits = leads && (!by_queues || self.is_pressed(link) || held.contains(&link.from));
                 if link.to == part && !link.feedback && waits && !links.contains(&index) {
                     links.push(index);
                     if !parts.contains(&link.from) {
@@ -274,7 +274,8 @@ impl Scene {
 
     fn why_it_waits(&self, held: &[usize], part: &Part) -> String {
         let victim = &self.parts[held[0]];
-        if let Some(error) = self.parts.iter().find_map(|one| Some((&one.name, one.error.as_ref()?))) {
+        let mut suspects = std::iter::once(part).chain(&self.parts);
+        if let Some(error) = suspects.find_map(|one| Some((&one.name, one.error.as_ref()?))) {
             return format!("`{}` waits, and `{}` says: {}", victim.name, error.0, first_line(error.1));
         }
         if victim.full >= HELD && victim.blocked < HELD {

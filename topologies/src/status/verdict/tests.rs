@@ -48,6 +48,15 @@ fn a_victim_that_was_busy_before_it_was_blocked_is_still_a_victim() {
 }
 
 #[test]
+fn a_spout_that_waits_for_its_trees_is_held_up_though_its_queue_is_not_full() {
+    let parts =
+        vec![Part { full: 0.9, ..spout("lines") }, blocked(bolt("split", 0.1), 0.8), bolt("count", 0.9)];
+    let scene = chain(parts, &[0.4, 1.0]);
+    assert_says(&scene, Kind::Bottleneck, Some("count"), "`count` is busy 90%");
+    assert_eq!(judge(&scene).held_up, [1, 0]);
+}
+
+#[test]
 fn spouts_that_may_not_open_more_trees_lead_to_the_busiest_behind_them() {
     let parts = vec![
         Part { full: 0.95, ..spout("lines") },

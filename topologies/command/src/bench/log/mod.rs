@@ -111,8 +111,6 @@ impl LogBench {
     /// # Errors
     /// [`Failure`]: what the disk, the network or the broker says.
     pub(super) async fn run(self) -> Result<(), Failure> {
-        // A partition keeps some files open.
-        crate::broker::raise_descriptors();
         if let Some(LogWorkload::Open(open)) = self.workload {
             return open.run().await;
         }

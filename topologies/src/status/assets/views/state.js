@@ -82,9 +82,12 @@ export default {
       ["Committed", `txid ${own.committed}`],
       ["Commits", count(own.commits)],
       ["Aborts", count(own.aborts)],
-      ["Records in the last", count(own.records)],
-      ["Bytes in the last", bytes(own.bytes)],
-      ["Commit took", micros(own.commitMs * 1000)],
+      ["Trees of the last", count(own.trees)],
+      ["Its records", count(own.records)],
+      ["Its bytes", bytes(own.bytes)],
+      ["It lasted", micros(own.batchMs * 1000)],
+      ["Its commit took", micros(own.commitMs * 1000)],
+      ["Senders held, in all", micros(own.heldMs * 1000)],
     ]);
     this.part("abort").hidden = own.lastAbort === null;
     setText(this.part("abort"), own.lastAbort === null ? "" : `Taken back last: ${own.lastAbort}`);

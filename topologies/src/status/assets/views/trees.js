@@ -7,6 +7,9 @@ export const millis = (time) => micros(time === null ? null : time * 1000);
 /** Where a tree is shown. */
 export const treeAddress = (root) => `#/tree/${root}`;
 
+/** How many of a task's oldest open trees are shown; the API tells more. */
+const OLDEST = 10;
+
 const plain = (of) => (cell, one) => setText(cell, of(one));
 
 /** A cell that leads to a tree; `of` names it. */
@@ -61,7 +64,7 @@ function fillOpen(section, list) {
     setText(text, count(age.count));
   });
   region.hidden = list.oldest.length === 0;
-  table(region.firstChild, OPEN_COLUMNS, list.oldest, ({ root }) => root);
+  table(region.firstChild, OPEN_COLUMNS, list.oldest.slice(0, OLDEST), ({ root }) => root);
 }
 
 export default {
