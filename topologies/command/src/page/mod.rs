@@ -21,8 +21,6 @@ use self::connection::{NoAnswer, Trust};
 
 /// How long a whole answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Where a page is, unless it is said or found otherwise.
-const USUAL: &str = "127.0.0.1:8080";
 
 /// Where the page of a topology is.
 #[derive(Debug, Clone, Args)]
