@@ -244,7 +244,8 @@ async fn read(
     origin: Instant,
     settled: Instant,
 ) -> Result<Histogram<u64>, LogError> {
-    let mut times = Histogram::new(3).map_err(|error| LogError::Invalid(error.to_string()))?;
+    let times = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3);
+    let mut times = times.map_err(|error| LogError::Invalid(error.to_string()))?;
     let settled = settled.duration_since(origin);
     let limit = FetchLimit { max_wait: Duration::from_secs(1), ..FetchLimit::default() };
     let mut next = from;

@@ -84,6 +84,8 @@ fn the_word_count_goes_from_topic_to_topic_and_takes_its_time_either_way() {
         assert_eq!(row["transactions"].as_u64() > Some(0), delivery == "exactly-once", "{row}");
         assert!(row["lines_per_second"].as_f64() > Some(0.0) && row["samples"].as_u64() > Some(0), "{row}");
         assert!(row["latency_p50_ms"].as_f64() <= row["latency_p99_ms"].as_f64(), "{row}");
-        assert!(row["latency_p50_ms"].as_f64() > Some(0.0), "{row}");
+        // A batch is open for 100 ms, and most of what is in it waits for most of that.
+        let least = if delivery == "exactly-once" { 10.0 } else { 0.1 };
+        assert!(row["latency_p50_ms"].as_f64() > Some(least), "{row}");
     }
 }
