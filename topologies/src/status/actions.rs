@@ -51,9 +51,9 @@ pub(super) fn log_refuses(error: &LogError) -> Response {
     refuse(status_of(error), error.to_string())
 }
 
-/// What is sent with a request.
-fn sent<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Response> {
-    body.map(|Json(body)| body).map_err(|rejection| refuse(StatusCode::BAD_REQUEST, rejection.body_text()))
+/// What is sent with a request, or why it cannot be read.
+fn sent<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, String> {
+    body.map(|Json(body)| body).map_err(|rejection| rejection.body_text())
 }
 
 fn unknown(id: &str) -> Response {
@@ -127,7 +127,7 @@ pub(super) async fn replay(
 ) -> Response {
     let asked = match sent(asked) {
         Ok(asked) => asked,
-        Err(response) => return response,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
     };
     if asked.offset.is_some() && asked.partition.is_none() {
         return refuse(StatusCode::BAD_REQUEST, "an offset belongs to a partition; say which");
@@ -194,7 +194,7 @@ pub(super) async fn reset_group(
 ) -> Response {
     let asked = match sent(asked) {
         Ok(asked) => asked,
-        Err(response) => return response,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
     };
     match reset(&*source, &group, &asked).await {
         Ok(moved) => {
@@ -230,7 +230,7 @@ pub(super) async fn level() -> Response {
 pub(super) async fn set_level(asked: Result<Json<Level>, JsonRejection>) -> Response {
     let Level { level, seconds } = match sent(asked) {
         Ok(asked) => asked,
-        Err(response) => return response,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
     };
     let time = Duration::from_secs(seconds);
     if time.is_zero() || time > LONGEST_LEVEL {

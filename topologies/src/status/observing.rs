@@ -41,24 +41,26 @@ pub(super) fn api() -> Vec<Route> {
     ]
 }
 
-fn snapshot(source: &dyn Snapshots, id: &str) -> Result<TopologySnapshot, Response> {
+fn snapshot(source: &dyn Snapshots, id: &str) -> Result<TopologySnapshot, Unknown> {
     let found = source.snapshots().into_iter().find(|snapshot| *snapshot.id == *id);
-    found.ok_or_else(|| missing(Unknown::topology(id)))
+    found.ok_or_else(|| Unknown::topology(id))
 }
 
-fn running(source: &dyn Snapshots, id: &str) -> Result<Running, Response> {
-    source.running(id).ok_or_else(|| missing(Unknown::topology(id)))
+fn running(source: &dyn Snapshots, id: &str) -> Result<Running, Unknown> {
+    source.running(id).ok_or_else(|| Unknown::topology(id))
 }
 
-fn missing(what: Unknown) -> Response {
-    (StatusCode::NOT_FOUND, Json(what)).into_response()
+impl IntoResponse for Unknown {
+    fn into_response(self) -> Response {
+        (StatusCode::NOT_FOUND, Json(self)).into_response()
+    }
 }
 
 async fn graph(
     State(source): Source,
     Extension(observer): Memory,
     Path(id): Path<String>,
-) -> Result<Json<Graph>, Response> {
+) -> Result<Json<Graph>, Unknown> {
     Ok(Json(Graph::of(&snapshot(&*source, &id)?, &observer, now_ms())))
 }
 
@@ -66,7 +68,7 @@ async fn layout(
     State(source): Source,
     Extension(observer): Memory,
     Path(id): Path<String>,
-) -> Result<Response, Response> {
+) -> Result<Response, Unknown> {
     Ok(Json(&*observer.layouts(&snapshot(&*source, &id)?)).into_response())
 }
 
@@ -74,45 +76,43 @@ async fn component(
     State(source): Source,
     Extension(observer): Memory,
     Path((id, name)): Path<(String, String)>,
-) -> Result<Json<ComponentPage>, Response> {
+) -> Result<Json<ComponentPage>, Unknown> {
     let snapshot = snapshot(&*source, &id)?;
     ComponentPage::of(&snapshot, &name, &*source, &observer, now_ms())
         .map(Json)
-        .ok_or_else(|| missing(Unknown::thing(format!("`{}` has no component `{name}`", snapshot.name))))
+        .ok_or_else(|| Unknown::thing(format!("`{}` has no component `{name}`", snapshot.name)))
 }
 
-async fn trees(State(source): Source, Path(id): Path<String>) -> Result<Json<Trees>, Response> {
+async fn trees(State(source): Source, Path(id): Path<String>) -> Result<Json<Trees>, Unknown> {
     Ok(Json(Trees::of(&running(&*source, &id)?)))
 }
 
 async fn tree(
     State(source): Source,
     Path((id, root)): Path<(String, String)>,
-) -> Result<Json<Waterfall>, Response> {
-    let unknown = || missing(Unknown::thing(format!("nothing is remembered of a tree `{root}`")));
+) -> Result<Json<Waterfall>, Unknown> {
+    let unknown = || Unknown::thing(format!("nothing is remembered of a tree `{root}`"));
     Waterfall::of(&running(&*source, &id)?, &root).map(Json).ok_or_else(unknown)
 }
 
 async fn tapped(
     State(source): Source,
     Path((id, edge)): Path<(String, usize)>,
-) -> Result<Json<Tap>, Response> {
-    Tap::of(&running(&*source, &id)?, edge)
-        .map(Json)
-        .ok_or_else(|| missing(Unknown::thing(tap::unknown(edge))))
+) -> Result<Json<Tap>, Unknown> {
+    Tap::of(&running(&*source, &id)?, edge).map(Json).ok_or_else(|| Unknown::thing(tap::unknown(edge)))
 }
 
 async fn switch_on(
     State(source): Source,
     Path(id): Path<String>,
     Json(wish): Json<Wish>,
-) -> Result<Response, Response> {
+) -> Result<Response, Unknown> {
     Ok(tap::switch_on(&running(&*source, &id)?, &wish))
 }
 
 async fn switch_off(
     State(source): Source,
     Path((id, edge)): Path<(String, usize)>,
-) -> Result<Response, Response> {
+) -> Result<Response, Unknown> {
     Ok(tap::switch_off(&running(&*source, &id)?, edge))
 }

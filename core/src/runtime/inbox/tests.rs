@@ -142,7 +142,7 @@ fn what_is_behind_a_marker_waits_for_the_markers_of_the_others() {
 fn who_is_ahead_is_held_by_a_queue_of_its_own_and_those_behind_find_room() {
     let (fast, slow) = (Bell::default(), Bell::default());
     let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
-    (inbox.open_sender(0), inbox.open_sender(0));
+    assert_eq!([inbox.open_sender(0), inbox.open_sender(0)], [0, 1]);
     assert!(inbox.try_push(marker(0), &fast).is_ok());
     assert!(inbox.try_push(from(0, 10), &fast).is_ok());
     let late = Batch { sent: Moment::from_nanos(5), ..from(0, 1) };
@@ -164,7 +164,7 @@ fn who_is_ahead_is_held_by_a_queue_of_its_own_and_those_behind_find_room() {
 fn what_is_cleared_is_gone_with_its_markers() {
     let sender = Bell::default();
     let inbox = Inbox::new(Bell::default(), 2, 10, 1_000);
-    (inbox.open_sender(0), inbox.open_sender(0));
+    assert_eq!([inbox.open_sender(0), inbox.open_sender(0)], [0, 1]);
     assert!(inbox.try_push(marker(0), &sender).is_ok());
     assert!(inbox.try_push(from(0, 10), &sender).is_ok());
     assert!(inbox.try_push(from(0, 1), &sender).is_err());
