@@ -2,6 +2,7 @@
 
 pub mod log_contract;
 pub mod memory_log;
+pub mod proxy;
 mod topo_binary;
 pub mod wire_client;
 
