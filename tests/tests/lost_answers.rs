@@ -65,10 +65,7 @@ async fn begin(log: &KafkaLog) -> u32 {
 }
 
 /// Writes numbers to both partitions, and that they are done.
-async fn write(
-    log: &mut dyn TransactionalLog,
-    numbers: std::ops::Range<u32>,
-) -> Result<(), LogError> {
+async fn write(log: &mut dyn TransactionalLog, numbers: std::ops::Range<u32>) -> Result<(), LogError> {
     for parity in 0..2 {
         let of = numbers.clone().filter(|n| n % 2 == parity);
         let records = of.map(|n| Record { value: Some(n.to_string().into()), ..Record::default() });
@@ -108,7 +105,7 @@ async fn read(log: &dyn Log, at: &TopicPartition) -> Vec<u32> {
     let (mut numbers, mut offset) = (Vec::new(), 0);
     loop {
         let fetched = log.fetch(at, offset, limit).await.expect("it is held");
-        let text = |value: &[u8]| String::from_utf8_lossy(value).parse().expect("a number");
+        let text = |value: &[u8]| String::from_utf8_lossy(value).parse::<u32>().expect("a number");
         numbers.extend(fetched.records.iter().map(|one| text(one.value.as_deref().expect("a value"))));
         if fetched.next_offset == offset {
             return numbers;

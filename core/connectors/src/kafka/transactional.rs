@@ -97,6 +97,7 @@ impl Transactional {
     async fn append_all(&mut self, to: &TopicPartition, records: &[Record]) -> Result<(), LogError> {
         let max = self.log.clients()?.topics.known(to).await?.max_message_bytes;
         check(to, records, max)?;
+        check_sizes(to, records, max)?;
         self.look_after_deliveries()?;
         if records.is_empty() {
             return Ok(());
@@ -282,6 +283,10 @@ impl Transactional {
     fn undelivered(&self, to: &TopicPartition, max: usize, error: &KafkaError) -> LogError {
         match self.failed(error, About::Partition(to)) {
             LogError::Fenced(sentence) => LogError::Fenced(sentence),
+            // librdkafka drops what it still had once another append to the same transaction was refused.
+            _ if is_purged(error) => {
+                LogError::Unavailable(format!("an append to {to} was given up with its transaction"))
+            }
             _ => delivery_error(&self.log.0.brokers, to, error, max),
         }
     }
@@ -345,6 +350,23 @@ fn claim(member: &dyn Membership) -> Result<Arc<ConsumerGroupMetadata>, LogError
         return Err(LogError::Invalid("the member is of another log's group; join this one's".into()));
     };
     place.claim().ok_or_else(|| LogError::CommitFailed("the group went on without this member".into()))
+}
+
+/// Refuses what a broker would refuse, if not for being compressed: librdkafka does not count a batch that was refused for
+/// its size, so that the next transaction would fail as well, for a gap in its numbers.
+fn check_sizes(to: &TopicPartition, records: &[Record], max: usize) -> Result<(), LogError> {
+    match records.iter().map(bytes).find(|bytes| *bytes > max) {
+        Some(bytes) => Err(LogError::Invalid(format!(
+            "a record of {bytes} bytes is too large for topic `{}`, which takes {max} in a transaction; raise its \
+             max.message.bytes",
+            to.topic
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn is_purged(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight))
 }
 
 /// Whether the same call is to be made again.
