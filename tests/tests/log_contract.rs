@@ -141,13 +141,8 @@ mod kafka {
     async fn a_member_that_was_put_out_of_its_group_commits_nothing_in_a_transaction() {
         let (log, lives) = client().await;
         let partitions = filled(&log).await;
-        let joining = Joining {
-            group: "g".into(),
-            topic: "t".into(),
-            client_id: "worker".into(),
-            task: 0,
-            tasks: 1,
-        };
+        let joining =
+            Joining { group: "g".into(), topic: "t".into(), client_id: "worker".into(), task: 0, tasks: 1 };
         let member = log.join(&joining).await.expect("the topic is there");
         until_assigned(&*member, false).await;
         let groups = lives.broker.groups();

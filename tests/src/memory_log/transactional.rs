@@ -15,9 +15,6 @@ use topo_core::schedule::Moment;
 use super::group::MemoryMember;
 use super::{Call, Shared, State};
 
-/// How soon a commit whose answer was lost is asked for again.
-const AGAIN: Duration = Duration::from_millis(10);
-
 /// A transactional id, as the log knows it.
 #[derive(Debug, Default)]
 pub(super) struct Id {
@@ -128,20 +125,12 @@ impl MemoryTransactional {
             return Ok(());
         }
         let call = if is_committed { Call::CommitTransaction } else { Call::AbortTransaction };
-        loop {
-            let now_ms = self.shared.wall_ms();
-            let ended =
-                self.shared.carry_out(call, |state| state.end(&self.instance, is_committed, now_ms)).await;
-            self.shared.appended.notify_waiters();
-            match ended {
-                // The answer was lost.
-                Err(LogError::Unavailable(_)) if is_committed => self.shared.pause(AGAIN).await,
-                ended => {
-                    self.is_open &= ended.is_err();
-                    return ended;
-                }
-            }
-        }
+        let now_ms = self.shared.wall_ms();
+        let ended =
+            self.shared.carry_out(call, |state| state.end(&self.instance, is_committed, now_ms)).await;
+        self.shared.appended.notify_waiters();
+        self.is_open &= ended.is_err();
+        ended
     }
 }
 

@@ -8,4 +8,7 @@ mod faults;
 mod lab;
 mod plain;
 mod refused;
+mod tally;
+mod trouble;
 mod windows;
+mod word_count;

@@ -10,8 +10,10 @@ use topo_connectors::{EventTimeConfig, LogSink, LogSpout, LogSpoutConfig, timed}
 use topo_core::log::{Consumed, Log, Record};
 use topo_core::window::{Fired, tumbling};
 use topo_core::{DataStream, Timed, Topology};
+use topo_tests::seeds::for_seeds;
 
-use crate::lab::{IN, Lab, NAME, OUT, Trouble, for_seeds, text};
+use crate::lab::{IN, Lab, NAME, OUT, text};
+use crate::trouble::Trouble;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
