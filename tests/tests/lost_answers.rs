@@ -15,7 +15,7 @@ use topo_core::log::{
 };
 use topo_tests::proxy::{Passage, ProxyAddress};
 
-const NUMBERS: u32 = 80;
+const NUMBERS: u32 = 40;
 const GROUP: &str = "g";
 
 fn out(partition: u32) -> TopicPartition {
@@ -178,7 +178,7 @@ async fn every_number_is_committed_once(seed: u64) -> u32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_and_cut_connections_neither_lose_nor_double_a_transaction() {
     let first = std::env::var("TOPO_FIRST_SEED").map_or(0, |seed| seed.parse().expect("a seed"));
-    let seeds = std::env::var("TOPO_SEEDS").map_or(3, |seeds| seeds.parse().expect("a number"));
+    let seeds = std::env::var("TOPO_SEEDS").map_or(2, |seeds| seeds.parse().expect("a number"));
     let mut lost_ends = 0;
     for seed in first..first + seeds {
         lost_ends += every_number_is_committed_once(seed).await;

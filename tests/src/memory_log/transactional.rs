@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use topo_core::log::{
-    LogError, Membership, Record, TopicPartition, TransactionStage, TransactionalConfig, TransactionalLog,
-};
+use topo_core::log::{LogError, Membership, Record, TopicPartition, TransactionalConfig, TransactionalLog};
 use topo_core::schedule::Moment;
 
 use super::group::MemoryMember;
@@ -106,7 +104,6 @@ impl State {
 pub(super) struct MemoryTransactional {
     shared: Arc<Shared>,
     instance: Instance,
-    stage: TransactionStage,
     /// Whether the log may know of a transaction that has not ended.
     is_open: bool,
 }
@@ -116,8 +113,7 @@ impl MemoryTransactional {
         let (call, now_ms) = (Call::TakeOver(&config.id), shared.wall_ms());
         let instance = shared.carry_out(call, |state| Ok(state.take_over(config, now_ms))).await;
         shared.appended.notify_waiters();
-        let stage = TransactionStage::default();
-        Ok(Self { shared: Arc::clone(shared), instance: instance?, stage, is_open: false })
+        Ok(Self { shared: Arc::clone(shared), instance: instance?, is_open: false })
     }
 
     async fn end(&mut self, is_committed: bool) -> Result<(), LogError> {
@@ -137,7 +133,6 @@ impl MemoryTransactional {
 #[async_trait]
 impl TransactionalLog for MemoryTransactional {
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
-        self.stage.write()?;
         let (now, now_ms) = (self.shared.scheduler.clock().now(), self.shared.wall_ms());
         self.is_open = true;
         let appended = self.shared.carry_out(Call::Append(to, &records), |state| {
@@ -148,7 +143,7 @@ impl TransactionalLog for MemoryTransactional {
         });
         let appended = appended.await;
         self.shared.appended.notify_waiters();
-        self.stage.done(appended)
+        appended
     }
 
     async fn commit_offsets(
@@ -157,48 +152,38 @@ impl TransactionalLog for MemoryTransactional {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError> {
-        self.stage.write()?;
         let now = self.shared.scheduler.clock().now();
         self.is_open = true;
         let member = member.map(|member| {
             let own = (member as &dyn Any).downcast_ref::<MemoryMember>();
             own.ok_or_else(|| LogError::Invalid("the member is of another log's group".into()))
         });
-        let committed = match member.transpose() {
-            Err(error) => Err(error),
-            Ok(member) => {
-                let act = |state: &mut State| {
-                    if let Some(member) = member {
-                        member.check_owned(state, offsets).map_err(LogError::CommitFailed)?;
-                    }
-                    let open = state.open(&self.instance, now)?;
-                    let of = |(at, offset): &(TopicPartition, i64)| (group.to_owned(), at.clone(), *offset);
-                    open.offsets.extend(offsets.iter().map(of));
-                    Ok(())
-                };
-                self.shared.carry_out(Call::Commit(offsets), act).await
+        let member = member.transpose()?;
+        let act = |state: &mut State| {
+            if let Some(member) = member {
+                member.check_owned(state, offsets).map_err(LogError::CommitFailed)?;
             }
+            let open = state.open(&self.instance, now)?;
+            let of = |(at, offset): &(TopicPartition, i64)| (group.to_owned(), at.clone(), *offset);
+            open.offsets.extend(offsets.iter().map(of));
+            Ok(())
         };
-        self.stage.done(committed)
+        self.shared.carry_out(Call::Commit(offsets), act).await
     }
 
     async fn commit(&mut self) -> Result<(), LogError> {
-        self.stage.commit()?;
-        let committed = self.end(true).await;
-        self.stage.done(committed)
+        self.end(true).await
     }
 
     async fn abort(&mut self) -> Result<(), LogError> {
-        self.stage.abort()?;
-        let aborted = match self.end(false).await {
+        match self.end(false).await {
             // None had begun where the first step failed.
             Err(LogError::Invalid(_)) => {
                 self.is_open = false;
                 Ok(())
             }
             aborted => aborted,
-        };
-        self.stage.done(aborted)
+        }
     }
 }
 

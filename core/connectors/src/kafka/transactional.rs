@@ -13,9 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Mutex, oneshot};
-use topo_core::log::{
-    LogError, Membership, Record, TopicPartition, TransactionStage, TransactionalConfig, TransactionalLog,
-};
+use topo_core::log::{LogError, Membership, Record, TopicPartition, TransactionalConfig, TransactionalLog};
 
 use super::KafkaLog;
 use super::appender::{Append, Sender, bytes, check, delivery_error};
@@ -33,7 +31,6 @@ pub(super) struct Transactional {
     sender: Option<Arc<Sender>>,
     /// Held by the call that is under way.
     call: Arc<Mutex<()>>,
-    stage: TransactionStage,
     /// Whether librdkafka was told to begin.
     is_open: bool,
     /// What was appended in this transaction and not heard of, with how large its topic's batches may be.
@@ -55,7 +52,6 @@ impl Transactional {
             log: log.clone(),
             sender: Some(Arc::new(created)),
             call: Arc::default(),
-            stage: TransactionStage::default(),
             is_open: false,
             under_way: VecDeque::new(),
         };
@@ -295,9 +291,7 @@ impl Transactional {
 #[async_trait]
 impl TransactionalLog for Transactional {
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
-        self.stage.write()?;
-        let appended = self.append_all(to, &records).await;
-        self.stage.done(appended)
+        self.append_all(to, &records).await
     }
 
     async fn commit_offsets(
@@ -306,21 +300,15 @@ impl TransactionalLog for Transactional {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError> {
-        self.stage.write()?;
-        let committed = self.commit_all(group, member, offsets).await;
-        self.stage.done(committed)
+        self.commit_all(group, member, offsets).await
     }
 
     async fn commit(&mut self) -> Result<(), LogError> {
-        self.stage.commit()?;
-        let committed = self.commit_open().await;
-        self.stage.done(committed)
+        self.commit_open().await
     }
 
     async fn abort(&mut self) -> Result<(), LogError> {
-        self.stage.abort()?;
-        let aborted = self.abort_open().await;
-        self.stage.done(aborted)
+        self.abort_open().await
     }
 }
 

@@ -209,6 +209,11 @@ impl Lab {
         }
     }
 
+    /// What was run here so far.
+    pub(crate) fn numbers_so_far(&self) -> Tally {
+        self.tally
+    }
+
     /// What was run here, beside what is not as it has to be.
     pub(crate) fn tally(&self, given_up: impl Fn(&str) -> bool) -> Tally {
         let mut tally = self.tally;
