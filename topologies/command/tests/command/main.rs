@@ -1,5 +1,6 @@
 //! The `topo` binary from outside.
 
+mod exact;
 mod first_attempt;
 mod place;
 mod topo;
@@ -14,12 +15,14 @@ mod kill;
 mod kill_access_log;
 mod kill_exactly_once;
 mod kill_windows;
+mod lost_answers;
 mod page;
 mod query;
 mod ready_made;
 mod refusal;
 mod replay;
 mod stop;
+mod two_instances;
 mod user_crate;
 mod verbs;
 mod word_count;
