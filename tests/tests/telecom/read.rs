@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// How long the client waits for what comes within moments.
@@ -103,6 +104,24 @@ impl Committed {
         };
         let offsets = committed.elements();
         offsets.iter().filter_map(|one| one.offset().to_raw()).filter(|offset| *offset > 0).sum()
+    }
+
+    /// How much the topic holds.
+    fn held(&self) -> i64 {
+        let ends = self.partitions.elements();
+        let end = |of: &TopicPartitionListElem<'_>| {
+            self.client.fetch_watermarks(of.topic(), of.partition(), PATIENCE).unwrap().1
+        };
+        ends.iter().map(end).sum()
+    }
+
+    /// Waits until the topic holds so much.
+    pub(crate) fn holds(&self, enough: i64) {
+        let begun = Instant::now();
+        while self.held() < enough {
+            assert!(begun.elapsed() < 3 * PATIENCE, "no more than {} of {enough} are there", self.held());
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Waits until it is so much.
