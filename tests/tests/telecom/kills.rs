@@ -2,7 +2,7 @@
 //! as well; and of the generator.
 //!
 //! A kill counts where some of the day was committed since the last one, and some was not. `TOPO_KILLS` sets how many there
-//! are, 4 unless it is given, and `TOPO_EVENTS` how long the day is.
+//! are, 3 unless it is given, and `TOPO_EVENTS` how long the day is.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn set(name: &str, unless_given: i64) -> i64 {
 }
 
 fn kills() -> i64 {
-    set("TOPO_KILLS", 4)
+    set("TOPO_KILLS", 3)
 }
 
 fn events() -> i64 {

@@ -19,7 +19,7 @@ use crate::words::{assert_same, count, seed, text};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_lost_on_the_way_every_word_is_counted_exactly_once() {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
-    let broker = Broker::open(&dir.path().join("data"), BrokerConfig::default()).expect("it is new");
+    let broker = Broker::open(dir.path().join("data"), BrokerConfig::default()).expect("it is new");
     let address = ProxyAddress::free().await;
     let (listen, advertise) = (vec![ListenAddress::localhost(0)], Some(address.get().into()));
     let config = ServerConfig { listen, advertise, ..ServerConfig::default() };
