@@ -42,6 +42,10 @@ pub trait Bolt: Send + 'static {
     /// What it emits: a tuple type, `()` for nothing, or a struct of streams made by [`ports!`](crate::ports).
     type Out: Output;
 
+    /// Whether [`end_batch`](Self::end_batch) does anything. Then the topology needs
+    /// [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce): nothing else has batches.
+    const ENDS_BATCHES: bool = false;
+
     /// Called once before the first tuple.
     ///
     /// # Errors
@@ -69,6 +73,19 @@ pub trait Bolt: Send + 'static {
     fn on_watermark(
         &mut self,
         _at: Watermark,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
+
+    /// A micro-transaction ends here: all of its tuples were handled. What this emits belongs to it, and reaches its subscribers
+    /// as part of it (Trident's per-batch aggregate). It is anchored to nothing, so that no record is to blame where it fails.
+    /// Called where [`ENDS_BATCHES`](Self::ENDS_BATCHES) says so.
+    ///
+    /// # Errors
+    /// The batch fails, and is made again with a fresh instance.
+    fn end_batch(
+        &mut self,
         _out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send {
         ready(Ok(()))
@@ -162,6 +179,14 @@ pub trait RichBolt: Send + 'static {
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// Whether it takes another input now. While it does not, its queue waits, and it is asked through
+    /// [`ready`](Self::ready) and [`idle`](Self::idle) as where the queue is empty: so what is done leaves, and is answered,
+    /// at once, and nobody is held up by an execute that waits.
+    #[inline]
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Called when the queue is empty, and before the task waits: the moment to finish what was gathered over a batch.
     ///
     /// # Errors
@@ -174,7 +199,7 @@ pub trait RichBolt: Send + 'static {
     }
 
     /// Completes when `idle` is worth calling though no input came: what the bolt waits for itself, such as an answer from
-    /// outside, has come. Asked while the queue is empty. It may be dropped and called again at any await, so it must not lose
+    /// outside, has come. Asked while the queue is empty, or the bolt has no room. It may be dropped and called again at any await, so it must not lose
     /// anything then.
     fn ready(&mut self) -> impl Future<Output = ()> + Send {
         pending()

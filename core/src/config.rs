@@ -36,6 +36,9 @@ pub struct MicroTransactions {
     /// How long a bolt that owns its inputs may take to answer those of a batch once its marker has come; then the batch fails,
     /// with the bolt's name.
     pub held_wait: Duration,
+    /// How many batches in a row may fail without anything being committed and without a record that is known to be to blame, but
+    /// for outages of the log; then the topology stops, and says why.
+    pub attempts: u32,
     /// After how long the log aborts a transaction that is not committed: Kafka's `transaction.timeout.ms`.
     pub timeout: Duration,
 }
@@ -47,6 +50,7 @@ impl Default for MicroTransactions {
             batch_records: 100_000,
             batch_bytes: 64 << 20,
             held_wait: Duration::from_secs(5),
+            attempts: 20,
             timeout: Duration::from_secs(60),
         }
     }

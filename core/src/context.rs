@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::fail::Fail;
 use crate::log::{Record, TopicPartition};
 use crate::metrics::TaskCounters;
 use crate::runtime::{Control, Phase};
@@ -130,17 +131,23 @@ impl TaskContext {
 
     /// Has `record` appended with the micro-transaction in work; only where there are any
     /// ([`is_exactly_once`](Self::is_exactly_once)). The order of a task's records of a partition is kept.
-    pub fn stage(&self, to: &TopicPartition, record: Record) {
+    ///
+    /// # Errors
+    /// [`Fail::Reject`] where the log has refused this record before, as one that is too large: what led to it is to fail, so
+    /// that its batch can be made without it.
+    pub fn stage(&self, to: &TopicPartition, record: Record) -> Result<(), Fail> {
         if let Some(transactions) = &self.control.transactions {
+            transactions.check(to, &record)?;
             transactions.note_staged(self.staging.add(to, record));
         }
+        Ok(())
     }
 
     /// As [`stage`](Self::stage), to a topic that may have to be created: in the partition that is left when `number` is
-    /// divided by how many there are.
-    pub fn stage_letter(&self, topic: &Arc<str>, number: u32, record: Record) {
+    /// divided by how many there are. Where the topic does not take `record`, `short` is written in its place.
+    pub fn stage_letter(&self, topic: &Arc<str>, number: u32, record: Record, short: Record) {
         if let Some(transactions) = &self.control.transactions {
-            let letter = Letter { topic: Arc::clone(topic), number, record };
+            let letter = Letter { topic: Arc::clone(topic), number, record, short };
             transactions.note_staged(self.staging.add_letter(letter));
         }
     }

@@ -50,7 +50,7 @@ pub use streams::{
 };
 pub use time::{EventTime, Timed, Watermark};
 pub use topology::{BoltHandle, BuildError, Feedback, SpoutHandle, Topology};
-pub use transaction::InputOffsets;
+pub use transaction::{InputOffsets, LastBatch};
 pub use tuple::Tuple;
 
 #[doc(hidden)]

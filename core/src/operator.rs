@@ -153,6 +153,15 @@ pub trait Operator: Send + 'static {
         ready(Ok(()))
     }
 
+    /// Brings the states that it writes to in [`flush`](Self::flush) up to what it has done, and makes nothing durable.
+    /// Called between batches, where somebody asks for a value from outside.
+    ///
+    /// # Errors
+    /// What keeps it from that: reported, and the states are shown as they are.
+    fn refresh(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Called once when the topology stops in order, after the last tuple and the last tree.
     fn cleanup(&mut self) -> impl Future<Output = ()> + Send {
         ready(())

@@ -9,7 +9,7 @@ use crate::metrics::WindowSnapshot;
 use crate::runtime::SpoutEmitter;
 use crate::stream::Output;
 use crate::time::EventTime;
-use crate::transaction::InputOffsets;
+use crate::transaction::{InputOffsets, LastBatch};
 
 /// Why a component could not start or go on. Any error, or a sentence: `Err("no sensor on port 3".into())`.
 pub type Fault = Box<dyn Error + Send + Sync>;
@@ -91,8 +91,18 @@ pub trait Spout: Send + 'static {
     /// [`SpoutEmitter::replay`] from a later `next`.
     fn fail(&mut self, _id: Self::Id, _failure: &Failure) {}
 
+    /// The last batch that an earlier run has committed, as far as that is noted with the offsets of the spout's group: txids go
+    /// on from there. Asked once, behind `open`. Only under [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce), as the
+    /// next three.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    fn last_batch(&mut self) -> impl Future<Output = Result<Option<LastBatch>, Fault>> + Send {
+        ready(Ok(None))
+    }
+
     /// A micro-transaction ends behind what was emitted so far. What its group is to go on from, once that is committed; `None`
-    /// where that is where it was. Only under [`Delivery::ExactlyOnce`](crate::Delivery::ExactlyOnce), as the next two.
+    /// where that is where it was.
     fn end_batch(&mut self) -> Option<InputOffsets> {
         None
     }

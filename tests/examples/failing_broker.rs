@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 use topo_broker::{Broker, BrokerConfig, Server, ServerConfig, Sockets};
@@ -202,7 +203,12 @@ async fn main() {
     let counted = Arc::new(Counted { plan, operations: AtomicU64::new(0), syncs: AtomicU64::new(0), full });
     let storage = Arc::new(FailingStorage(Arc::clone(&counted)));
     let mut told = signal(SignalKind::terminate()).unwrap();
-    let broker = Broker::open_on(storage, &dir, BrokerConfig::default()).unwrap();
+    // So often that a short run is compacted while it lasts.
+    let compaction_check_interval = Duration::from_millis(10);
+    let config = BrokerConfig { compaction_check_interval, ..BrokerConfig::default() };
+    let broker = Broker::open_on(storage, &dir, config).unwrap();
+    let wall_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    broker.keep_compaction(wall_ms);
     let sockets = Sockets::bind(&[address.parse().unwrap()]).unwrap();
     let server = Server::start(broker.clone(), sockets, ServerConfig::default());
     eprintln!("serving");

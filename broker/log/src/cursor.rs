@@ -5,7 +5,7 @@
 
 use std::io;
 
-use topo_protocol::{BatchHeader, HEADER_BYTES};
+use topo_protocol::{BatchHeader, HEADER_BYTES, check};
 
 use crate::storage::StorageFile;
 
@@ -142,4 +142,34 @@ pub(crate) fn header_at(at: Place, bytes: &[u8], leader_epoch: i32) -> Result<Ba
         return Err(flaw(format!("the batch there is of leader epoch {}", header.partition_leader_epoch)));
     }
     Ok(header)
+}
+
+/// Where the whole, sound batches below `up_to` end that are at the front of `buffer`, whose first batch is at `from`.
+///
+/// Only a flaw in the first one is an error: what is sound is served, and the next read meets the flaw.
+pub(crate) fn sound_prefix(buffer: &[u8], from: Place, up_to: i64, leader_epoch: i32) -> Result<Place, Flaw> {
+    let (mut at, mut rest) = (from, buffer);
+    // Of what is fetched nothing takes longer where batches are small; so no reason is given here.
+    while let Some((bytes, next_offset)) = sound_batch(at, rest, leader_epoch)
+        && next_offset <= up_to
+    {
+        (at, rest) = (Place { position: at.position + bytes as u64, offset: next_offset }, &rest[bytes..]);
+    }
+    if at == from
+        && rest.len() >= HEADER_BYTES
+        && let Some(batch) = rest.get(..header_at(at, rest, leader_epoch)?.total_bytes())
+    {
+        check(batch).map_err(|error| Flaw { at, reason: error.to_string() })?;
+    }
+    Ok(at)
+}
+
+/// Bytes of the batch at the front of `buffer`, and where the next one starts; `None` where it is not whole, not sound, or
+/// none that belongs at `at`.
+fn sound_batch(at: Place, buffer: &[u8], leader_epoch: i32) -> Option<(usize, i64)> {
+    let header = BatchHeader::parse(buffer).ok()?;
+    let is_here =
+        header.base_offset == at.offset && (0..=leader_epoch).contains(&header.partition_leader_epoch);
+    let batch = buffer.get(..header.total_bytes())?;
+    (is_here && header.verify(batch).is_ok()).then(|| (batch.len(), header.next_offset()))
 }

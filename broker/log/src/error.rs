@@ -62,7 +62,7 @@ pub enum LogError {
         reason: Arc<str>,
     },
     /// The storage failed.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {}", .path.display(), said(source))]
     Storage {
         /// What was attempted, such as `write`.
         action: &'static str,
@@ -80,7 +80,36 @@ impl LogError {
     }
 }
 
+/// What an I/O error says, and what to do about it where it is not the disk that is wrong.
+fn said(error: &io::Error) -> String {
+    // The standard library has no kind for EMFILE, which has this number on every Unix.
+    const TOO_MANY_OPEN: i32 = 24;
+    if cfg!(unix) && error.raw_os_error() == Some(TOO_MANY_OPEN) {
+        return format!(
+            "{error}; let the process open more files (ulimit -n), or give topics larger segments (segment.bytes)"
+        );
+    }
+    error.to_string()
+}
+
 /// Whether an I/O error says that there is no room, rather than that the disk is broken.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_too_many_files_open_is_told_what_to_do() {
+        let error =
+            |number| LogError::storage("open", Path::new("/d/0.log"))(io::Error::from_raw_os_error(number));
+        let (too_many, broken) = (error(24).to_string(), error(5).to_string());
+        assert!(
+            too_many.starts_with("cannot open /d/0.log: ") && too_many.contains("ulimit -n"),
+            "{too_many}"
+        );
+        assert!(!broken.contains("ulimit"), "{broken}");
+    }
 }

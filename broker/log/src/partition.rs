@@ -105,6 +105,11 @@ impl Partition {
         self.durable_end
     }
 
+    /// One past the last offset of those segments that take no more appends.
+    pub fn sealed_end(&self) -> i64 {
+        self.active.base_offset
+    }
+
     /// Bytes of all batches in the segments.
     pub fn bytes(&self) -> u64 {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.active.bytes

@@ -15,7 +15,7 @@ use crate::aborted::{self, AbortedEntry};
 use crate::buffers::Buffer;
 use crate::checkpoint;
 use crate::config::PartitionConfig;
-use crate::cursor::{Cursor, Flaw, Place, Stop, header_at};
+use crate::cursor::{Cursor, Flaw, Place, Stop, sound_prefix};
 use crate::error::LogError;
 use crate::index::{Index, OffsetEntry, TimeEntry};
 use crate::partition::Batches;
@@ -403,29 +403,6 @@ impl Indexes {
             time: Index::create(storage, time, base).map_err(LogError::storage("create", time))?,
         })
     }
-}
-
-/// Where the whole, sound batches below `up_to` end that are at the front of `buffer`, whose first batch is at `from`.
-///
-/// Only a flaw in the first one is an error: what is sound is served, and the next read meets the flaw.
-fn sound_prefix(buffer: &[u8], from: Place, up_to: i64, leader_epoch: i32) -> Result<Place, Flaw> {
-    let (mut at, mut rest) = (from, buffer);
-    while rest.len() >= HEADER_BYTES {
-        let batch = header_at(at, rest, leader_epoch).and_then(|header| {
-            let Some((batch, behind)) = rest.split_at_checked(header.total_bytes()) else { return Ok(None) };
-            let sound = header.verify(batch).map(|()| Some((header, behind)));
-            sound.map_err(|error| Flaw { at, reason: error.to_string() })
-        });
-        match batch {
-            Ok(Some((header, behind))) if header.next_offset() <= up_to => {
-                let position = at.position + header.total_bytes() as u64;
-                (at, rest) = (Place { position, offset: header.next_offset() }, behind);
-            }
-            Err(flaw) if at == from => return Err(flaw),
-            _ => break,
-        }
-    }
-    Ok(at)
 }
 
 /// `DIR/00000000000000000042.log`.

@@ -11,6 +11,7 @@ mod crash_tests;
 mod groups;
 mod offsets;
 mod queries;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -40,7 +41,7 @@ use crate::partition::{FetchLimit, Fetched, Offsets, Partition};
 use crate::topic::{
     OFFSETS_TOPIC, Registry, TRANSACTIONS_TOPIC, Topic, TopicId, TopicPartition, is_internal,
 };
-use crate::transactions::Coordinator as TransactionCoordinator;
+use crate::transactions::{Coordinator as TransactionCoordinator, abort_hanging};
 
 /// A log of topics in one data directory, durable before it acknowledges unless a topic's `flush.ms` says otherwise.
 ///
@@ -117,6 +118,7 @@ impl Broker {
         let directory = DataDirectory::open(storage.clone(), data_dir).map_err(BrokerError::DataDirectory)?;
         let identity = Identity::open(storage.clone(), data_dir)?;
         let registry = Registry::open(storage, data_dir, config)?;
+        let (transactions, transactions_topic) = open_transactions(&registry, config)?;
         let (committed, groups, offsets_topic) = match registry.get(OFFSETS_TOPIC) {
             Ok(topic) => {
                 let partition = offsets_partition(&topic)?;
@@ -128,7 +130,6 @@ impl Broker {
                 (CommittedOffsets::default(), Coordinator::new(config.groups, Vec::new()), OnceLock::new())
             }
         };
-        let (transactions, transactions_topic) = open_transactions(&registry, config)?;
         let directory = Mutex::new(Some(directory));
         let (retained, compacted) = (AtomicBool::new(false), AtomicBool::new(false));
         let shared = Shared {
@@ -442,19 +443,23 @@ impl Shared {
     }
 }
 
-/// The transactional ids that were stored, and the topic that they were in.
+/// The transactional ids that were stored, and the topic that they were in; what is open in a partition and is none of
+/// theirs is aborted there.
 fn open_transactions(
     registry: &Registry,
     config: BrokerConfig,
 ) -> Result<(Arc<TransactionCoordinator>, OnceLock<Arc<Topic>>), BrokerError> {
-    let Ok(topic) = registry.get(TRANSACTIONS_TOPIC) else {
-        return Ok((TransactionCoordinator::new(config.transactions, Vec::new()), OnceLock::new()));
+    let topic = registry.get(TRANSACTIONS_TOPIC).ok();
+    let stored = match &topic {
+        Some(topic) => crate::transactions::records::replay(offsets_partition(topic)?)?,
+        None => Vec::new(),
     };
-    let partition = offsets_partition(&topic)?;
-    let stored = crate::transactions::records::replay(partition)?;
-    let coordinator = TransactionCoordinator::new(config.transactions, stored);
-    coordinator.store_in(partition);
-    Ok((coordinator, topic.into()))
+    let epochs = abort_hanging(&registry.all(), &stored)?;
+    let coordinator = TransactionCoordinator::new(config.transactions, stored, &epochs);
+    if let Some(topic) = &topic {
+        coordinator.store_in(offsets_partition(topic)?);
+    }
+    Ok((coordinator, topic.map_or_else(OnceLock::new, OnceLock::from)))
 }
 
 /// The only partition of a topic of the broker's own.

@@ -1,14 +1,17 @@
 //! Offsets committed in transactions and outside of them, against a model, across restarts.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use topo_log::storage::MemoryStorage;
-use topo_protocol::{EndTransactionMarker, TransactionResult};
+use topo_protocol::TransactionResult;
 
 use super::*;
 use crate::groups::Claim;
-use crate::transactions::ProducerInstance;
+use crate::transactions::{ProducerInstance, TransactionState};
 
 const PARTITIONS: u32 = 3;
+const PRODUCERS: [&str; 3] = ["p", "q", "r"];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -64,7 +67,10 @@ async fn play(steps: Vec<Step>) {
     let mut broker = open();
     broker.create_topic("a", PARTITIONS, BTreeMap::new()).await.unwrap();
     broker.groups().prepare_commits().await.unwrap();
-    let offsets_topic = TopicPartition::new(OFFSETS_TOPIC, 0);
+    let mut producers = Vec::new();
+    for id in PRODUCERS {
+        producers.push(broker.transactions().init(id, Duration::from_secs(600), None).await.unwrap());
+    }
     let mut model = Model::default();
     for (now, step) in (0..).zip(&steps) {
         match *step {
@@ -73,19 +79,21 @@ async fn play(steps: Vec<Step>) {
                 model.committed.insert(partition, now);
             }
             Step::CommitInTransaction(id, partition) => {
-                let producer = ProducerInstance { producer_id: id, epoch: 0 };
-                let offsets = [(of(partition), to(now))];
-                let groups = broker.groups();
-                let written = groups.start_commit_in_transaction("g", &Claim::nobody(), producer, &offsets);
-                written.unwrap().durable().await.unwrap();
+                let (name, producer) = (PRODUCERS[id as usize], producers[id as usize]);
+                let transactions = broker.transactions();
+                transactions.add_offsets(name, producer, "g").await.unwrap();
+                let (nobody, offsets) = (Claim::nobody(), [(of(partition), to(now))]);
+                transactions.commit_offsets(name, producer, "g", &nobody, &offsets).await.unwrap();
                 model.pending.insert((id, partition), now);
             }
-            Step::End(producer_id, commits) => {
+            Step::End(id, commits) => {
                 let result = if commits { TransactionResult::Commit } else { TransactionResult::Abort };
-                let marker =
-                    EndTransactionMarker { producer_id, producer_epoch: 0, coordinator_epoch: 0, result };
-                broker.append_marker(&offsets_topic, &marker, 0).unwrap().durable().await.unwrap();
-                model.end(producer_id, commits);
+                let (name, transactions) = (PRODUCERS[id as usize], broker.transactions());
+                if transactions.describe(name).unwrap().state == TransactionState::Ongoing {
+                    transactions.end(name, producers[id as usize], result).await.unwrap();
+                    transactions.settled(name).await.unwrap();
+                }
+                model.end(id, commits);
             }
             Step::Delete(partition) => {
                 let asked = partition.map(|partition| [of(partition)]);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use futures_util::future::try_join_all;
+use topo_log::ProducerError;
 use topo_protocol::EndTransactionMarker;
 
 use super::{Broker, Shared, offsets_partition};
@@ -11,11 +12,8 @@ use crate::error::BrokerError;
 use crate::partition::Partition;
 use crate::topic::TRANSACTIONS_TOPIC;
 use crate::transactions::{
-    Markers, TransactionError, TransactionalConfig, TransactionalProducer, Transactions,
+    COORDINATOR_EPOCH, Markers, TransactionError, TransactionalConfig, TransactionalProducer, Transactions,
 };
-
-/// One node, whose coordinator never moves: its epoch stays.
-const COORDINATOR_EPOCH: i32 = 0;
 
 impl Broker {
     /// Transactional ids, for producers in this process as for those outside.
@@ -67,6 +65,9 @@ impl Broker {
                     }
                 }),
                 Err(BrokerError::UnknownTopic(_) | BrokerError::UnknownPartition(_)) => {}
+                // A later instance has written there, so that this transaction is at its end there: the coordinator has
+                // forgotten the other one, as a power loss may have it where it does not wait for syncs.
+                Err(BrokerError::Producer { source: ProducerError::Fenced { .. }, .. }) => {}
                 Err(error) => return Err(error),
             }
         }

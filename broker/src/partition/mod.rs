@@ -124,6 +124,8 @@ struct State {
 struct Progress {
     high_watermark: i64,
     last_stable_offset: i64,
+    /// One past the last record that survives a power loss.
+    durable_end: i64,
     standing: Standing,
 }
 
@@ -160,7 +162,8 @@ impl Partition {
     pub(crate) fn new(at: TopicPartition, log: Log, durability: Durability) -> Self {
         let high_watermark = log.durable_end();
         let last_stable_offset = log.last_stable_offset(high_watermark);
-        let progress = Progress { high_watermark, last_stable_offset, standing: Standing::Open };
+        let durable_end = high_watermark;
+        let progress = Progress { high_watermark, last_stable_offset, durable_end, standing: Standing::Open };
         Self {
             at,
             state: RwLock::new(State { log: Some(log), durability, syncing: false, turn: 0 }),

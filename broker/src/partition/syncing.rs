@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use topo_log::{PartitionConfig, SyncTicket};
+use topo_protocol::EndTransactionMarker;
 
-use super::{Partition, Progress, Standing};
+use super::{Log, Partition, Progress, Standing};
 use crate::durability::Durability;
 use crate::error::BrokerError;
 
@@ -19,6 +20,18 @@ impl Partition {
         };
         // The sender is a field of `self`: it cannot be gone.
         let durable = progress.wait_for(settled).await.is_ok_and(|p| p.high_watermark >= next_offset);
+        if durable { Ok(()) } else { Err(self.refusal().unwrap_or(BrokerError::Closed)) }
+    }
+
+    /// Waits until every segment that takes no more appends survives a power loss, as of now.
+    pub(crate) async fn until_sealed_durable(&self) -> Result<(), BrokerError> {
+        let sealed_end = self.read_state().log.as_ref().map(Log::sealed_end).ok_or_else(|| self.gone())?;
+        let mut progress = self.progress.subscribe();
+        let settled = |p: &Progress| {
+            p.durable_end >= sealed_end || !matches!(p.standing, Standing::Open | Standing::Closing)
+        };
+        // The sender is a field of `self`: it cannot be gone.
+        let durable = progress.wait_for(settled).await.is_ok_and(|p| p.durable_end >= sealed_end);
         if durable { Ok(()) } else { Err(self.refusal().unwrap_or(BrokerError::Closed)) }
     }
 
@@ -38,11 +51,7 @@ impl Partition {
                 });
             }
             Durability::Os if !at_once => {
-                tokio::task::spawn_blocking(move || {
-                    this.sync_once(turn);
-                    let mut state = this.write_state();
-                    state.syncing &= state.turn != turn;
-                });
+                tokio::task::spawn_blocking(move || while this.sync_sealed(turn) {});
             }
             _ => {
                 tokio::task::spawn_blocking(move || while this.sync_once(turn) {});
@@ -72,6 +81,21 @@ impl Partition {
         true
     }
 
+    /// Syncs what there is, once; `false`, and nobody is syncing any more, where no segment was filled meanwhile.
+    fn sync_sealed(&self, turn: u64) -> bool {
+        if !self.sync_once(turn) {
+            return false;
+        }
+        let mut state = self.write_state();
+        if state.turn != turn {
+            return false;
+        }
+        let poisoned = matches!(self.progress.borrow().standing, Standing::Poisoned(_));
+        let is_behind = |log: &Log| log.sealed_end() > log.durable_end();
+        state.syncing = !poisoned && state.log.as_ref().is_some_and(is_behind);
+        state.syncing
+    }
+
     /// Syncs what a ticket covers, and says how that went.
     pub(super) fn run(&self, ticket: SyncTicket) {
         let result = ticket.run();
@@ -80,12 +104,31 @@ impl Partition {
         let Some(log) = state.log.as_mut() else { return };
         let outcome = log.finish_sync(ticket, result);
         self.progress.send_modify(|progress| match outcome {
-            Ok(durable_end) => progress.advance(log, durable_end),
+            Ok(durable_end) => {
+                progress.durable_end = durable_end;
+                progress.advance(log, durable_end);
+            }
             Err(error) => {
                 let reason = log.poisoned().map_or_else(|| error.to_string(), str::to_owned);
                 progress.standing = Standing::Poisoned(reason.into());
             }
         });
+    }
+
+    /// Ends a transaction of a partition that nobody else uses yet, durably whatever the durability. Blocks.
+    pub(crate) fn end_transaction_at_open(
+        &self,
+        marker: &EndTransactionMarker,
+        now_ms: i64,
+    ) -> Result<(), BrokerError> {
+        let ticket = {
+            let mut state = self.write_state();
+            let log = state.log.as_mut().ok_or_else(|| self.gone())?;
+            log.append_marker(marker, now_ms).map_err(|error| self.log_error(error))?;
+            log.begin_sync()
+        };
+        self.run(ticket);
+        self.refusal().map_or(Ok(()), Err)
     }
 
     /// Changes the settings from now on. What was appended before and is not durable is synced at once where the

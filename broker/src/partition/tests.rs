@@ -42,6 +42,8 @@ struct Gated {
 struct Gate {
     open: Mutex<bool>,
     opened: Condvar,
+    /// Syncs that have come to the gate, and that have passed it.
+    begun: AtomicU32,
     syncs: AtomicU32,
 }
 
@@ -109,6 +111,7 @@ impl StorageFile for GatedFile {
         self.file.write_at(bytes, position)
     }
     fn sync(&self) -> io::Result<()> {
+        self.gate.begun.fetch_add(1, Ordering::SeqCst);
         let mut open = self.gate.open.lock().unwrap();
         while !*open {
             open = self.gate.opened.wait(open).unwrap();
@@ -146,6 +149,7 @@ fn gated_as(durability: Durability, config: PartitionConfig) -> (Arc<Partition>,
     storage.gate.set(true);
     let partition = open_as(Arc::new(storage.clone()), durability, config);
     storage.gate.set(false);
+    storage.gate.begun.store(0, Ordering::SeqCst);
     storage.gate.syncs.store(0, Ordering::SeqCst);
     (partition, storage.gate)
 }
@@ -353,6 +357,34 @@ async fn left_to_the_system_only_rolled_segments_and_closed_logs_are_synced() {
     assert_eq!(gate.syncs(), 2);
     partition.close().await.unwrap();
     assert_eq!(gate.syncs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_rolled_while_a_sync_is_under_way_is_synced_behind_it() {
+    let config = PartitionConfig { segment_bytes: 700, ..PartitionConfig::default() };
+    let (partition, gate) = gated_as(Durability::Os, config);
+    let fill_to = async |segments| {
+        while partition.read_state().log.as_ref().unwrap().segments() < segments {
+            partition.append(batch("some text that fills a segment")).await.unwrap();
+        }
+    };
+    fill_to(2).await;
+    // The sync has taken down what there is, and stands at the gate.
+    while gate.begun.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    fill_to(4).await;
+    let ends = || {
+        let state = partition.read_state();
+        let log = state.log.as_ref().unwrap();
+        (log.durable_end(), log.sealed_end())
+    };
+    assert!(ends().0 < ends().1);
+    gate.set(true);
+    tokio::time::timeout(LONG.max_wait, partition.until_sealed_durable()).await.expect("ends").unwrap();
+    assert!(ends().0 >= ends().1, "{:?}", ends());
+    partition.until_sealed_durable().await.unwrap();
+    partition.close().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 //! of its transaction: records stand in the log in the order of the steps, and nothing is written once an end is decided. The
 //! lock is never held across an await.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,8 +40,12 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator that goes on with the transactional ids that were stored.
-    pub(crate) fn new(config: TransactionConfig, stored: Vec<(Arc<str>, TransactionMetadata)>) -> Arc<Self> {
+    /// A coordinator that goes on with the transactional ids that were stored, where partitions know these epochs of producers.
+    pub(crate) fn new(
+        config: TransactionConfig,
+        stored: Vec<(Arc<str>, TransactionMetadata)>,
+        epochs: &HashMap<i64, i16>,
+    ) -> Arc<Self> {
         let coordinator = Self {
             config,
             ids: DashMap::new(),
@@ -51,7 +56,8 @@ impl Coordinator {
             partition: OnceLock::new(),
         };
         for (id, metadata) in stored {
-            let transaction = Transaction::restored(config, metadata, coordinator.now());
+            let known_epoch = epochs.get(&metadata.producer.producer_id).copied().unwrap_or(-1);
+            let transaction = Transaction::restored(config, metadata, known_epoch, coordinator.now());
             let slot = Arc::new(Slot::new(id.clone(), transaction));
             coordinator.account(&slot, &mut slot.lock());
             coordinator.ids.insert(id, slot);

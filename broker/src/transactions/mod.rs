@@ -21,6 +21,7 @@ mod coordinator;
 mod error;
 mod field;
 mod handle;
+mod hanging;
 mod metadata;
 mod producer;
 mod progress;
@@ -34,6 +35,10 @@ mod transaction;
 pub(crate) use coordinator::Coordinator;
 pub use error::TransactionError;
 pub use handle::Transactions;
+pub(crate) use hanging::abort_hanging;
 pub use producer::{TransactionalConfig, TransactionalProducer};
 pub use request::{ProducerInstance, TransactionDescription, TransactionListing, TransactionState};
 pub(crate) use transaction::Markers;
+
+/// One node, whose coordinator never moves: its epoch stays.
+pub(crate) const COORDINATOR_EPOCH: i32 = 0;

@@ -78,10 +78,10 @@ where
         let partition = self.partition_of(&record);
         let at = self.stages.as_ref().and_then(|partitions| partitions.get(partition));
         match (&self.task, at) {
-            (Some(task), Some(at)) => {
-                task.stage(at, record);
-                input.ack();
-            }
+            (Some(task), Some(at)) => match task.stage(at, record) {
+                Ok(()) => input.ack(),
+                Err(refused) => input.fail(refused),
+            },
             _ => {
                 input.fail(Fail::reject(format_args!("topic `{}` has no partition {partition}", self.topic)))
             }

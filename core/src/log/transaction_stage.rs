@@ -24,6 +24,12 @@ impl<T> InStages<T> {
 
 #[async_trait]
 impl<T: TransactionalLog> TransactionalLog for InStages<T> {
+    async fn include(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.stage.write()?;
+        let included = self.log.include(partitions).await;
+        self.stage.done(included)
+    }
+
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
         self.stage.write()?;
         let appended = self.log.append(to, records).await;
@@ -36,8 +42,18 @@ impl<T: TransactionalLog> TransactionalLog for InStages<T> {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError> {
+        self.commit_offsets_noting(group, member, offsets, "").await
+    }
+
+    async fn commit_offsets_noting(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+        note: &str,
+    ) -> Result<(), LogError> {
         self.stage.write()?;
-        let committed = self.log.commit_offsets(group, member, offsets).await;
+        let committed = self.log.commit_offsets_noting(group, member, offsets, note).await;
         self.stage.done(committed)
     }
 

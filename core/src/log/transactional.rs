@@ -37,6 +37,15 @@ impl TransactionalConfig {
 /// of it, and at the latest by the next holder of the id, or its timeout.
 #[async_trait]
 pub trait TransactionalLog: Send {
+    /// Says which partitions the transaction is about to write: a log that notes them durably does so in one step then. Nobody
+    /// has to say so, and it commits nobody to write them.
+    ///
+    /// # Errors
+    /// As of [`append`](TransactionalLog::append).
+    async fn include(&mut self, _partitions: &[TopicPartition]) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Appends records to a partition as part of the transaction. They may not be durable before the commit is.
     ///
     /// # Errors
@@ -57,6 +66,21 @@ pub trait TransactionalLog: Send {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError>;
+
+    /// As [`commit_offsets`](TransactionalLog::commit_offsets), with a note beside each offset, Kafka's offset metadata, that
+    /// [`Log::noted`](super::Log::noted) gives back. A log that keeps no notes commits the offsets alone.
+    ///
+    /// # Errors
+    /// As of [`commit_offsets`](TransactionalLog::commit_offsets).
+    async fn commit_offsets_noting(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+        _note: &str,
+    ) -> Result<(), LogError> {
+        self.commit_offsets(group, member, offsets).await
+    }
 
     /// Commits the transaction, if one is open: all of it is durable when this returns. Where an answer was lost the log is
     /// asked again, as long as it is away.

@@ -57,12 +57,18 @@ pub struct TransactionSnapshot {
     pub commits: u64,
     /// How often what was not committed was taken back.
     pub aborts: u64,
-    /// Records of outputs and state in the last transaction.
+    /// Trees that spouts had opened in the last batch that was committed.
+    pub trees: u64,
+    /// Records of outputs and state in its transaction.
     pub records: u64,
     /// About how many bytes those took.
     pub bytes: u64,
-    /// How long its commit took.
+    /// How long it lasted, from its opening until it was committed.
+    pub lasted: Duration,
+    /// How long its commit took, of that.
     pub took: Duration,
+    /// How long senders were held, in all, as they were a batch ahead of others by more than a queue takes.
+    pub held: Duration,
     /// Why something was taken back the last time.
     pub last_abort: Option<Arc<str>>,
 }

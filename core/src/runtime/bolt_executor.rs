@@ -1,4 +1,5 @@
-//! Runs one task of a bolt: takes batches from its queue, executes them, sends on what was emitted and tells the ledgers.
+//! Runs one task of a bolt: its instances, what it does when, and when it waits. What it does with its inputs is in
+//! [`bolt_inputs`](super::bolt_inputs).
 //!
 //! The instance is replaced when it panics or errs; queue, emitters and acks are the executor's and survive it.
 
@@ -7,37 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acks::Cause;
-use super::chunk::Chunk;
+use super::bolt_inputs::Flushed;
 use super::contain::{Panicked, contain, contain_future};
 use super::control::Phase;
 use super::emitter::Emitters;
-use super::envelope::Joints;
 use super::executor::Executor;
 use super::form::{Form, Out, Turn};
 use super::holding::Doing;
-use super::inbox::{Batch, Inbox};
+use super::inbox::Inbox;
 use super::route::Flush;
-use super::signal::InputTimes;
+use super::signal::{InputTimes, Reached};
 use super::trees::{Keeper, Trees};
 use crate::context::TaskContext;
 use crate::fail::Fail;
 use crate::ledger::RootId;
-use crate::metrics::record;
 use crate::schedule::Moment;
 use crate::spout::Fault;
-use crate::time::EventTime;
 
 /// A bolt's factory.
 pub(crate) type Factory<F> = Arc<dyn Fn() -> F + Send + Sync>;
 
 /// Batches executed before other executors of the thread get their turn.
 const BATCHES_PER_TURN: u32 = 4;
-
-/// Time between two looks at the clock while tuples are executed. A look costs some 25 ns, so quick executes share one, and
-/// are told their mean; an execute that takes longer than this is timed by itself.
-const LOOK_EVERY: Duration = Duration::from_micros(4);
-/// The most tuples that share a look at the clock.
-const LARGEST_CHUNK: u64 = 128;
 
 /// One task of a bolt.
 pub(crate) struct BoltExecutor<F: Form> {
@@ -56,7 +48,7 @@ pub(crate) struct BoltExecutor<F: Form> {
     /// How far those who send to this task have come in event time.
     pub(crate) inputs: InputTimes,
     /// What those behind it were told.
-    pub(crate) told_time: EventTime,
+    pub(crate) told_time: Reached,
     /// Whether event time was found to be over.
     pub(crate) ended: bool,
     pub(crate) trees: Trees<F::Tree>,
@@ -68,7 +60,9 @@ pub(crate) struct BoltExecutor<F: Form> {
     pub(crate) keeps: Option<usize>,
     /// The newest flush that was asked for and made.
     pub(crate) flushed: u64,
-    /// From how many senders the marker of the batch has come.
+    /// The micro-transaction that it is in.
+    pub(super) txid: u64,
+    /// From how many senders the marker of that has come.
     pub(super) markers: usize,
     /// In which batch event time was found to be over.
     pub(super) ended_in: u64,
@@ -97,13 +91,14 @@ impl<F: Form> BoltExecutor<F> {
             next_tick: None,
             breakdowns: 0,
             inputs: InputTimes::default(),
-            told_time: EventTime::default(),
+            told_time: Reached::default(),
             ended: false,
             trees: Trees::default(),
             keeper,
             waits_for_trees,
             keeps: None,
             flushed: 0,
+            txid: 0,
             markers: 0,
             ended_in: 0,
             backs: 0,
@@ -122,8 +117,10 @@ impl<F: Form> BoltExecutor<F> {
         let started = self.env.wait_for_start(prepared).await;
         if let (Some(form), true) = (form, started) {
             self.next_tick = self.env.tick.map(|every| self.env.now().after(every));
+            self.txid = self.env.transactions().map_or(0, |transactions| transactions.txid());
             let mut form = self.work_off(form).await;
-            if let Some(form) = &mut form {
+            // What is finished as part of the last batch is committed with it.
+            if let Some(form) = form.as_mut().filter(|_| !self.env.task.is_exactly_once()) {
                 self.finish(form).await;
             }
             self.flush_for_good(form.as_mut()).await;
@@ -154,7 +151,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Lets the instance emit what is left, unless the topology aborts.
-    async fn finish(&mut self, form: &mut F) {
+    pub(super) async fn finish(&mut self, form: &mut F) {
         if self.env.control.phase() == Phase::Aborting {
             return;
         }
@@ -211,7 +208,7 @@ impl<F: Form> BoltExecutor<F> {
     async fn work_off(&mut self, mut form: F) -> Option<F> {
         let mut batches = 0;
         while self.env.control.phase() != Phase::Aborting {
-            self.env.task.states.answer();
+            self.answer(&mut form);
             if self.env.control.is_going_back() {
                 form = self.go_back(Some(form)).await?;
             }
@@ -252,81 +249,6 @@ impl<F: Form> BoltExecutor<F> {
         Some(form)
     }
 
-    /// Whether input waits until there is room for what came of earlier input.
-    fn is_held_up(&self) -> bool {
-        F::OPENS_TREES && self.waits_for_trees && self.trees.waiting() > 0
-    }
-
-    fn next_batch(&self) -> Option<Batch<F::In>> {
-        if self.is_held_up() { None } else { self.inbox.pop() }
-    }
-
-    /// Executes one batch. `None` where the topology aborted while an instance was being replaced.
-    async fn execute(&mut self, mut form: F, mut batch: Batch<F::In>) -> Option<Rested<F>> {
-        let tuples = batch.envelopes.len() as u64;
-        if tuples > 0 {
-            self.env.holding.arrive().await;
-        }
-        let mut started = self.env.now();
-        let waited = started.since(batch.sent);
-        let mut sent = started;
-        let mut envelopes = batch.envelopes.drain(..);
-        while envelopes.len() > 0 {
-            let before = envelopes.len();
-            let chunk = Chunk {
-                env: &self.env,
-                envelopes: &mut envelopes,
-                joints: &batch.joints,
-                queued: batch.sent,
-            };
-            let run = form.execute(chunk, self.chunk, &mut self.out, &mut self.trees, &mut self.turn);
-            let outcome = self.env.holding.run(Doing::Execute, run).await;
-            let ended = self.env.now();
-            let executed = before - envelopes.len();
-            self.note_times(ended.since(started), executed);
-            started = ended;
-            let outcome = outcome_of(outcome);
-            if outcome.is_ok() || executed > 1 {
-                self.breakdowns = 0;
-            }
-            if let Err(cause) = outcome {
-                self.fail_current(&batch.joints, &cause);
-                form = self.replace(form, cause).await?;
-                if self.env.transactions().is_some() {
-                    // The rest comes again.
-                    return Some(Rested::Ready(form));
-                }
-                self.env.holding.arrive().await;
-                started = self.env.now();
-            }
-            let is_late = started.since(sent) >= self.env.config.max_batch_delay;
-            if is_late || self.out.buffered() >= self.env.config.batch_size {
-                let flush = if is_late { Flush::All } else { Flush::Due };
-                if !self.send(flush) {
-                    self.wait_for_space(flush).await;
-                    self.env.holding.arrive().await;
-                    started = self.env.now();
-                }
-                sent = started;
-            }
-        }
-        drop(envelopes);
-        self.inbox.recycle(batch.envelopes);
-        self.count(tuples, waited);
-        let backs = self.backs;
-        if let Some(signal) = batch.signal {
-            form = self.hear(form, batch.from, signal).await?;
-        }
-        if let Some(txid) = batch.marker.filter(|_| self.backs == backs) {
-            form = self.take_marker(form, txid).await?;
-        }
-        self.flush(Flush::Due).await;
-        match self.tick_if_due(&mut form).await {
-            Ok(()) => Some(Rested::Ready(form)),
-            Err(cause) => self.replace(form, cause).await.map(Rested::Ready),
-        }
-    }
-
     /// The queue is empty: sends on everything, then waits for something to do.
     async fn rest(&mut self, mut form: F) -> Option<Rested<F>> {
         if F::IDLES {
@@ -360,7 +282,7 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Waits for input, orders, the next tick, or what the instance waits for itself.
-    async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
+    pub(super) async fn wait(&mut self, form: &mut F) -> Result<(), Panicked> {
         let due = if F::OPENS_TREES { self.trees_due(form) } else { None };
         let due = self.next_tick.into_iter().chain(due).min();
         let tick = async {
@@ -377,7 +299,7 @@ impl<F: Form> BoltExecutor<F> {
         }
     }
 
-    async fn tick_if_due(&mut self, form: &mut F) -> Result<(), Cause> {
+    pub(super) async fn tick_if_due(&mut self, form: &mut F) -> Result<(), Cause> {
         let (Some(every), Some(at)) = (self.env.tick, self.next_tick) else { return Ok(()) };
         let now = self.env.now();
         if now < at {
@@ -391,98 +313,6 @@ impl<F: Form> BoltExecutor<F> {
         self.breakdowns = 0;
         Ok(())
     }
-
-    /// Fails the input that was in work when its bolt broke.
-    fn fail_current(&mut self, joints: &Joints, cause: &Cause) {
-        // What a bolt that owns its inputs emitted is left alone: an input may have been acknowledged for it already.
-        if let Some(anchor) = self.turn.current.take() {
-            self.turn.fail(anchor, joints, &mut self.out, cause.clone());
-        }
-        self.trees.roll_back();
-        if let Some(tracing) = self.turn.tracing.take() {
-            tracing.fail(&self.env, Arc::clone(cause.fail.reason()));
-        }
-        self.out.begin(RootId::UNTRACKED);
-    }
-
-    fn note_times(&mut self, took: Duration, tuples: usize) {
-        let Ok(count) = u32::try_from(tuples) else { return };
-        if count == 0 {
-            return;
-        }
-        let mean = took / count;
-        let chunk = LOOK_EVERY.as_nanos() as u64 / (mean.as_nanos() as u64).max(1);
-        self.chunk = chunk.clamp(1, LARGEST_CHUNK) as usize;
-        self.times.push((mean, u64::from(count)));
-    }
-
-    fn count(&mut self, executed: u64, waited: Duration) {
-        let counters = &self.env.counters;
-        counters.executed.add(executed);
-        let mut times = counters.times();
-        record(&mut times.queue_wait, waited, executed);
-        let mut busy = Duration::ZERO;
-        for (time, count) in self.times.drain(..) {
-            record(&mut times.execute, time, count);
-            busy += time * count as u32;
-        }
-        drop(times);
-        counters.busy_nanos.add(busy.as_nanos() as u64);
-    }
-
-    /// Routes and sends; `false` where a queue was full.
-    pub(super) fn send(&mut self, flush: Flush) -> bool {
-        self.out.route();
-        let sent = self.out.send(flush);
-        self.tell();
-        sent
-    }
-
-    async fn flush(&mut self, flush: Flush) -> Flushed {
-        if self.send(flush) {
-            return Flushed::AtOnce;
-        }
-        self.wait_for_space(flush).await;
-        Flushed::AfterWaiting
-    }
-
-    pub(super) async fn wait_for_space(&mut self, flush: Flush) {
-        while !self.env.control.is_stopping() {
-            self.env.bell.notified().await;
-            if self.send(flush) {
-                return;
-            }
-        }
-    }
-
-    /// Tells counters and ledgers all that came of the inputs so far.
-    pub(super) fn tell(&mut self) {
-        self.env.settle(&mut self.out, &mut self.turn.acks);
-        let counters = &self.env.counters;
-        counters.acked.add(std::mem::take(&mut self.turn.acked));
-        counters.failed.add(std::mem::take(&mut self.turn.failed));
-        counters.rejected.add(std::mem::take(&mut self.turn.rejected));
-        if F::OPENS_TREES {
-            self.tell_trees();
-        }
-        let counters = &self.env.counters;
-        self.turn.acks.flush();
-        self.turn.desk.fail_forgotten();
-        let mut answered = self.turn.desk.lock();
-        let failed = self.turn.last_fail.take().or(answered.last_fail.take());
-        let failed = failed.map(|fail| Arc::clone(fail.reason()));
-        if let Some(why) = &failed {
-            counters.report(self.env.task.clock().wall_ms(), Arc::clone(why));
-        }
-        counters.acked.add(std::mem::take(&mut answered.acked));
-        counters.failed.add(std::mem::take(&mut answered.failed));
-        counters.rejected.add(std::mem::take(&mut answered.rejected));
-        answered.acks.flush();
-        drop(answered);
-        if let Some(why) = failed {
-            self.env.fail_batch(&why);
-        }
-    }
 }
 
 /// A fresh, prepared instance.
@@ -494,16 +324,8 @@ pub(super) async fn instance<F: Form>(factory: &Factory<F>, task: &TaskContext) 
     }
 }
 
-/// How a flush went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flushed {
-    AtOnce,
-    /// The bell was heard meanwhile, whatever it rang for.
-    AfterWaiting,
-}
-
 /// What a bolt is after a rest.
-enum Rested<F> {
+pub(super) enum Rested<F> {
     /// There may be something to do.
     Ready(F),
     /// Nothing more will come.

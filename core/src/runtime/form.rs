@@ -38,6 +38,8 @@ pub(crate) trait Form: Send + 'static {
     const OPENS_TREES: bool = false;
     /// Whether `flush` does anything.
     const KEEPS_STATE: bool = false;
+    /// Whether `end_batch` does anything.
+    const ENDS_BATCHES: bool = false;
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Executes up to `limit` tuples, fewer where their output fills a batch.
     ///
@@ -61,6 +63,11 @@ pub(crate) trait Form: Send + 'static {
         &mut self,
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Whether it takes another input now.
+    #[inline]
+    fn has_room(&self) -> bool {
+        true
+    }
     /// Completes when `idle` is worth calling without an input.
     fn ready(&mut self) -> impl Future<Output = ()> + Send;
     fn finish(
@@ -72,6 +79,12 @@ pub(crate) trait Form: Send + 'static {
         out: &mut <Self::Out as Output>::Emitter,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
     fn cleanup(&mut self) -> impl Future<Output = ()> + Send;
+    fn end_batch(
+        &mut self,
+        _out: &mut <Self::Out as Output>::Emitter,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(Ok(()))
+    }
 
     /// When `on_timer` is due.
     fn timer(&self) -> Option<Moment> {
@@ -92,6 +105,10 @@ pub(crate) trait Form: Send + 'static {
     fn exhausted(&mut self, _tree: Self::Tree, _failure: &Failure) {}
     fn flush(&mut self) -> impl Future<Output = Result<(), Fault>> + Send {
         ready(Ok(()))
+    }
+    /// Brings the states up to what it keeps, for who asks for them.
+    fn refresh(&mut self) -> Result<(), Fault> {
+        Ok(())
     }
 }
 
@@ -249,6 +266,7 @@ impl<B: Bolt> Form for Basic<B> {
     type Out = B::Out;
     type Tree = ();
     const IDLES: bool = false;
+    const ENDS_BATCHES: bool = B::ENDS_BATCHES;
 
     fn prepare(&mut self, task: &TaskContext) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.prepare(task)
@@ -298,6 +316,10 @@ impl<B: Bolt> Form for Basic<B> {
         Ok(())
     }
 
+    fn end_batch(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.0.end_batch(out)
+    }
+
     fn tick(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.tick(out)
     }
@@ -336,7 +358,7 @@ impl<B: RichBolt> Form for Rich<B> {
             self.0.execute(input, out).await?;
             turn.desk.fail_forgotten();
             chunk.end(out, turn);
-            if chunk.is_over(out) {
+            if chunk.is_over(out) || !self.0.has_room() {
                 break;
             }
         }
@@ -350,6 +372,10 @@ impl<B: RichBolt> Form for Rich<B> {
         _trees: &mut Trees<()>,
     ) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.on_watermark(at, out)
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.has_room()
     }
 
     fn idle(&mut self, out: &mut Out<Self>) -> impl Future<Output = Result<(), Fault>> + Send {

@@ -33,6 +33,7 @@ pub(crate) enum Doing {
     Tick = 2,
     Watermark = 3,
     Timer = 4,
+    EndBatch = 5,
 }
 
 /// Wakes the watch, which sleeps while nobody has anything in work.
@@ -240,6 +241,7 @@ impl Holding {
             doing if doing == Doing::Idle as u8 => "in its idle",
             doing if doing == Doing::Tick as u8 => "in its tick",
             doing if doing == Doing::Watermark as u8 => "in its on_watermark",
+            doing if doing == Doing::EndBatch as u8 => "in its end_batch",
             doing if doing == Doing::Timer as u8 => "in its on_timer",
             _ => "executing it",
         };

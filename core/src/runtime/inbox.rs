@@ -4,10 +4,15 @@
 //! keeps its batch, leaves its bell and is rung once the queue has drained by half. Emptied buffers go back to senders
 //! with their next push, so a steady stream allocates nothing.
 //!
-//! Invariant: `tuples` and `bytes` are the sums over `queue`.
+//! Where input goes through in micro-transactions, what comes behind the marker of a sender waits beside the queue until the
+//! receiver has the markers of all: those who are behind find room, and nobody is held longer than by the bytes of a second
+//! queue.
+//!
+//! Invariant: a line's `tuples` and `bytes` are the sums over its batches.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -42,14 +47,34 @@ pub(crate) struct Batch<T> {
     pub(crate) marker: Option<u64>,
 }
 
+/// Batches in a row.
 #[derive(Debug)]
-struct State<T> {
-    queue: VecDeque<Batch<T>>,
+struct Line<T> {
+    batches: VecDeque<Batch<T>>,
     tuples: usize,
     bytes: usize,
-    spare: Vec<Vec<Envelope<T>>>,
     /// Bells of senders that wait for space.
     blocked: Vec<Bell>,
+}
+
+impl<T> Line<T> {
+    fn new() -> Self {
+        Self { batches: VecDeque::new(), tuples: 0, bytes: 0, blocked: Vec::new() }
+    }
+}
+
+#[derive(Debug)]
+struct State<T> {
+    /// What the receiver takes.
+    queue: Line<T>,
+    /// What came behind the markers of senders that others are behind of.
+    ahead: Line<T>,
+    /// Which senders have sent their marker, while others have not; how many.
+    marked: Vec<bool>,
+    marks: usize,
+    /// Since when the oldest of those that wait for space in `ahead` does.
+    held_since: Option<Moment>,
+    spare: Vec<Vec<Envelope<T>>>,
     /// Senders that have not closed; feedback edges do not count.
     senders: usize,
     /// Senders ever: the next one's number.
@@ -68,11 +93,12 @@ pub(crate) struct Inbox<T> {
 impl<T> Inbox<T> {
     pub(crate) fn new(receiver: Bell, capacity_tuples: usize, capacity_bytes: usize) -> Self {
         let state = State {
-            queue: VecDeque::new(),
-            tuples: 0,
-            bytes: 0,
+            queue: Line::new(),
+            ahead: Line::new(),
+            marked: Vec::new(),
+            marks: 0,
+            held_since: None,
             spare: Vec::new(),
-            blocked: Vec::new(),
             senders: 0,
             opened: 0,
         };
@@ -87,46 +113,59 @@ impl<T> Inbox<T> {
     /// Pushes `batch` and returns an empty buffer in its place; hands the batch back where the queue is full, and rings
     /// `sender` once there is space. An empty queue takes a batch of any size.
     pub(crate) fn try_push(&self, batch: Batch<T>, sender: &Bell) -> Result<Vec<Envelope<T>>, Batch<T>> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let is_ahead = state.is_marked(batch.from);
+        let line = if is_ahead { &mut state.ahead } else { &mut state.queue };
         if batch.envelopes.is_empty()
             && let Some(last) =
-                state.queue.back_mut().filter(|last| last.from == batch.from && last.marker.is_none())
+                line.batches.back_mut().filter(|last| last.from == batch.from && last.marker.is_none())
         {
             // Nothing lies between the two, so the newer one stands for both.
             last.signal = batch.signal.or(last.signal);
             last.marker = batch.marker;
+            state.mark(&batch);
             return Ok(Vec::new());
         }
-        let full = state.tuples + batch.envelopes.len() > self.capacity_tuples
-            || state.bytes + batch.bytes > self.capacity_bytes;
-        if full && !state.queue.is_empty() {
-            if !state.blocked.iter().any(|bell| Arc::ptr_eq(bell, sender)) {
-                state.blocked.push(Arc::clone(sender));
+        let full = line.tuples + batch.envelopes.len() > self.capacity_tuples
+            || line.bytes + batch.bytes > self.capacity_bytes;
+        if full && !line.batches.is_empty() {
+            if !line.blocked.iter().any(|bell| Arc::ptr_eq(bell, sender)) {
+                line.blocked.push(Arc::clone(sender));
+            }
+            if is_ahead {
+                state.held_since.get_or_insert(batch.sent);
             }
             return Err(batch);
         }
-        Ok(self.push(state, batch))
+        Ok(self.push(guard, batch, is_ahead))
     }
 
     /// Pushes `batch` regardless of the capacity unless that would put more than `budget` bytes into the queue, in which
     /// case it hands the batch back. This is how a cycle avoids waiting for itself.
     pub(crate) fn push_feedback(&self, batch: Batch<T>, budget: usize) -> Result<Vec<Envelope<T>>, Batch<T>> {
         let state = self.lock();
-        if state.bytes + batch.bytes > budget {
+        if state.queue.bytes + batch.bytes > budget {
             return Err(batch);
         }
-        Ok(self.push(state, batch))
+        Ok(self.push(state, batch, false))
     }
 
-    fn push(&self, mut state: MutexGuard<'_, State<T>>, batch: Batch<T>) -> Vec<Envelope<T>> {
-        let (was_empty, is_signal) = (state.queue.is_empty(), batch.envelopes.is_empty());
-        state.tuples += batch.envelopes.len();
-        state.bytes += batch.bytes;
-        state.queue.push_back(batch);
+    fn push(&self, mut state: MutexGuard<'_, State<T>>, batch: Batch<T>, is_ahead: bool) -> Vec<Envelope<T>> {
+        let is_signal = batch.envelopes.is_empty();
+        if batch.marker.is_some() {
+            state.mark(&batch);
+        }
+        let line = if is_ahead { &mut state.ahead } else { &mut state.queue };
+        let was_empty = line.batches.is_empty();
+        line.tuples += batch.envelopes.len();
+        line.bytes += batch.bytes;
+        line.batches.push_back(batch);
         let spare = if is_signal { None } else { state.spare.pop() }.unwrap_or_default();
         drop(state);
-        // The receiver drains to empty before it waits, so only the first push has to ring.
-        if was_empty {
+        // The receiver drains to empty before it waits, so only the first push has to ring; and what it does not take yet, it
+        // looks at itself when it does.
+        if was_empty && !is_ahead {
             self.receiver.notify_one();
         }
         spare
@@ -135,15 +174,10 @@ impl<T> Inbox<T> {
     /// Takes the oldest batch.
     pub(crate) fn pop(&self) -> Option<Batch<T>> {
         let mut state = self.lock();
-        let batch = state.queue.pop_front()?;
-        state.tuples -= batch.envelopes.len();
-        state.bytes -= batch.bytes;
-        let drained = state.tuples <= self.capacity_tuples / 2 && state.bytes <= self.capacity_bytes / 2;
-        let blocked = if drained && !state.blocked.is_empty() {
-            std::mem::take(&mut state.blocked)
-        } else {
-            Vec::new()
-        };
+        let batch = state.queue.batches.pop_front()?;
+        state.queue.tuples -= batch.envelopes.len();
+        state.queue.bytes -= batch.bytes;
+        let blocked = self.to_ring(&mut state.queue);
         drop(state);
         for sender in blocked {
             sender.notify_one();
@@ -151,15 +185,38 @@ impl<T> Inbox<T> {
         Some(batch)
     }
 
-    /// Drops all that is queued.
-    pub(crate) fn clear(&self) {
-        let mut state = self.lock();
-        (state.tuples, state.bytes) = (0, 0);
-        let dropped = std::mem::take(&mut state.queue);
-        let blocked = std::mem::take(&mut state.blocked);
-        drop(state);
-        drop(dropped);
+    /// Who waits for space, where there is some: the line is at most half full.
+    fn to_ring(&self, line: &mut Line<T>) -> Vec<Bell> {
+        let drained = line.tuples <= self.capacity_tuples / 2 && line.bytes <= self.capacity_bytes / 2;
+        if drained && !line.blocked.is_empty() { std::mem::take(&mut line.blocked) } else { Vec::new() }
+    }
+
+    /// The receiver has the markers of all senders: what came behind them is next. Gives for how long senders were held.
+    pub(crate) fn pass_marker(&self, now: Moment) -> Duration {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        debug_assert!(state.queue.batches.is_empty(), "a marker is behind all that belongs to its batch");
+        std::mem::swap(&mut state.queue, &mut state.ahead);
+        state.queue.blocked.append(&mut state.ahead.blocked);
+        state.unmark();
+        let held = state.held_since.take().map(|since| now.since(since));
+        let blocked = self.to_ring(&mut state.queue);
+        drop(guard);
         blocked.into_iter().for_each(|sender| sender.notify_one());
+        held.unwrap_or_default()
+    }
+
+    /// Drops all that is queued, and forgets which markers have come.
+    pub(crate) fn clear(&self) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let queue = std::mem::replace(&mut state.queue, Line::new());
+        let ahead = std::mem::replace(&mut state.ahead, Line::new());
+        state.unmark();
+        state.held_since = None;
+        drop(guard);
+        let blocked = queue.blocked.iter().chain(&ahead.blocked);
+        blocked.for_each(|sender| sender.notify_one());
     }
 
     /// Takes back an emptied buffer for the next sender.
@@ -199,132 +256,54 @@ impl<T> Inbox<T> {
 
     /// Whether nothing is queued.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().queue.is_empty()
+        self.lock().queue.batches.is_empty()
     }
 
     /// Whether nothing is queued and no sender but feedback edges is left.
     pub(crate) fn is_finished(&self) -> bool {
         let state = self.lock();
-        state.senders == 0 && state.queue.is_empty()
+        state.senders == 0 && state.queue.batches.is_empty() && state.ahead.batches.is_empty()
     }
 
     /// What waits now.
     pub(crate) fn fill(&self) -> QueueSnapshot {
         let state = self.lock();
         QueueSnapshot {
-            tuples: state.tuples as u64,
-            bytes: state.bytes as u64,
+            tuples: (state.queue.tuples + state.ahead.tuples) as u64,
+            bytes: (state.queue.bytes + state.ahead.bytes) as u64,
             capacity_tuples: self.capacity_tuples as u64,
             capacity_bytes: self.capacity_bytes as u64,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::runtime::envelope::Anchor;
-    use crate::time::{EventTime, Watermark};
+impl<T> State<T> {
+    /// Whether `sender` has sent its marker, and others have not.
+    #[inline]
+    fn is_marked(&self, sender: u32) -> bool {
+        self.marks > 0 && self.marked.get(sender as usize) == Some(&true)
+    }
 
-    fn batch(tuples: usize, bytes: usize) -> Batch<u8> {
-        let envelopes = vec![Envelope { anchor: Anchor::UNTRACKED, tuple: 0 }; tuples];
-        Batch {
-            envelopes,
-            joints: Vec::new(),
-            bytes,
-            sent: Moment::default(),
-            from: 0,
-            signal: None,
-            marker: None,
+    /// Notes that a sender has sent its marker, where `batch` has one.
+    fn mark(&mut self, batch: &Batch<T>) {
+        if batch.marker.is_none() {
+            return;
+        }
+        let sender = batch.from as usize;
+        if self.marked.len() <= sender {
+            self.marked.resize(self.opened as usize, false);
+        }
+        if let Some(marked) = self.marked.get_mut(sender).filter(|marked| !**marked) {
+            *marked = true;
+            self.marks += 1;
         }
     }
 
-    fn signal(from: u32, ms: i64) -> Batch<u8> {
-        let signal = Some(Signal::Time(EventTime::at(Watermark(ms))));
-        Batch { from, signal, ..batch(0, 100) }
-    }
-
-    fn rung(bell: &Bell) -> bool {
-        let notified = std::pin::pin!(bell.notified());
-        let waker = std::task::Waker::noop();
-        notified.poll(&mut std::task::Context::from_waker(waker)).is_ready()
-    }
-
-    #[test]
-    fn a_full_queue_hands_the_batch_back_and_rings_its_sender_once_half_is_drained() {
-        let sender = Bell::default();
-        let inbox = Inbox::new(Bell::default(), 10, 1_000);
-        assert!(inbox.try_push(batch(5, 1), &sender).is_ok());
-        assert!(inbox.try_push(batch(5, 1), &sender).is_ok());
-        assert!(inbox.try_push(batch(1, 1), &sender).is_err());
-        assert!(inbox.try_push(batch(1, 1), &sender).is_err());
-        assert!(!rung(&sender));
-        inbox.pop().expect("a batch");
-        assert!(rung(&sender));
-        assert!(inbox.try_push(batch(5, 1), &sender).is_ok());
-    }
-
-    #[test]
-    fn bytes_fill_a_queue_as_tuples_do() {
-        let sender = Bell::default();
-        let inbox = Inbox::new(Bell::default(), 100, 10);
-        assert!(inbox.try_push(batch(1, 8), &sender).is_ok());
-        assert!(inbox.try_push(batch(1, 8), &sender).is_err());
-    }
-
-    #[test]
-    fn an_empty_queue_takes_a_batch_larger_than_itself() {
-        let inbox = Inbox::new(Bell::default(), 4, 10);
-        assert!(inbox.try_push(batch(100, 1_000), &Bell::default()).is_ok());
-        assert_eq!(inbox.fill().tuples, 100);
-    }
-
-    #[test]
-    fn feedback_passes_the_capacity_and_stops_at_its_budget() {
-        let inbox = Inbox::new(Bell::default(), 1, 1);
-        for _ in 0..5 {
-            assert!(inbox.push_feedback(batch(10, 20), 100).is_ok());
-        }
-        assert!(inbox.push_feedback(batch(10, 20), 100).is_err());
-    }
-
-    #[test]
-    fn only_the_first_push_rings_and_buffers_come_back() {
-        let receiver = Bell::default();
-        let inbox = Inbox::new(Arc::clone(&receiver), 100, 1_000);
-        let sender = Bell::default();
-        assert!(inbox.try_push(batch(1, 1), &sender).is_ok());
-        assert!(rung(&receiver));
-        assert!(inbox.try_push(batch(1, 1), &sender).is_ok());
-        assert!(!rung(&receiver));
-        let mut first = inbox.pop().expect("a batch").envelopes;
-        first.clear();
-        let address = first.as_ptr();
-        inbox.recycle(first);
-        let spare = inbox.try_push(batch(1, 1), &sender).expect("space");
-        assert_eq!(spare.as_ptr(), address);
-    }
-
-    #[test]
-    fn a_signal_right_behind_another_of_its_sender_takes_its_place() {
-        let inbox = Inbox::new(Bell::default(), 10, 1_000);
-        let push = |batch| assert!(inbox.try_push(batch, &Bell::default()).is_ok());
-        push(signal(0, 1));
-        push(signal(0, 2));
-        push(batch(1, 1));
-        push(signal(0, 3));
-        push(signal(1, 4));
-        push(signal(0, 5));
-        let heard = std::iter::from_fn(|| inbox.pop()).map(|batch| (batch.envelopes.len(), batch.signal));
-        let at = |ms| Some(Signal::Time(EventTime::at(Watermark(ms))));
-        assert_eq!(heard.collect::<Vec<_>>(), [(0, at(2)), (1, at(3)), (0, at(4)), (0, at(5))]);
-        assert_eq!(inbox.fill().bytes, 0);
-    }
-
-    #[test]
-    fn signals_without_tuples_fill_a_queue_as_well() {
-        let inbox = Inbox::new(Bell::default(), 10, 250);
-        let push = |from| inbox.try_push(signal(from, 1), &Bell::default()).is_ok();
-        assert_eq!([push(0), push(1), push(2), push(1)], [true, true, false, true]);
+    fn unmark(&mut self) {
+        self.marked.fill(false);
+        self.marks = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;

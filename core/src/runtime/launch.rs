@@ -21,7 +21,7 @@ use crate::metrics::{ComponentKind, EdgeSnapshot, TaskCounters};
 use crate::schedule::{Scheduler, Task};
 use crate::state::{HubComponent, SharedStates, StateHub, TaskStates};
 use crate::time::Watermark;
-use crate::topology::{BuildError, Component, Graph, check_exactly_once};
+use crate::topology::{BuildError, Component, Graph, check_delivery};
 use crate::trace::HopRing;
 use crate::transaction::{Driver, Transactions};
 
@@ -48,9 +48,10 @@ pub(crate) async fn launch(
     mut config: Config,
 ) -> Result<Running, LaunchError> {
     let edges = edges(&graph);
+    check_delivery(&graph, config.delivery)?;
     config.batch_size = config.batch_size.max(1);
     let own_log = match config.delivery {
-        Delivery::ExactlyOnce => Some(open_transactions(&name, &graph, &mut config).await?),
+        Delivery::ExactlyOnce => Some(open_transactions(&name, &mut config).await?),
         Delivery::AtMostOnce | Delivery::AtLeastOnce => None,
     };
     let bells: Vec<Vec<Bell>> =
@@ -117,10 +118,8 @@ pub(crate) async fn launch(
 /// before anything is read.
 async fn open_transactions(
     name: &Arc<str>,
-    graph: &Graph,
     config: &mut Config,
 ) -> Result<Box<dyn TransactionalLog>, LaunchError> {
-    check_exactly_once(graph)?;
     let Some(log) = &config.state.log else {
         let reason =
             "exactly once commits state, outputs and offsets to one log; name it in Config::state.log";

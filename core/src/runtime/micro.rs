@@ -1,9 +1,11 @@
 //! What a bolt's executor does for micro-transactions: passes markers, hands over what is to be committed, and goes back to
 //! what is committed where a batch fails.
 //!
-//! Invariant: a task that has arrived at a halt sends nothing until all have gone back.
+//! Invariants: a task is in one batch at a time, and what it emits, stages and changes is of that batch; one that has arrived
+//! at a halt sends nothing until all have gone back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bolt_executor::{BoltExecutor, instance, outcome_of};
 use super::contain::{contain, contain_future};
@@ -12,12 +14,11 @@ use super::emitter::Emitters;
 use super::form::Form;
 use super::holding::Doing;
 use super::route::Flush;
-use super::signal::{InputTimes, Signal};
+use super::signal::{InputTimes, Reached, Signal};
 use super::trees::Trees;
 use crate::fail::Fail;
 use crate::ledger::RootId;
 use crate::spout::Fault;
-use crate::time::EventTime;
 use crate::transaction::{Stage, Staged};
 
 /// Names of stores that are states: they go back themselves.
@@ -36,8 +37,8 @@ impl<F: Form> BoltExecutor<F> {
         }
     }
 
-    /// A sender has sent all that it had for a batch. Once all have, the task hands over what it has for it and passes the
-    /// marker on. `None` where the topology aborted.
+    /// A sender has sent all that it had for a batch. Once all have, the task hands over what it has for it, passes the marker
+    /// on and is in the next one. `None` where the topology aborted.
     #[cold]
     pub(super) async fn take_marker(&mut self, mut form: F, txid: u64) -> Option<F> {
         self.markers += 1;
@@ -45,6 +46,34 @@ impl<F: Form> BoltExecutor<F> {
             return Some(form);
         }
         self.markers = 0;
+        let Some(transactions) = self.env.transactions().map(Arc::clone) else { return Some(form) };
+        let backs = self.backs;
+        form = self.end_batch(form, transactions.is_last()).await?;
+        if self.backs != backs || self.env.control.is_stopping() {
+            return Some(form);
+        }
+        let staged = match self.stage(&mut form).await {
+            Ok(staged) => staged,
+            Err(fault) => {
+                self.fail_batch_for(format!("state could not be handed over: {fault}").into());
+                return Some(form);
+            }
+        };
+        self.out.signal(Signal::Marker(txid));
+        if !self.send(Flush::All) {
+            self.wait_for_space(Flush::All).await;
+        }
+        // Before it says so: the next marker is sent only when all have said so.
+        self.txid = txid + 1;
+        transactions.note_held(self.inbox.pass_marker(self.env.now()));
+        let shelves = self.env.task.states.shelves();
+        transactions.pass(self.env.seat, txid, staged, shelves);
+        Some(form)
+    }
+
+    /// Lets the task do all that belongs to the batch whose markers have come: trees of its own are emitted, inputs answered,
+    /// and what the bolt emits at the end of a batch, and at the end of all, is on its way.
+    async fn end_batch(&mut self, mut form: F, is_last: bool) -> Option<F> {
         let backs = self.backs;
         if F::OPENS_TREES {
             while self.trees.waiting() > 0 || self.has_answers() {
@@ -58,6 +87,9 @@ impl<F: Form> BoltExecutor<F> {
         if self.backs != backs || self.env.control.is_stopping() {
             return Some(form);
         }
+        if is_last {
+            self.finish(&mut form).await;
+        }
         if self.turn.desk.has_open() {
             let component = &self.env.task.component;
             let why: Arc<str> = format!(
@@ -65,38 +97,26 @@ impl<F: Form> BoltExecutor<F> {
                  within its batch"
             )
             .into();
-            self.env.report(Arc::clone(&why));
-            self.env.fail_batch(&why);
+            // The records that it holds are to blame.
+            let cause = || Fail::Retry(Arc::clone(&why)).into();
+            self.turn.desk.expire(self.env.now(), Duration::ZERO, cause);
+            self.fail_batch_for(why);
             return Some(form);
         }
-        let staged = match self.stage(&mut form).await {
-            Ok(staged) => staged,
-            Err(fault) => {
-                let why: Arc<str> = format!("state could not be handed over: {fault}").into();
-                self.env.report(Arc::clone(&why));
-                self.env.fail_batch(&why);
-                return Some(form);
+        if F::ENDS_BATCHES {
+            self.out.begin(RootId::UNTRACKED);
+            self.env.holding.arrive().await;
+            let ended = self.env.holding.run(Doing::EndBatch, form.end_batch(&mut self.out)).await;
+            if let Err(cause) = outcome_of(ended) {
+                return self.replace(form, cause).await;
             }
-        };
-        self.out.signal(Signal::Marker(txid));
-        if !self.send(Flush::All) {
-            self.wait_for_space(Flush::All).await;
         }
-        if let Some(transactions) = self.env.transactions() {
-            let shelves = self.env.task.states.shelves();
-            transactions.pass(self.env.seat, txid, staged, shelves);
-        }
-        self.wait_for_others(txid).await;
         Some(form)
     }
 
-    /// Does nothing until everybody has passed the marker: what a timer, a tick or a watermark led to would come to those
-    /// behind before they have the markers of all their senders.
-    async fn wait_for_others(&mut self, txid: u64) {
-        let Some(transactions) = self.env.transactions().map(Arc::clone) else { return };
-        while transactions.closing() == Some(txid) && self.env.control.phase() != Phase::Aborting {
-            self.env.bell.notified().await;
-        }
+    fn fail_batch_for(&self, why: Arc<str>) {
+        self.env.report(Arc::clone(&why));
+        self.env.fail_batch(&why);
     }
 
     /// Lets a bolt that owns its inputs answer those that it still has. `None` where the topology aborted.
@@ -175,13 +195,14 @@ impl<F: Form> BoltExecutor<F> {
             self.tell_trees();
         }
         self.inputs = InputTimes::new(self.inbox.senders());
-        self.told_time = EventTime::default();
+        self.told_time = Reached::default();
         self.env.task.forget_watermark();
         // An end that is committed is not heard again: what it led to was emitted.
         if self.ended && self.ended_in > transactions.committed() {
             self.ended = false;
             self.env.control.advance(|progress| progress.ended -= 1);
         }
+        self.txid = transactions.txid();
         let form = self.start_again().await?;
         self.settle_in();
         self.inputs.raise(self.env.task.watermark());

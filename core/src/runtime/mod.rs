@@ -17,6 +17,7 @@ mod signal;
 mod inbox;
 
 mod bolt_executor;
+mod bolt_inputs;
 mod chunk;
 mod form;
 mod held;
@@ -36,6 +37,7 @@ mod executor;
 mod flushes;
 mod launch;
 mod micro;
+mod room;
 mod running;
 mod start;
 mod witness;

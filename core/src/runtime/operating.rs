@@ -122,4 +122,8 @@ impl<O: Operator> Form for Operating<O> {
     fn flush(&mut self) -> impl Future<Output = Result<(), Fault>> + Send {
         self.0.flush()
     }
+
+    fn refresh(&mut self) -> Result<(), Fault> {
+        self.0.refresh()
+    }
 }

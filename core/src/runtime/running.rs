@@ -193,8 +193,9 @@ impl Running {
     }
 
     /// Brings event time to its end: the spouts are paused for good, and once nothing of theirs is open they say that nothing
-    /// more will come. Bolts hear [`Watermark::MAX`](crate::Watermark::MAX); windows emit what they have. Returns once that
-    /// has gone through the whole topology, and the trees that it opened are done; or once the topology has stopped.
+    /// more will come. Bolts hear how far event time has come with all that was emitted, then
+    /// [`Watermark::MAX`](crate::Watermark::MAX); windows emit what they have. Returns once that has gone through the whole
+    /// topology, and the trees that it opened are done; or once the topology has stopped.
     ///
     /// What windows keep stays theirs: the end is not remembered, and a later run goes on.
     pub async fn end_time(&self) {

@@ -1,7 +1,7 @@
 //! What a spout's executor does for micro-transactions: emits into the batch that is open, ends it with a marker, and goes
 //! back to what is committed where one fails.
 //!
-//! Invariant: between the marker of a batch and the opening of the next one, nothing is emitted.
+//! Invariant: what is emitted belongs to the batch behind the one whose marker was sent last.
 
 use std::sync::Arc;
 
@@ -10,17 +10,16 @@ use super::contain::contain;
 use super::control::Phase;
 use super::emitter::Emitters;
 use super::route::Flush;
-use super::signal::Signal;
+use super::signal::{Reached, Signal};
 use super::spout_executor::{SpoutExecutor, State, instance};
 use crate::ledger::RootId;
 use crate::spout::{Fault, Spout};
-use crate::time::EventTime;
-use crate::transaction::{InputOffsets, Stage};
+use crate::transaction::{Stage, Staged};
 
 /// How a spout's task stands with its batches.
 #[derive(Debug, Default)]
 pub(crate) struct SpoutBatch {
-    /// The newest batch whose marker it has sent.
+    /// The newest batch whose marker it has sent: it emits into the next one.
     closed: u64,
     /// The newest batch that it has handed its offsets over for.
     passed: u64,
@@ -30,7 +29,10 @@ pub(crate) struct SpoutBatch {
     emitted_in: u64,
     /// Trees opened in the batch that is open.
     emitted: usize,
-    offsets: Option<InputOffsets>,
+    /// What it has for the batch whose marker it has sent.
+    staged: Staged,
+    /// Trees of that batch that may still be open.
+    open: Vec<RootId>,
     /// The batch in which it told that event time is over.
     ended_in: u64,
 }
@@ -48,8 +50,8 @@ impl<S: Spout> SpoutExecutor<S> {
     /// How many trees may still be opened in the batch that is open.
     pub(super) fn room_in_batch(&self) -> u32 {
         let Some(transactions) = self.env.transactions() else { return u32::MAX };
-        let is_open = transactions.stage() == Stage::Run && transactions.txid() > self.batch.closed;
-        if !is_open || transactions.closing().is_some() {
+        let has_marker_to_send = transactions.closing().is_some_and(|txid| txid > self.batch.closed);
+        if transactions.stage() != Stage::Run || has_marker_to_send || transactions.is_full() {
             return 0;
         }
         let most = transactions.settings.batch_records.max(1);
@@ -63,21 +65,24 @@ impl<S: Spout> SpoutExecutor<S> {
             return;
         }
         self.batch.emitted += calls;
-        // No batch closes without this task's marker, so it is still the same one.
-        self.batch.emitted_in = transactions.txid();
+        self.batch.emitted_in = self.batch.closed + 1;
         if self.batch.emitted >= transactions.settings.batch_records.max(1) {
             transactions.close_soon();
+        }
+    }
+
+    /// Begins with the batch that is open.
+    pub(super) fn begin_batches(&mut self) {
+        if let Some(transactions) = self.env.transactions() {
+            let committed = transactions.committed();
+            let SpoutBatch { closed, passed, told, emitted_in, .. } = &mut self.batch;
+            (*closed, *passed, *told, *emitted_in) = (committed, committed, committed, committed);
         }
     }
 
     /// Event time was told to be over: in the batch whose marker is the next to be sent.
     pub(super) fn note_end(&mut self) {
         self.batch.ended_in = self.batch.closed + 1;
-    }
-
-    /// Whether it has sent the marker of a batch and the next one is not open: nothing is said then.
-    pub(super) fn is_between_batches(&self) -> bool {
-        self.env.transactions().is_some_and(|transactions| transactions.txid() <= self.batch.closed)
     }
 
     /// Whether all that was emitted is committed, where that matters.
@@ -96,6 +101,8 @@ impl<S: Spout> SpoutExecutor<S> {
         if transactions.is_going_back() {
             spout = self.go_back(Some(spout)).await?;
         }
+        // In this order: a batch closes only once the one before it is committed.
+        let closing = transactions.closing().filter(|txid| *txid > self.batch.closed);
         let committed = transactions.committed();
         if committed > self.batch.told {
             self.batch.told = committed;
@@ -104,27 +111,38 @@ impl<S: Spout> SpoutExecutor<S> {
             }
             self.tell_progress();
         }
-        if let Some(txid) = transactions.closing().filter(|txid| *txid > self.batch.closed) {
-            match contain(|| spout.end_batch()) {
-                Ok(offsets) => self.batch.offsets = offsets,
-                Err(panicked) => return self.replace(spout, panicked.0).await,
+        if let Some(txid) = closing {
+            // What ended as it was emitted is of the batch that ends.
+            if let Err(panicked) = self.apply_answers(&mut spout) {
+                return self.replace(spout, panicked.0).await;
             }
+            let offsets = match contain(|| spout.end_batch()) {
+                Ok(offsets) => offsets,
+                Err(panicked) => return self.replace(spout, panicked.0).await,
+            };
+            let trees = std::mem::take(&mut self.batch.emitted) as u64;
+            let staged = Staged { trees, ..self.env.task.staging.take() };
+            self.batch.staged = Staged { inputs: offsets.into_iter().collect(), ..staged };
+            self.batch.open = self.out.ledger.iter().map(|open| open.root).collect();
             self.batch.closed = txid;
-            self.batch.emitted = 0;
             self.out.out.signal(Signal::Marker(txid));
             self.send(Flush::All);
         }
         Some(spout)
     }
 
-    /// Hands over what the task has for the batch whose marker it has sent, once nothing of it is open.
+    /// Hands over what the task has for the batch whose marker it has sent, once no tree of it is open.
     pub(super) fn pass_if_answered(&mut self) {
         let Some(transactions) = self.env.transactions() else { return };
         let closed = self.batch.closed;
-        if self.batch.passed < closed && !self.state.blocked && self.is_answered() {
+        if self.batch.passed == closed {
+            return;
+        }
+        let (open, ledger) = (&mut self.batch.open, &self.out.ledger);
+        while open.pop_if(|root| ledger.get(*root).is_none()).is_some() {}
+        if open.is_empty() {
             self.batch.passed = closed;
-            let mut staged = self.env.task.staging.take();
-            staged.inputs.extend(self.batch.offsets.take());
+            let staged = std::mem::take(&mut self.batch.staged);
             transactions.pass(self.env.seat, closed, staged, Vec::new());
         }
     }
@@ -152,7 +170,7 @@ impl<S: Spout> SpoutExecutor<S> {
             if self.has_ended() {
                 self.env.control.advance(|progress| progress.ended -= 1);
             }
-            self.told_time = EventTime::default();
+            self.told_time = Reached::default();
         }
         let again = transactions.txid() - 1;
         let SpoutBatch { told, ended_in, .. } = self.batch;

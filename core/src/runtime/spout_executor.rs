@@ -12,7 +12,7 @@ use super::control::Phase;
 use super::emitter::Emitters;
 use super::executor::Executor;
 use super::route::Flush;
-use super::signal::Signal;
+use super::signal::Reached;
 use super::spout_batch::SpoutBatch;
 use super::spout_emitter::{Done, SpoutEmitter};
 use crate::context::TaskContext;
@@ -47,7 +47,7 @@ pub(crate) struct SpoutExecutor<S: Spout> {
     /// How often in a row an instance broke or could not start.
     pub(crate) breakdowns: u32,
     /// How far its subscribers were told that it has come in event time. Survives the instances.
-    pub(crate) told_time: EventTime,
+    pub(crate) told_time: Reached,
     pub(crate) batch: SpoutBatch,
     pub(crate) state: State,
 }
@@ -81,7 +81,16 @@ impl<S: Spout> SpoutExecutor<S> {
             Ok(spout) => (Some(spout), Ok(())),
             Err(fault) => (None, Err(fault)),
         };
+        let (mut spout, mut prepared) = (spout, prepared);
+        if let (Some(spout), Some(transactions)) = (&mut spout, self.env.transactions()) {
+            match contain_future(spout.last_batch()).await {
+                Ok(Ok(last)) => last.into_iter().for_each(|last| transactions.begin_after(last)),
+                Ok(Err(fault)) => prepared = Err(fault),
+                Err(panicked) => prepared = Err(Fault::from(&*panicked.0)),
+            }
+        }
         let started = self.env.wait_for_start(prepared).await;
+        self.begin_batches();
         if let (Some(spout), true) = (spout, started)
             && let Some(mut spout) = self.work_off(spout).await
         {
@@ -272,21 +281,23 @@ impl<S: Spout> SpoutExecutor<S> {
     /// Has the subscribers hear, behind what was emitted so far, how far the spout has come in event time, where that is news.
     /// Nobody waits for a spout that knows no event time.
     fn tell_time(&mut self, spout: &S) {
-        if self.has_ended() || self.is_between_batches() {
+        if self.has_ended() {
             return;
         }
         let is_over = self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
-        let time = if is_over {
-            EventTime::at(Watermark::MAX)
-        } else {
-            match contain(|| spout.watermark()) {
-                Ok(time) => time.unwrap_or(EventTime::idle(Watermark::MIN)),
-                Err(panicked) => return self.env.report(panicked.0),
+        let told = self.told_time.time;
+        let reached = match contain(|| spout.watermark()) {
+            // The end is no time that it could have come to before.
+            Ok(Some(EventTime { at: Watermark::MAX, .. })) => Reached { time: told, is_over: true },
+            Ok(time) => Reached { time: time.unwrap_or(EventTime::idle(Watermark::MIN)), is_over },
+            Err(panicked) => {
+                self.env.report(panicked.0);
+                Reached { time: told, is_over }
             }
         };
-        if time != self.told_time {
-            self.told_time = time;
-            self.out.out.signal(Signal::Time(time));
+        if reached != self.told_time {
+            self.told_time = reached;
+            self.out.out.signal(reached.signal());
             if self.has_ended() {
                 self.note_end();
                 self.env.control.advance(|progress| progress.ended += 1);
@@ -296,7 +307,7 @@ impl<S: Spout> SpoutExecutor<S> {
 
     /// Whether event time is over here.
     pub(super) fn has_ended(&self) -> bool {
-        self.told_time.at == Watermark::MAX
+        self.told_time.is_over
     }
 
     /// Waits for acks, space, orders, or something to emit.
@@ -411,6 +422,9 @@ impl<S: Spout> SpoutExecutor<S> {
             Failure { kind, reason, component: Arc::clone(&failed.component), attempt: closed.attempt };
         spout.fail(closed.id, &failure);
         self.env.fail_batch(&failure.reason);
+        if let Some(transactions) = self.env.transactions() {
+            transactions.blame();
+        }
     }
 
     fn note_completions(&mut self) {

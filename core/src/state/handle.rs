@@ -112,6 +112,21 @@ impl<K: Key, V: Tuple> State<K, V> {
         self.lock().remove(key)
     }
 
+    /// Has whoever asks for a value from outside, as `topo query` does, shown what `view` makes of it: for values that say
+    /// little to people. Said in `prepare`; what is said first counts, and what is kept stays as it is.
+    ///
+    /// ```
+    /// # use topo_core::{Fault, TaskContext, state::State};
+    /// # async fn prepare(task: &TaskContext) -> Result<(), Fault> {
+    /// let means: State<String, (f64, u64)> = task.state("means").await?;
+    /// means.show_as(|(sum, count)| sum / *count as f64);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn show_as<S: Serialize>(&self, view: impl Fn(&V) -> S + Send + Sync + 'static) {
+        self.0.show_as(view);
+    }
+
     /// How many values this task has.
     pub fn len(&self) -> u64 {
         self.lock().len()

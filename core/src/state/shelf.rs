@@ -2,9 +2,10 @@
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use super::changelog::{RestoreProgress, decode, key_form, split_key_form};
 use super::error::StateError;
@@ -46,15 +47,25 @@ pub(crate) trait Shelf: Send + Sync {
     fn get(&self, key_form: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 }
 
+/// Makes of a value what is shown of it, in MessagePack.
+type View<V> = Box<dyn Fn(&V) -> Result<Vec<u8>, rmp_serde::encode::Error> + Send + Sync>;
+
 /// A store and the lock that its executor and its bolt share; nobody else has it, so nobody waits.
 pub(crate) struct TypedShelf<K, V> {
     place: Arc<Place>,
     store: Mutex<Store<K, V>>,
+    /// Where something else is shown than the value.
+    view: OnceLock<View<V>>,
 }
 
 impl<K: Key, V: Tuple> TypedShelf<K, V> {
     pub(crate) fn new(store: Store<K, V>) -> Self {
-        Self { place: Arc::clone(store.place()), store: Mutex::new(store) }
+        Self { place: Arc::clone(store.place()), store: Mutex::new(store), view: OnceLock::new() }
+    }
+
+    /// Has `view` made of each value that is asked for; the first one stays.
+    pub(crate) fn show_as<S: Serialize>(&self, view: impl Fn(&V) -> S + Send + Sync + 'static) {
+        let _ = self.view.set(Box::new(move |value| rmp_serde::to_vec_named(&view(value))));
     }
 
     // A change that panics leaves its value as it is then; the store counts it at the next flush.
@@ -127,7 +138,11 @@ impl<K: Key, V: Tuple> Shelf for TypedShelf<K, V> {
         let key: K =
             key.and_then(|(_, key)| decode(key)).map_err(|error| self.place.unserializable("key", error))?;
         let mut store = self.lock();
-        let value = store.get(&key)?.map(rmp_serde::to_vec_named).transpose();
+        let shown = |value| match self.view.get() {
+            Some(view) => view(value),
+            None => rmp_serde::to_vec_named(value),
+        };
+        let value = store.get(&key)?.map(shown).transpose();
         value.map_err(|error| self.place.unserializable("value", error))
     }
 }

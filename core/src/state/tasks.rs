@@ -169,10 +169,16 @@ impl TaskStates {
         Ok(())
     }
 
+    /// Whether anything was asked.
+    #[inline]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire) > 0
+    }
+
     /// Answers what was asked. Where nothing was, it costs a look at a number.
     #[inline]
     pub(crate) fn answer(&self) {
-        if self.asked.load(Ordering::Acquire) > 0 {
+        if self.is_asked() {
             self.answer_all();
         }
     }

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::data_stream::DataStream;
+use super::first::First;
 use super::key::KeySelector;
+use super::per_batch::PerBatch;
 use super::process::Process;
 use super::processing::Processing;
-use super::rolling::{First, Rolling};
+use super::rolling::Rolling;
 use super::windowed::WindowedStream;
 use crate::tuple::Tuple;
 use crate::window::Windows;
@@ -30,6 +32,8 @@ use crate::window::aggregate::{self, Aggregate, Number};
 pub struct KeyedStream<T, S> {
     stream: DataStream<T>,
     key: S,
+    /// Whether results are given at the end of each batch, and not with each value.
+    per_batch: bool,
 }
 
 impl<T, S> fmt::Debug for KeyedStream<T, S> {
@@ -40,7 +44,26 @@ impl<T, S> fmt::Debug for KeyedStream<T, S> {
 
 impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     pub(super) fn new(stream: DataStream<T>, key: S) -> Self {
-        Self { stream, key }
+        Self { stream, key, per_batch: false }
+    }
+
+    /// Has its aggregates give their results at the end of each micro-transaction, and not with each value: each key that was
+    /// changed in it, once (Trident's `persistentAggregate`). The topology is then to run exactly once, since nothing else
+    /// has batches. Windows, [`distinct`](Self::distinct) and [`process`](Self::process) are not changed by it.
+    ///
+    /// A result has the time of the key's latest value. Event time may have passed that by then: windows behind need as much
+    /// allowed lateness as a batch spans.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// let counts = words.key_by(|word| word).per_batch().count().name("counts");
+    /// counts.for_each(|(word, count)| println!("{word}: {count}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
+    #[must_use]
+    pub fn per_batch(&self) -> Self {
+        Self { per_batch: true, ..self.clone() }
     }
 
     /// How many values each key has had, this one among them.
@@ -79,7 +102,7 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     /// let smallest = payments.key_by(|(account, _)| account).min(|(_, cents)| *cents);
     #[doc = include_str!("example/end.md")]
     /// ```
-    pub fn min<V: Tuple + Ord>(
+    pub fn min<V: Tuple + PartialOrd>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
     ) -> DataStream<(S::Key, V)> {
@@ -94,7 +117,7 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     /// let largest = payments.key_by(|(account, _)| account).max(|(_, cents)| *cents);
     #[doc = include_str!("example/end.md")]
     /// ```
-    pub fn max<V: Tuple + Ord>(
+    pub fn max<V: Tuple + PartialOrd>(
         &self,
         of: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
     ) -> DataStream<(S::Key, V)> {
@@ -158,6 +181,23 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
         })
     }
 
+    /// The `n` values of each key so far of which `by` is largest, the largest first; of equals, those that came first.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let payments = stream::<(String, i64)>(&topology, "payments");
+    /// let largest = payments.key_by(|(account, _)| account).top(3, |(_, cents)| *cents);
+    /// largest.for_each(|(account, payments)| println!("{account}: {payments:?}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
+    pub fn top<V: Ord + 'static>(
+        &self,
+        n: usize,
+        by: impl Fn(&T) -> V + Clone + Send + Sync + 'static,
+    ) -> DataStream<(S::Key, Vec<T>)> {
+        self.rolling("top", aggregate::top(n, by))
+    }
+
     /// Any [`Aggregate`] of the values of each key so far.
     ///
     /// ```
@@ -181,7 +221,8 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
         self.rolling("aggregate", aggregate)
     }
 
-    /// The first value of each key.
+    /// The first value of each key. It is emitted until all that comes of it is done, as a window's result is, whatever fails
+    /// behind; keys are known for as long as the topology's state is.
     ///
     /// ```
     #[doc = include_str!("example/begin.md")]
@@ -191,8 +232,10 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
     /// ```
     pub fn distinct(&self) -> DataStream<T> {
         let key = self.key.clone();
-        let step =
-            self.stream.topology().bolt(&self.stream.step_name("distinct"), move || First::new(key.clone()));
+        let step = self
+            .stream
+            .topology()
+            .operator(&self.stream.step_name("distinct"), move || First::new(key.clone()));
         DataStream::of(&self.stream.subscribe_keyed(step, &self.key))
     }
 
@@ -272,8 +315,12 @@ impl<T: Tuple, S: KeySelector<T>> KeyedStream<T, S> {
         step: impl Fn(&mut Option<A>, T) -> R + Send + Sync + 'static,
     ) -> DataStream<(S::Key, R)> {
         let (key, step) = (self.key.clone(), Arc::new(step));
-        let bolt = move || Rolling::new(key.clone(), Arc::clone(&step));
-        let step = self.stream.topology().bolt(&self.stream.step_name(kind), bolt);
+        let (topology, name) = (self.stream.topology(), self.stream.step_name(kind));
+        let step = if self.per_batch {
+            topology.bolt(&name, move || PerBatch::new(key.clone(), Arc::clone(&step)))
+        } else {
+            topology.bolt(&name, move || Rolling::new(key.clone(), Arc::clone(&step)))
+        };
         DataStream::of(&self.stream.subscribe_keyed(step, &self.key))
     }
 }

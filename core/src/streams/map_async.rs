@@ -1,6 +1,7 @@
 //! A step whose function awaits: so many values at once, in their order or as they come.
 //!
-//! Invariant: an input is held until its value was emitted for it, so that a value whose task dies is replayed.
+//! Invariants: an input is held until its value was emitted for it, so that a value whose task dies is replayed; no execute
+//! waits, so that what is done leaves whatever else is under way.
 
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
@@ -132,14 +133,14 @@ where
     type In = Timed<T>;
     type Out = Timed<U>;
 
-    async fn execute(&mut self, input: Input<Timed<T>>, out: &mut Emitter<Timed<U>>) -> Result<(), Fault> {
-        while self.calls.len() >= self.at_once {
-            let (input, outcome) = self.next().await;
-            answer(input, outcome, out);
-        }
+    async fn execute(&mut self, input: Input<Timed<T>>, _out: &mut Emitter<Timed<U>>) -> Result<(), Fault> {
         let call = (self.map)(input.value.clone());
         self.calls.push(Box::pin(async move { (input, call.await) }));
         Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.calls.len() + usize::from(self.done.is_some()) < self.at_once
     }
 
     async fn idle(&mut self, out: &mut Emitter<Timed<U>>) -> Result<(), Fault> {

@@ -37,9 +37,10 @@
 //! ```
 //!
 //! Besides [`count`](KeyedStream::count), [`sum`](KeyedStream::sum), [`min`](KeyedStream::min), [`max`](KeyedStream::max),
-//! [`average`](KeyedStream::average), [`reduce`](KeyedStream::reduce), [`fold`](KeyedStream::fold) and
-//! [`distinct`](KeyedStream::distinct) there is [`aggregate`](KeyedStream::aggregate), which takes any
-//! [`Aggregate`](crate::window::Aggregate), a tuple of several among them.
+//! [`average`](KeyedStream::average), [`reduce`](KeyedStream::reduce), [`fold`](KeyedStream::fold),
+//! [`top`](KeyedStream::top) and [`distinct`](KeyedStream::distinct) there is [`aggregate`](KeyedStream::aggregate), which
+//! takes any [`Aggregate`](crate::window::Aggregate), a tuple of several among them. Windows have the same, over the values of
+//! each window.
 //!
 //! # Event time and watermarks
 //!
@@ -106,14 +107,16 @@
 //! - [`allowed_lateness`](WindowedStream::allowed_lateness) lets windows take what comes behind the watermark; each such value
 //!   gives an updated result, with the next `revision`. What is later than that is in [`late`](WindowResults::late).
 //! - [`partial`](WindowedStream::partial) aggregates before the shuffle.
-//! - Where the input ends, the launcher brings event time to its end: windows give what they have, as if early, and keep it for
-//!   the next run.
+//! - Where the input ends, with `--until-idle`, the launcher brings event time to its end. First it goes as far as the values
+//!   say: windows that end by then are complete, and event timers that are due by then are called. Then windows give what
+//!   they have, as if early, and keep it for the next run; a timer that is due later stays set for it.
 //!
 //! # State
 //!
 //! What steps keep of keys (counts, open windows, timers, results that are not done) is keyed [`state`](crate::state): it is
 //! written to a topic before offsets are committed, is restored at the next start, on any number of tasks, and can be asked
-//! for while the topology runs.
+//! for while the topology runs. Windows and timers that are open are in memory besides, wherever state lives: a key of a window
+//! takes some hundreds of bytes more than one of an aggregate that rolls.
 //!
 //! # Functions of your own
 //!
@@ -124,17 +127,20 @@
 //!
 //! Every value is done at least once. A step that rolls or only passes on answers for its input once all that came of it is
 //! done; what fails on the way is replayed from the source, and may be counted again by steps that had it already. A window
-//! answers for its inputs as it takes them in; its result is a tree of its own, which is emitted until it is done.
+//! answers for its inputs as it takes them in; its result is a tree of its own, which is emitted until it is done. So is the
+//! first value of a key that [`distinct`](KeyedStream::distinct) lets pass.
 
 mod combining;
 mod data_stream;
 mod each;
+mod first;
 mod intake;
 mod key;
 mod keyed;
 mod map_async;
 mod marks;
 mod one_by_one;
+mod per_batch;
 mod process;
 mod processing;
 mod rolling;

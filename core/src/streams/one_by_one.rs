@@ -60,7 +60,7 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// Makes one value of each by a function that awaits, such as a look-up over the network: at most `at_once` at a time in
-    /// each task, whose results leave in `order`. A function that fails fails the tree, as for [`try_map`](Self::try_map).
+    /// each task, whose results leave in `order`, each as soon as that lets it. A function that fails fails the tree, as for [`try_map`](Self::try_map).
     ///
     /// ```
     #[doc = include_str!("example/begin.md")]

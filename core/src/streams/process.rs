@@ -15,6 +15,10 @@ use crate::window::{Clock, Timers};
 /// What is done with each value of a keyed stream, and as timers that it has set for a key are due; for
 /// [`KeyedStream::process`](super::KeyedStream::process) (Flink's `KeyedProcessFunction`, Kafka Streams' `Processor`).
 ///
+/// Timers in event time are due as the watermark reaches them, those by the machine's clock as that does. Where the input
+/// ends, with `--until-idle`, event time goes as far as the values say, and no further: timers that are due by then are called,
+/// later ones, and those by the clock that are not due, stay set for the next run.
+///
 /// What it remembers of a key belongs into a [`State`](crate::state::State) that it opens in `prepare`; timers are state, too.
 /// Both outlive the process. A call that fails keeps what it changed, and comes again: change last, or so that it can be
 /// changed again.
@@ -22,7 +26,25 @@ use crate::window::{Clock, Timers};
 /// ```
 /// use topo_core::state::State;
 /// use topo_core::window::Clock;
-/// use topo_core::{DataStream, Fail, Fault, Process, ProcessContext, TaskContext, Timed, Timer};
+/// use topo_core::{DataStream, Fail, Fault, Process, ProcessContext, TaskContext, Timed, Timer, Topology};
+/// # use std::sync::{Arc, Mutex};
+/// # use topo_core::{Config, EventTime, Next, Spout, SpoutEmitter, Watermark};
+/// # use topo_core::schedule::Seeded;
+/// # const BEATS: [(i64, &str); 4] = [(0, "pump"), (30_000, "fan"), (50_000, "pump"), (100_000, "pump")];
+/// # struct Beats(usize);
+/// # impl Spout for Beats {
+/// #     type Out = Timed<String>;
+/// #     type Id = usize;
+/// #     fn next(&mut self, out: &mut SpoutEmitter<Timed<String>, usize>) -> Result<Next, Fault> {
+/// #         let Some((at, device)) = BEATS.get(self.0) else { return Ok(Next::Finished) };
+/// #         out.emit_with(self.0, Timed { at: *at, value: (*device).to_owned() })?;
+/// #         self.0 += 1;
+/// #         Ok(Next::Emitted)
+/// #     }
+/// #     fn watermark(&self) -> Option<EventTime> {
+/// #         Some(EventTime::at(self.0.checked_sub(1).map_or(Watermark::MIN, |last| Watermark(BEATS[last].0))))
+/// #     }
+/// # }
 ///
 /// /// Names each device that has sent nothing for a minute.
 /// #[derive(Default)]
@@ -55,10 +77,25 @@ use crate::window::{Clock, Timers};
 ///         Ok(())
 ///     }
 /// }
-/// # fn of(beats: &DataStream<String>) {
+///
+/// // "pump" at second 0, "fan" at 30, "pump" at 50 and 100.
+/// let topology = Topology::new("alarms");
+/// let beats = DataStream::of(&topology.spout("beats", || Beats(0)));
 /// let silent = beats.key_by(|device| device).process(Silent::default).name("silent");
-/// silent.for_each(|device| println!("{device} is silent"));
-/// # }
+/// # let seen = Arc::new(Mutex::new(Vec::new()));
+/// # let told = Arc::clone(&seen);
+/// silent.for_each(move |device| {
+///     println!("{device} is silent");
+/// #   told.lock().unwrap().push(device);
+/// });
+/// # let scheduler = Seeded::new(1);
+/// # scheduler.block_on(async {
+/// #     let running = topology.launch(scheduler.clone(), Config::default()).await.unwrap();
+/// #     running.finished().await;
+/// #     running.end_time().await;
+/// # });
+/// // fan is silent
+/// # assert_eq!(*seen.lock().unwrap(), ["fan"]);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no function that `process` can run",

@@ -367,6 +367,10 @@ impl<S: KeySelector<P::In, Key = P::Key>, P: Process> Operator for Processing<S,
     }
 
     async fn flush(&mut self) -> Result<(), Fault> {
+        self.refresh()
+    }
+
+    fn refresh(&mut self) -> Result<(), Fault> {
         self.kept.as_mut().map_or(Ok(()), Keeps::write_out)
     }
 }

@@ -52,38 +52,6 @@ where
     }
 }
 
-/// A step that lets the first value of each key pass.
-pub(super) struct First<T, S: KeySelector<T>> {
-    key: S,
-    seen: Option<State<S::Key, ()>>,
-}
-
-impl<T, S: KeySelector<T>> First<T, S> {
-    pub(super) fn new(key: S) -> Self {
-        Self { key, seen: None }
-    }
-}
-
-impl<T: Tuple, S: KeySelector<T>> Bolt for First<T, S> {
-    type In = Timed<T>;
-    type Out = Timed<T>;
-
-    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
-        self.seen = Some(task.state(task.component()).await?);
-        Ok(())
-    }
-
-    async fn execute(&mut self, timed: Timed<T>, out: &mut Emitter<Timed<T>>) -> Result<(), Fail> {
-        let seen = self.seen.as_mut().ok_or_else(unprepared)?;
-        let is_seen =
-            self.key.key(&timed.value, |key| seen.modify(key, |seen| seen.replace(()).is_some()))?;
-        if !is_seen {
-            out.emit(timed);
-        }
-        Ok(())
-    }
-}
-
 /// What no step says, since it is prepared before its first input.
 pub(super) fn unprepared() -> Fail {
     Fail::retry("the step is not prepared")

@@ -1,5 +1,6 @@
 //! A keyed stream cut into windows.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
@@ -225,7 +226,46 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
         self.add("window-reduce", aggregate::reduce(two))
     }
 
-    /// The `n` values of which `by` is largest, the largest first.
+    /// What `fold` makes of the values, from `start` on; `merge` adds what another fold, also from `start`, has come to, for
+    /// windows that overlap or are merged.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// // The characters of all words, without keeping the words.
+    /// let characters = words.key_by(|word| word).window(Duration::from_secs(60)).fold(
+    ///     0,
+    ///     |characters: &mut usize, word: String| *characters += word.chars().count(),
+    ///     |characters, others| *characters += others,
+    /// );
+    #[doc = include_str!("example/end.md")]
+    /// ```
+    pub fn fold<V: Tuple>(
+        &self,
+        start: V,
+        fold: impl Fn(&mut V, T) + Clone + Send + Sync + 'static,
+        merge: impl Fn(&mut V, &V) + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, V> {
+        self.add("window-fold", aggregate::fold(start, fold, merge))
+    }
+
+    /// Each different thing that `of` finds in the values, in order.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let visits = stream::<(String, u64)>(&topology, "visits");
+    /// let visitors = visits.key_by(|(page, _)| page).window(Duration::from_secs(60)).distinct(|(_, user)| user);
+    /// visitors.for_each(|fired| println!("{}: {} visitors", fired.key, fired.value.len()));
+    #[doc = include_str!("example/end.md")]
+    /// ```
+    pub fn distinct<V: Tuple + Ord>(
+        &self,
+        of: impl Fn(T) -> V + Clone + Send + Sync + 'static,
+    ) -> WindowResults<T, S::Key, BTreeSet<V>> {
+        self.add("window-distinct", aggregate::distinct(of))
+    }
+
+    /// The `n` values of which `by` is largest, the largest first; of equals, those that came first.
     ///
     /// ```
     #[doc = include_str!("example/begin.md")]

@@ -87,9 +87,13 @@ impl<K: Key, A: Aggregate> Kept<K, A> {
         task: &TaskContext,
         engine: Engine<K, A>,
         given: &mut Vec<Given<K, A::Out>>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Fault>
+    where
+        A: Clone + Sync,
+    {
         let name = task.component();
         let entries: State<K, Entry<A::Acc, A::Out>> = task.state(name).await?;
+        entries.show_as(engine.shows());
         let marks = Marks::open(task).await?;
         let (unwritten, over) = Default::default();
         let mut kept = Self { engine, entries, marks, unwritten, over };
@@ -290,6 +294,10 @@ where
     }
 
     async fn flush(&mut self) -> Result<(), Fault> {
+        self.refresh()
+    }
+
+    fn refresh(&mut self) -> Result<(), Fault> {
         self.kept.as_mut().map_or(Ok(()), Kept::write_out)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::BuildError;
 use super::graph::{Component, ComponentId, Graph};
+use crate::config::Delivery;
 use crate::ledger::RootId;
 use crate::metrics::ComponentKind;
 
@@ -21,8 +22,26 @@ pub(crate) fn check(graph: &Graph) -> Result<(), BuildError> {
     }
 }
 
+/// The first thing in `graph` that cannot be done under `delivery`.
+pub(crate) fn check_delivery(graph: &Graph, delivery: Delivery) -> Result<(), BuildError> {
+    if delivery == Delivery::ExactlyOnce {
+        return check_exactly_once(graph);
+    }
+    match graph.components.iter().find(|one| one.ends_batches) {
+        Some(one) => Err(BuildError::Refused {
+            reason: format!(
+                "`{}` emits at the end of each batch, and there are batches exactly once alone; run the topology exactly once \
+                 (--delivery exactly-once), or have it emit with each tuple",
+                one.name
+            )
+            .into(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// The first thing in `graph` that cannot be done exactly once.
-pub(crate) fn check_exactly_once(graph: &Graph) -> Result<(), BuildError> {
+fn check_exactly_once(graph: &Graph) -> Result<(), BuildError> {
     let refuse = |reason: String| Err(BuildError::Refused { reason: reason.into() });
     if let Some(one) = graph.loops.first() {
         return refuse(format!(

@@ -30,6 +30,8 @@ pub(crate) struct Component {
     pub(crate) opens_trees: bool,
     /// Whether it can go back to what was committed (spouts).
     pub(crate) replays: bool,
+    /// Whether it does something at the end of each batch (bolts).
+    pub(crate) ends_batches: bool,
     pub(crate) tick: Option<Duration>,
     pub(crate) max_pending: Option<usize>,
     /// The topology's, where not set.
@@ -100,6 +102,7 @@ impl GraphHandle {
             tasks: 1,
             opens_trees: kind == ComponentKind::Spout,
             replays: false,
+            ends_batches: false,
             tick: None,
             max_pending: None,
             execute_timeout: None,

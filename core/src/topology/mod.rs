@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::bolt::{Bolt, RichBolt};
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::metrics::ComponentKind;
 use crate::operator::Operator;
 use crate::runtime::{Basic, BoltStart, LaunchError, Operating, Rich, Running, SpoutStart, launch};
@@ -23,7 +23,7 @@ pub use error::BuildError;
 pub use handle::{BoltHandle, Feedback, SpoutHandle};
 
 use check::check;
-pub(crate) use check::check_exactly_once;
+pub(crate) use check::check_delivery;
 
 pub(crate) use graph::{Component, ComponentId, Graph, GraphHandle};
 
@@ -172,6 +172,7 @@ impl Topology {
         self.graph.change(id, |component| {
             component.start = Some(Box::new(start));
             component.opens_trees = F::OPENS_TREES;
+            component.ends_batches = F::ENDS_BATCHES;
         });
         BoltHandle::new(id, self.graph.clone(), streams, inboxes)
     }
@@ -208,7 +209,15 @@ impl Topology {
     /// # Errors
     /// The first component or edge that cannot, and what to do about it.
     pub fn check_exactly_once(&self) -> Result<(), BuildError> {
-        check_exactly_once(&self.graph.lock())
+        self.check_delivery(Delivery::ExactlyOnce)
+    }
+
+    /// Whether the topology can run under `delivery`.
+    ///
+    /// # Errors
+    /// The first component or edge that cannot, and what to do about it.
+    pub fn check_delivery(&self, delivery: Delivery) -> Result<(), BuildError> {
+        check_delivery(&self.graph.lock(), delivery)
     }
 
     /// Starts the topology on `scheduler`; returns once every task is prepared.

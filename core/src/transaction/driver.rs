@@ -8,21 +8,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::staged::Staged;
 use super::transactions::{Batch, Stage, Transactions};
-use crate::log::{Log, LogError, Record, TopicPartition, TopicSpec, TransactionalLog};
+use super::writing::{Outcome, Writer, is_outage};
+use crate::log::{Log, TransactionalLog};
 use crate::runtime::{Control, Phase};
 use crate::schedule::{Moment, Scheduler};
 
-/// What one append takes at most.
-const RECORDS_PER_APPEND: usize = 16_384;
-const BYTES_PER_APPEND: usize = 4 << 20;
-
 /// How many times the restart delay a batch that fails again and again waits at most.
 const LONGEST_WAIT: u32 = 100;
-
-/// How long is waited, at first and at the most, before the log is asked again whether it has committed.
-const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Runs beside the executors.
 pub(crate) struct Driver {
@@ -35,16 +28,15 @@ pub(crate) struct Driver {
     pub(crate) tasks: usize,
 }
 
-/// A commit under way: gives back the log, what it was about, and how it went.
-type Committing = Pin<Box<dyn Future<Output = (Box<dyn TransactionalLog>, Batch, Outcome)> + Send>>;
+/// A commit under way: gives back the writer, what it was about, and how it went.
+type Committing = Pin<Box<dyn Future<Output = (Writer, Batch, Outcome)> + Send>>;
 
-/// How a commit went.
-enum Outcome {
-    Committed,
-    /// It is known that nothing is committed.
-    Aborted(LogError),
-    /// It goes on nowhere here.
-    Lost(LogError),
+/// When a batch was opened, and how much was in it as its commit began.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    opened: Moment,
+    began: Moment,
+    records: u64,
 }
 
 impl Driver {
@@ -62,35 +54,47 @@ impl Driver {
         self.scheduler.clock().now()
     }
 
-    async fn drive(&self, log: Box<dyn TransactionalLog>) {
-        let mut log = Some(log);
+    async fn drive(&self, own: Box<dyn TransactionalLog>) {
+        let mut writer = Some(Writer {
+            own,
+            log: Arc::clone(&self.log),
+            scheduler: Arc::clone(&self.scheduler),
+            transactions: Arc::clone(&self.transactions),
+            last: self.transactions.last_batch(),
+        });
         let mut committing: Option<Committing> = None;
-        let mut close_at = self.now().after(self.transactions.settings.interval);
-        let mut began = self.now();
+        // Of the batch that is open, and of the one before it.
+        let (mut opened, mut opened_before) = (self.now(), self.now());
+        let mut size = Size { opened, began: opened, records: 0 };
         loop {
             if let Some(batch) = self.transactions.take_ready()
-                && let Some(own) = log.take()
+                && let Some(writer) = writer.take()
             {
-                began = self.now();
-                close_at = began.after(self.transactions.settings.interval);
-                committing =
-                    Some(Box::pin(commit(own, Arc::clone(&self.log), Arc::clone(&self.scheduler), batch)));
+                size = Size { opened: opened_before, began: self.now(), records: batch.staged.len() };
+                committing = Some(Box::pin(writer.commit(batch)));
             }
             match self.transactions.stage() {
                 Stage::Wait => {
+                    if let Some(why) = self.transactions.given_up() {
+                        self.control.stop_for(why);
+                        return self.transactions.end();
+                    }
                     self.wait_to_go_on().await;
-                    close_at = self.now().after(self.transactions.settings.interval);
+                    opened = self.now();
                     self.transactions.go_on(self.control.phase() >= Phase::Draining);
                 }
                 Stage::Over => return,
                 Stage::Run | Stage::Halt | Stage::Clear => {}
             }
             let is_draining = self.control.phase() >= Phase::Draining;
+            let close_at = opened.after(self.transactions.settings.interval);
             if self.transactions.may_close()
                 && (is_draining || self.transactions.is_full() || self.now() >= close_at)
             {
+                (opened_before, opened) = (opened, self.now());
                 self.transactions.close(is_draining);
             }
+            let close_at = opened.after(self.transactions.settings.interval);
             let due = async {
                 if self.transactions.may_close() {
                     self.scheduler.sleep_until(close_at).await;
@@ -108,10 +112,10 @@ impl Driver {
                 biased;
                 (own, batch, outcome) = committed => {
                     committing = None;
-                    if !self.note(batch, outcome, began) {
+                    if !self.note(batch, outcome, size) {
                         return;
                     }
-                    log = Some(own);
+                    writer = Some(own);
                     // Somebody may wait for the commit.
                     self.control.advance(|_| ());
                 }
@@ -137,28 +141,31 @@ impl Driver {
     }
 
     /// Tells everybody how a commit went; `false` where the topology cannot go on.
-    fn note(&self, batch: Batch, outcome: Outcome, began: Moment) -> bool {
-        let took = self.now().since(began);
-        let (records, bytes) = (batch.staged.len(), batch.staged.bytes as u64);
+    fn note(&self, batch: Batch, outcome: Outcome, size: Size) -> bool {
+        let now = self.now();
+        let Batch { staged, shelves, .. } = batch;
         match outcome {
             Outcome::Committed => {
                 // A store that cannot take over what is durable has to be read again from there.
-                if let Err(error) = batch.shelves.iter().try_for_each(|shelf| shelf.end_stage()) {
+                if let Err(error) = shelves.iter().try_for_each(|shelf| shelf.end_stage()) {
                     self.control.stop_for(format!("state could not be kept: {error}").into());
                     self.transactions.end();
                     return false;
                 }
-                self.transactions.end_commit(Ok(()), |numbers| {
-                    if records > 0 || !batch.staged.inputs.is_empty() {
+                let is_empty = size.records == 0 && staged.inputs.is_empty();
+                self.transactions.end_commit(is_empty, |numbers| {
+                    if !is_empty {
                         numbers.commits += 1;
-                        (numbers.records, numbers.bytes, numbers.took) = (records, bytes, took);
+                        (numbers.trees, numbers.records) = (staged.trees, size.records);
+                        (numbers.bytes, numbers.took) = (staged.bytes as u64, now.since(size.began));
+                        numbers.lasted = now.since(size.opened);
                     }
                 });
             }
             Outcome::Aborted(error) => {
-                let why: Arc<str> = format!("the transaction failed: {error}").into();
                 tracing::warn!(%error, "a micro-transaction could not be committed and is made again");
-                self.transactions.end_commit(Err(why), |_| ());
+                let why = format!("the transaction failed: {error}").into();
+                self.transactions.abort_commit(why, is_outage(&error));
             }
             Outcome::Lost(error) => {
                 self.control.stop_for(format!("the topology lost its transactions: {error}").into());
@@ -168,103 +175,4 @@ impl Driver {
         }
         true
     }
-}
-
-/// Writes a batch in one transaction.
-async fn commit(
-    mut own: Box<dyn TransactionalLog>,
-    log: Arc<dyn Log>,
-    scheduler: Arc<dyn Scheduler>,
-    mut batch: Batch,
-) -> (Box<dyn TransactionalLog>, Batch, Outcome) {
-    if batch.staged.is_empty() {
-        return (own, batch, Outcome::Committed);
-    }
-    let written = write(&mut *own, &*log, &mut batch.staged).await;
-    let result = match written {
-        Ok(()) => commit_for_sure(&mut *own, &*scheduler).await,
-        Err(error) => Err(error),
-    };
-    let outcome = match result {
-        Ok(()) => Outcome::Committed,
-        Err(error @ (LogError::Fenced(_) | LogError::Closed)) => Outcome::Lost(error),
-        Err(error) => match abort_for_sure(&mut *own, &*scheduler).await {
-            Ok(()) => Outcome::Aborted(error),
-            Err(lost) => Outcome::Lost(lost),
-        },
-    };
-    (own, batch, outcome)
-}
-
-/// Commits, and asks again until it is known how that went.
-async fn commit_for_sure(own: &mut dyn TransactionalLog, scheduler: &dyn Scheduler) -> Result<(), LogError> {
-    let mut wait = ASK_AGAIN.0;
-    loop {
-        match own.commit().await {
-            Err(error @ LogError::Unavailable(_)) => {
-                tracing::warn!(%error, "it is not known whether a micro-transaction is committed, so that is asked again");
-                scheduler.sleep_until(scheduler.clock().now().after(wait)).await;
-                wait = (2 * wait).min(ASK_AGAIN.1);
-            }
-            known => return known,
-        }
-    }
-}
-
-/// Aborts, and asks again until the log has heard of it; an error where the topology has lost its transactions.
-async fn abort_for_sure(own: &mut dyn TransactionalLog, scheduler: &dyn Scheduler) -> Result<(), LogError> {
-    let mut wait = ASK_AGAIN.0;
-    loop {
-        match own.abort().await {
-            Ok(()) => return Ok(()),
-            Err(error @ (LogError::Fenced(_) | LogError::Closed)) => return Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "a micro-transaction could not be aborted, so that is asked again");
-                scheduler.sleep_until(scheduler.clock().now().after(wait)).await;
-                wait = (2 * wait).min(ASK_AGAIN.1);
-            }
-        }
-    }
-}
-
-async fn write(own: &mut dyn TransactionalLog, log: &dyn Log, staged: &mut Staged) -> Result<(), LogError> {
-    for letter in &staged.letters {
-        let partitions = partitions(log, &letter.topic).await?;
-        let at = TopicPartition::new(Arc::clone(&letter.topic), letter.number % partitions.max(1));
-        own.append(&at, vec![letter.record.clone()]).await?;
-    }
-    for (at, records) in &mut staged.records {
-        while !records.is_empty() {
-            let rest = records.split_off(fitting(records));
-            own.append(at, std::mem::replace(records, rest)).await?;
-        }
-    }
-    for input in &staged.inputs {
-        own.commit_offsets(&input.group, input.member.as_deref(), &input.offsets).await?;
-    }
-    Ok(())
-}
-
-/// How many of `records` go into one append.
-fn fitting(records: &[Record]) -> usize {
-    let mut bytes = 0;
-    let fits = records.iter().take(RECORDS_PER_APPEND).take_while(|record| {
-        let fits = bytes < BYTES_PER_APPEND;
-        bytes += [&record.key, &record.value].into_iter().flatten().map(bytes::Bytes::len).sum::<usize>();
-        fits
-    });
-    fits.count()
-}
-
-/// How many partitions `topic` has, which is created if need be.
-async fn partitions(log: &dyn Log, topic: &Arc<str>) -> Result<u32, LogError> {
-    if let Some(info) = log.topic(topic).await? {
-        return Ok(info.partitions);
-    }
-    match log.create_topic(topic, &TopicSpec::default()).await {
-        Ok(()) | Err(LogError::TopicExists(_)) => {}
-        Err(error) => return Err(error),
-    }
-    let info = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(Arc::clone(topic)))?;
-    Ok(info.partitions)
 }

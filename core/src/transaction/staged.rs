@@ -34,6 +34,36 @@ pub(crate) struct Letter {
     pub(crate) topic: Arc<str>,
     pub(crate) number: u32,
     pub(crate) record: Record,
+    /// What is written in its place where the topic does not take it.
+    pub(crate) short: Record,
+}
+
+/// The last batch that an earlier run has committed, as a spout finds it noted with the offsets of its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastBatch {
+    /// Its number.
+    pub txid: u64,
+    /// The group.
+    pub group: Arc<str>,
+    /// A partition with whose offset it is noted.
+    pub at: TopicPartition,
+    /// That offset.
+    pub offset: i64,
+}
+
+/// What is noted of a batch with the offsets that are committed with it.
+const NOTE: &str = "txid=";
+
+impl LastBatch {
+    /// The number in a note that was committed with an offset, where it is one of a batch.
+    pub fn parse(note: &str) -> Option<u64> {
+        note.strip_prefix(NOTE)?.parse().ok()
+    }
+
+    /// What is noted of it.
+    pub fn note(&self) -> String {
+        format!("{NOTE}{}", self.txid)
+    }
 }
 
 /// What one task, or all of them, have for one transaction.
@@ -43,6 +73,10 @@ pub(crate) struct Staged {
     pub(crate) letters: Vec<Letter>,
     pub(crate) inputs: Vec<InputOffsets>,
     pub(crate) bytes: usize,
+    /// How many of `bytes` count for the batch's size as they are staged.
+    pub(crate) counted: usize,
+    /// How many trees spouts opened in the batch.
+    pub(crate) trees: u64,
 }
 
 impl Staged {
@@ -59,6 +93,8 @@ impl Staged {
         self.letters.extend(other.letters);
         self.inputs.extend(other.inputs);
         self.bytes += other.bytes;
+        self.counted += other.counted;
+        self.trees += other.trees;
     }
 
     /// Adds changes of a state.
@@ -76,7 +112,7 @@ impl Staged {
 }
 
 /// About how many bytes `record` takes.
-fn bytes_of(record: &Record) -> usize {
+pub(super) fn bytes_of(record: &Record) -> usize {
     size_of::<Record>() + [&record.key, &record.value].into_iter().flatten().map(Bytes::len).sum::<usize>()
 }
 
@@ -95,6 +131,7 @@ impl Staging {
         let bytes = bytes_of(&record);
         let mut staged = self.lock();
         staged.bytes += bytes;
+        staged.counted += bytes;
         match staged.records.get_mut(to) {
             Some(records) => records.push(record),
             None => drop(staged.records.insert(to.clone(), vec![record])),
@@ -107,6 +144,7 @@ impl Staging {
         let bytes = bytes_of(&letter.record);
         let mut staged = self.lock();
         staged.bytes += bytes;
+        staged.counted += bytes;
         staged.letters.push(letter);
         bytes
     }

@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::coordinator::{Coordinator, Phase};
-use super::staged::Staged;
+use super::refusals::Refusals;
+use super::staged::{LastBatch, Staged};
 use crate::config::MicroTransactions;
+use crate::fail::Fail;
+use crate::log::{Record, TopicPartition};
 use crate::metrics::TransactionSnapshot;
 use crate::runtime::Bell;
 use crate::state::Shelf;
@@ -53,6 +57,7 @@ fn order(txid: u64, phase: Phase) -> u64 {
 /// A batch that is to be committed.
 #[derive(Default)]
 pub(crate) struct Batch {
+    pub(crate) txid: u64,
     pub(crate) staged: Staged,
     /// The stores whose changes are in it.
     pub(crate) shelves: Vec<Arc<dyn Shelf>>,
@@ -65,6 +70,9 @@ struct Shared {
     /// Stores whose changes were handed over for the batch that is closing.
     shelves: Vec<Arc<dyn Shelf>>,
     numbers: TransactionSnapshot,
+    refusals: Refusals,
+    /// Where an earlier run has noted its last batch.
+    last: Option<LastBatch>,
 }
 
 /// The micro-transactions of one topology.
@@ -75,8 +83,12 @@ pub(crate) struct Transactions {
     order: AtomicU64,
     committed: AtomicU64,
     staged_bytes: AtomicUsize,
-    /// Whether the batch that is open is large enough.
+    /// Whether the batch that is open is large enough: nothing more is emitted into it.
     is_full: AtomicBool,
+    /// Whether the batch that is closing is the last.
+    is_last: AtomicBool,
+    /// Whether any output was ever refused.
+    has_refusals: AtomicBool,
     bells: Vec<Bell>,
     /// Rings the driver.
     pub(super) news: Notify,
@@ -86,14 +98,16 @@ impl Transactions {
     /// For tasks with these bells.
     pub(crate) fn new(settings: MicroTransactions, bells: Vec<Bell>) -> Self {
         let coordinator = Coordinator::new(bells.len());
-        let (ready, shelves, numbers) = Default::default();
+        let (ready, shelves, numbers, refusals) = Default::default();
         Self {
             settings,
-            shared: Mutex::new(Shared { coordinator, ready, shelves, numbers }),
+            shared: Mutex::new(Shared { coordinator, ready, shelves, numbers, refusals, last: None }),
             order: AtomicU64::new(order(1, Phase::Open)),
             committed: AtomicU64::new(0),
             staged_bytes: AtomicUsize::new(0),
             is_full: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
+            has_refusals: AtomicBool::new(false),
             bells,
             news: Notify::new(),
         }
@@ -115,6 +129,7 @@ impl Transactions {
         let done = act(&mut shared);
         let now = state(&shared);
         let (phase, txid, committed) = now;
+        self.is_last.store(shared.coordinator.is_last(), Ordering::Release);
         self.committed.store(committed, Ordering::Release);
         self.order.store(order(txid, phase), Ordering::Release);
         drop(shared);
@@ -142,7 +157,22 @@ impl Transactions {
         matches!(self.stage(), Stage::Halt | Stage::Clear | Stage::Wait)
     }
 
-    /// The batch that what is emitted now belongs to.
+    /// An earlier run's last batch was found: numbers go on from the greatest.
+    pub(crate) fn begin_after(&self, last: LastBatch) {
+        self.with(|shared| {
+            shared.coordinator.begin_after(last.txid);
+            if shared.last.as_ref().is_none_or(|known| known.txid < last.txid) {
+                shared.last = Some(last);
+            }
+        });
+    }
+
+    /// Where an earlier run has noted its last batch.
+    pub(super) fn last_batch(&self) -> Option<LastBatch> {
+        self.lock().last.clone()
+    }
+
+    /// The batch that is open: whoever has sent the marker of the one before it emits into this one.
     pub(crate) fn txid(&self) -> u64 {
         self.order.load(Ordering::Acquire) >> PHASE_BITS
     }
@@ -155,18 +185,25 @@ impl Transactions {
     /// The batch whose marker spouts are to send now.
     pub(crate) fn closing(&self) -> Option<u64> {
         let order = self.order.load(Ordering::Acquire);
-        (order & PHASES == CLOSING).then_some(order >> PHASE_BITS)
+        (order & PHASES == CLOSING).then_some((order >> PHASE_BITS) - 1)
+    }
+
+    /// Whether the batch that is closing is the last.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last.load(Ordering::Acquire)
     }
 
     /// A task has passed the marker of `txid`.
     pub(crate) fn pass(&self, task: usize, txid: u64, staged: Staged, shelves: Vec<Arc<dyn Shelf>>) {
         self.with(|shared| {
             shared.shelves.extend(shelves);
+            let counted = staged.counted;
+            // What is counted twice, or not at all, as a batch is taken back does not matter: then it begins at zero.
+            let rest = |all: usize| Some(all.saturating_sub(counted));
+            let _ = self.staged_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
             if let Some(staged) = shared.coordinator.pass(task, txid, staged) {
                 let shelves = std::mem::take(&mut shared.shelves);
-                shared.ready = Some(Batch { staged, shelves });
-                self.staged_bytes.store(0, Ordering::Relaxed);
-                self.is_full.store(false, Ordering::Relaxed);
+                shared.ready = Some(Batch { txid, staged, shelves });
             }
         });
     }
@@ -178,6 +215,43 @@ impl Transactions {
                 tracing::warn!(txid = shared.coordinator.txid(), %why, "a micro-transaction is aborted and made again");
             }
         });
+    }
+
+    /// It is known which record failed, so that it will not fail for ever.
+    pub(crate) fn blame(&self) {
+        self.lock().coordinator.blame();
+    }
+
+    /// Senders were held so long, as they were ahead of others.
+    pub(crate) fn note_held(&self, held: Duration) {
+        if !held.is_zero() {
+            self.lock().numbers.held += held;
+        }
+    }
+
+    /// Whether the log takes `record` at `at`, as far as is known.
+    ///
+    /// # Errors
+    /// It has refused it.
+    pub(crate) fn check(&self, at: &TopicPartition, record: &Record) -> Result<(), Fail> {
+        if !self.has_refusals.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.lock().refusals.of(at, record) {
+            Some(why) => Err(Fail::reject(format_args!("what came of it is refused by {at}: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at what was refused, or adds to it.
+    pub(super) fn with_refusals<T>(&self, act: impl FnOnce(&mut Refusals) -> T) -> T {
+        self.has_refusals.store(true, Ordering::Relaxed);
+        act(&mut self.lock().refusals)
+    }
+
+    /// Whether any output was ever refused.
+    pub(super) fn has_refusals(&self) -> bool {
+        self.has_refusals.load(Ordering::Relaxed)
     }
 
     /// A task has done what the stage asks of it.
@@ -215,7 +289,8 @@ impl Transactions {
     }
 
     /// Whether the batch that is open is to be closed before its time.
-    pub(super) fn is_full(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Acquire)
     }
 
@@ -224,7 +299,11 @@ impl Transactions {
     }
 
     pub(super) fn close(&self, is_last: bool) {
-        self.with(|shared| shared.coordinator.close(is_last));
+        self.with(|shared| {
+            if shared.coordinator.close(is_last) {
+                self.is_full.store(false, Ordering::Release);
+            }
+        });
     }
 
     /// What is to be committed.
@@ -232,16 +311,30 @@ impl Transactions {
         self.lock().ready.take()
     }
 
-    /// The batch before the open one is committed, or was not.
-    pub(super) fn end_commit(
-        &self,
-        result: Result<(), Arc<str>>,
-        note: impl FnOnce(&mut TransactionSnapshot),
-    ) {
+    /// The batch before the open one is committed.
+    pub(super) fn end_commit(&self, is_empty: bool, note: impl FnOnce(&mut TransactionSnapshot)) {
         self.with(|shared| {
             note(&mut shared.numbers);
-            shared.coordinator.end_commit(result);
+            shared.coordinator.committed_one(is_empty);
         });
+    }
+
+    /// It could not be committed.
+    pub(super) fn abort_commit(&self, why: Arc<str>, is_outage: bool) {
+        self.with(|shared| shared.coordinator.aborted_one(why, is_outage));
+    }
+
+    /// Why no more attempt is made, where so many failed in a row and no record is to blame.
+    pub(super) fn given_up(&self) -> Option<Arc<str>> {
+        let shared = self.lock();
+        let strikes = shared.coordinator.strikes();
+        if strikes < self.settings.attempts.max(1) {
+            return None;
+        }
+        let why = shared.coordinator.why().map_or("nobody knows why", |why| why);
+        let sentence =
+            format!("a batch failed {strikes} times in a row, and no record is known to be to blame: {why}");
+        Some(sentence.into())
     }
 
     /// How often in a row a batch failed.

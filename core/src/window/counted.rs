@@ -148,6 +148,16 @@ impl<S: Clone> Counted<S> {
         fired.push(Outcome { window, value, kind, revision, replaces: Vec::new() });
     }
 
+    /// Gives what the window under way would give now.
+    pub(super) fn look<A: Aggregate<Acc = S>>(
+        &mut self,
+        size: (u64, u64),
+        aggregate: &A,
+        seen: &mut Vec<Outcome<A::Out>>,
+    ) {
+        self.fire(size, Kind::Early, aggregate, seen);
+    }
+
     /// Fires early the window under way, if it has changed since the last time.
     pub(super) fn early<A: Aggregate<Acc = S>>(
         &mut self,

@@ -190,6 +190,28 @@ impl<S: Clone, V> Entry<S, V> {
         }
     }
 
+    /// Gives the result that each window would give now, if records came no more; for a look at a copy.
+    pub(super) fn look<A: Aggregate<Acc = S>>(
+        &mut self,
+        plan: &Plan,
+        aggregate: &A,
+        seen: &mut Vec<Outcome<A::Out>>,
+    ) {
+        match (&mut self.kept, &plan.assigner) {
+            (Kept::Time(slices), Assigner::Time(cuts)) => {
+                slices.look(&Rules { cuts, plan, aggregate }, self.passed, seen);
+            }
+            (Kept::Session(sessions), Assigner::Session { gap }) => {
+                sessions.look((*gap, aggregate), self.passed, seen);
+            }
+            (Kept::Count(counted), Assigner::Count { size, every }) => {
+                counted.look((*size, *every), aggregate, seen);
+            }
+            (Kept::Global(whole), _) => whole.look(aggregate, seen),
+            _ => {}
+        }
+    }
+
     /// The result that a pane awaits its acknowledgement for.
     pub(super) fn awaited(&self, pane: PaneId) -> Option<&Outcome<V>> {
         let index = self.awaiting.binary_search_by_key(&pane, |awaiting| awaiting.pane).ok()?;

@@ -11,6 +11,7 @@ use super::aggregate::Aggregate;
 use super::fired::{Kind, Outcome};
 use super::offer::Refusal;
 use super::plan::{Declined, Item, Plan, Take, Taken};
+use super::shown::MOST;
 use super::span::Window;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -166,6 +167,19 @@ impl<S: Clone> Sessions<S> {
             if std::mem::take(&mut session.fresh) > 0 && session.last + gap > passed {
                 fired.push(session.fire(gap, Kind::Early, aggregate));
             }
+        }
+    }
+
+    /// Gives what each session would give now; uses up what is known of results.
+    pub(super) fn look<A: Aggregate<Acc = S>>(
+        &mut self,
+        (gap, aggregate): (i64, &A),
+        passed: i64,
+        seen: &mut Vec<Outcome<A::Out>>,
+    ) {
+        for session in self.sessions.iter_mut().take(MOST) {
+            let kind = if session.last + gap > passed { Kind::Early } else { Kind::Late };
+            seen.push(session.fire(gap, kind, aggregate));
         }
     }
 

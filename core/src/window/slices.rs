@@ -15,6 +15,7 @@ use super::fired::{Kind, Outcome};
 use super::offer::Refusal;
 use super::plan::{Declined, Item, Plan, Take, Taken};
 use super::running::{Part, Running, merged};
+use super::shown::MOST;
 use super::span::Window;
 use super::windows::{Cuts, Place, within};
 
@@ -298,6 +299,24 @@ impl<S: Clone> Slices<S> {
                 done = end;
                 end += rules.cuts.every;
             }
+        }
+    }
+
+    /// Gives what each window that takes records would give now; uses the panes up.
+    pub(super) fn look<A: Aggregate<Acc = S>>(
+        &mut self,
+        rules: &Rules<'_, A>,
+        passed: i64,
+        seen: &mut Vec<Outcome<A::Out>>,
+    ) {
+        let mut running = overlaps(rules.cuts).then(Running::default);
+        let mut over = passed.saturating_sub(rules.plan.lateness);
+        while seen.len() < MOST
+            && let Some(end) = self.next_end(rules.cuts, over)
+        {
+            let kind = if end > passed { Kind::Early } else { Kind::Late };
+            self.fire(rules, end, kind, running.as_mut(), seen);
+            over = end;
         }
     }
 

@@ -67,6 +67,11 @@ impl<S: Clone> Whole<S> {
         }
     }
 
+    /// Gives what it would give now.
+    pub(super) fn look<A: Aggregate<Acc = S>>(&mut self, aggregate: &A, seen: &mut Vec<Outcome<A::Out>>) {
+        self.fire(aggregate, seen);
+    }
+
     /// Takes it apart: records and accumulator.
     pub(super) fn into_parts(self) -> impl Iterator<Item = (u64, S)> {
         self.acc.map(|acc| (self.fresh, acc)).into_iter()

@@ -176,7 +176,7 @@ impl Membership for MemoryMember {
         self.shared
             .carry_out(Call::Commit(offsets), |state| {
                 self.check_owned(state, offsets).map_err(LogError::Fenced)?;
-                state.commit(&self.group, offsets);
+                state.commit(&self.group, offsets, "");
                 Ok(())
             })
             .await

@@ -77,6 +77,8 @@ pub struct Commit {
     pub at: TopicPartition,
     /// The offset.
     pub offset: i64,
+    /// What was noted with it.
+    pub note: String,
     /// One past the last record of every partition of the log at that time.
     pub ends: BTreeMap<TopicPartition, i64>,
 }
@@ -100,7 +102,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     topics: BTreeMap<String, (TopicSpec, Vec<Partition>)>,
-    committed: HashMap<(String, TopicPartition), i64>,
+    committed: HashMap<(String, TopicPartition), (i64, String)>,
     commits: Vec<Commit>,
     groups: HashMap<String, Group>,
     transactional_ids: BTreeMap<Arc<str>, Id>,
@@ -127,12 +129,12 @@ impl State {
         ends
     }
 
-    fn commit(&mut self, group: &str, offsets: &[(TopicPartition, i64)]) {
+    fn commit(&mut self, group: &str, offsets: &[(TopicPartition, i64)], note: &str) {
         let ends = self.ends();
         for (at, offset) in offsets {
             let (group, at, offset, ends) = (group.to_owned(), at.clone(), *offset, ends.clone());
-            self.committed.insert((group.clone(), at.clone()), offset);
-            self.commits.push(Commit { group, at, offset, ends });
+            self.committed.insert((group.clone(), at.clone()), (offset, note.to_owned()));
+            self.commits.push(Commit { group, at, offset, note: note.to_owned(), ends });
         }
     }
 }
@@ -329,14 +331,18 @@ impl Log for MemoryLog {
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
         self.shared
             .carry_out(Call::Commit(offsets), |state| {
-                state.commit(group, offsets);
+                state.commit(group, offsets, "");
                 Ok(())
             })
             .await
     }
 
     async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
-        Ok(self.lock().committed.get(&(group.to_owned(), of.clone())).copied())
+        Ok(self.noted(group, of).await?.map(|(offset, _)| offset))
+    }
+
+    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
+        Ok(self.lock().committed.get(&(group.to_owned(), of.clone())).cloned())
     }
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {

@@ -27,7 +27,8 @@ pub(super) struct Id {
 struct Open {
     number: u64,
     overdue: Moment,
-    offsets: Vec<(String, TopicPartition, i64)>,
+    /// What is to be committed of groups, and what is noted with that.
+    offsets: Vec<(String, TopicPartition, i64, String)>,
 }
 
 /// Who has an id, and until when its transactions last.
@@ -84,8 +85,8 @@ impl State {
         for partition in self.topics.values_mut().flat_map(|(_, partitions)| partitions) {
             partition.end_transaction(open.number, is_committed, now_ms);
         }
-        for (group, at, offset) in open.offsets.into_iter().filter(|_| is_committed) {
-            self.commit(&group, &[(at, offset)]);
+        for (group, at, offset, note) in open.offsets.into_iter().filter(|_| is_committed) {
+            self.commit(&group, &[(at, offset)], &note);
         }
     }
 
@@ -152,6 +153,16 @@ impl TransactionalLog for MemoryTransactional {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError> {
+        self.commit_offsets_noting(group, member, offsets, "").await
+    }
+
+    async fn commit_offsets_noting(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+        note: &str,
+    ) -> Result<(), LogError> {
         let now = self.shared.scheduler.clock().now();
         self.is_open = true;
         let member = member.map(|member| {
@@ -164,7 +175,9 @@ impl TransactionalLog for MemoryTransactional {
                 member.check_owned(state, offsets).map_err(LogError::CommitFailed)?;
             }
             let open = state.open(&self.instance, now)?;
-            let of = |(at, offset): &(TopicPartition, i64)| (group.to_owned(), at.clone(), *offset);
+            let of = |(at, offset): &(TopicPartition, i64)| {
+                (group.to_owned(), at.clone(), *offset, note.to_owned())
+            };
             open.offsets.extend(offsets.iter().map(of));
             Ok(())
         };

@@ -10,6 +10,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::compacted::LOOKS_OFTEN;
 use crate::copying::{COPIES, Copier, GROUP};
 use crate::load::{Acknowledged, TOPIC, client, create_topic, producer, send};
 use crate::process::{PATIENCE, Process, free_address};
@@ -24,7 +25,7 @@ pub(crate) const SEGMENT_BYTES: &str = "1024";
 const COPIED: u64 = 4;
 
 /// What is done while the broker is killed, and what must be there in the end.
-trait Run: Sync {
+pub(crate) trait Run: Sync {
     fn run(&self);
 
     /// The broker has just ended.
@@ -115,7 +116,7 @@ fn start_after_kill(plan: &str, run: impl FnOnce(SocketAddr) -> Box<dyn Run>) ->
         while !running.is_finished() {
             if successor.is_none() && broken.has_ended() {
                 run.broker_ended();
-                successor = Some(Process::topo(dir.path(), address));
+                successor = Some(Process::topo_with(dir.path(), address, &LOOKS_OFTEN));
             }
             std::thread::sleep(Duration::from_micros(500));
         }
@@ -136,27 +137,29 @@ fn start_after_kill(plan: &str, run: impl FnOnce(SocketAddr) -> Box<dyn Run>) ->
     slowest
 }
 
-/// Runs at once, each of its own kills: the clients mostly wait.
-const AT_ONCE: u64 = 8;
+/// Runs at once, each of its own kills: the clients mostly wait. How long a start takes is best told of one.
+fn at_once() -> u64 {
+    setting("TOPO_AT_ONCE", 8).max(1)
+}
 
 /// Kills at one of `every` operations.
-fn survives_each(plan: &str, every: u64, run: impl Fn(SocketAddr) -> Box<dyn Run> + Sync) {
-    let skipped = rand::random::<u64>() % every;
+pub(crate) fn survives_each(plan: &str, every: u64, run: impl Fn(SocketAddr) -> Box<dyn Run> + Sync) {
+    let (skipped, at_once) = (rand::random::<u64>() % every, at_once());
     let survive = |first: u64| {
-        let numbers = (first * every - skipped..).step_by((AT_ONCE * every) as usize);
+        let numbers = (first * every - skipped..).step_by((at_once * every) as usize);
         let starts = numbers.map_while(|number| start_after_kill(&format!("{plan}={number}"), &run));
         starts.collect::<Vec<_>>()
     };
     let starts: Vec<Duration> = std::thread::scope(|scope| {
         let survive = &survive;
-        let threads: Vec<_> = (1..=AT_ONCE).map(|first| scope.spawn(move || survive(first))).collect();
+        let threads: Vec<_> = (1..=at_once).map(|first| scope.spawn(move || survive(first))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let (kills, slowest) = (starts.len(), starts.iter().max().unwrap());
     assert!(kills as u64 * every > 50, "the run has no more than {kills} operations");
     eprintln!(
         "{plan}: {kills} kills, at one of {every} operations each; 0 lost, 0 twice; the slowest start to the first answer, \
-         among {AT_ONCE} runs at once, took {slowest:?}"
+         among {at_once} runs at once, took {slowest:?}"
     );
 }
 
@@ -169,7 +172,7 @@ fn copies(address: SocketAddr, is_taken_over: bool) -> Box<dyn Run> {
 }
 
 /// Of how many operations one is, in a run with transactions.
-fn every() -> u64 {
+pub(crate) fn every() -> u64 {
     setting("TOPO_EVERY", 16)
 }
 

@@ -89,12 +89,22 @@ impl Client {
 
 /// Creates a topic with segments of so many bytes; it may be there.
 pub(crate) fn create_topic(address: SocketAddr, topic: &str, partitions: i32, segment_bytes: &str) {
+    create_topic_with(address, topic, partitions, &[("segment.bytes", segment_bytes)]);
+}
+
+/// Creates a topic with a configuration; it may be there.
+pub(crate) fn create_topic_with(
+    address: SocketAddr,
+    topic: &str,
+    partitions: i32,
+    settings: &[(&str, &str)],
+) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address.to_string()).set("log_level", "0");
     config.set("reconnect.backoff.ms", "5").set("reconnect.backoff.max.ms", "20");
     let admin: AdminClient<_> = config.create().unwrap();
-    let topic =
-        NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("segment.bytes", segment_bytes);
+    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let began = Instant::now();
     loop {

@@ -26,8 +26,14 @@ pub(crate) fn free_address() -> SocketAddr {
 impl Process {
     /// `topo broker`, once it answers; and how long that took from its start.
     pub(crate) fn topo(data_dir: &Path, address: SocketAddr) -> (Self, Duration) {
+        Self::topo_with(data_dir, address, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn topo_with(data_dir: &Path, address: SocketAddr, options: &[&str]) -> (Self, Duration) {
         let mut command = Command::new(topo_binary());
-        command.args(["broker", "--listen", &address.to_string(), "--data-dir"]).arg(data_dir);
+        command.arg("broker").args(options).args(["--listen", &address.to_string(), "--data-dir"]);
+        command.arg(data_dir);
         let began = Instant::now();
         let process = Self::spawn(command);
         while !answers(address) {

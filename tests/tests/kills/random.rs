@@ -29,7 +29,7 @@ pub(crate) fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// How many kills, and when.
-fn begin(kills: u64) -> (u64, StdRng) {
+pub(crate) fn begin(kills: u64) -> (u64, StdRng) {
     let (kills, seed) =
         (setting("TOPO_KILLS", kills), setting("TOPO_TEST_SEED", rand::random::<u32>().into()));
     eprintln!("TOPO_KILLS={kills} TOPO_TEST_SEED={seed}");

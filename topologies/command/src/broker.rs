@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use topo::launcher::{self, Signals};
 use topo_broker::{Broker as Log, BrokerConfig, ListenAddress, NodeAddress, Server, ServerConfig};
 use topo_core::schedule::{Clock, TokioScheduler};
@@ -54,7 +53,6 @@ impl Broker {
     /// # Errors
     /// [`Failure`]; an address or a data directory in use starts nothing.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        raise_descriptors();
         let mut signals = Signals::listen().map_err(Failure::System)?;
         let sockets = launcher::bind_port(&self.listen, self.insecure_bind)?;
         let compaction_check_interval = Duration::from_millis(self.log_cleaner_backoff_ms);
@@ -79,17 +77,6 @@ impl Broker {
             () = signals.told_to_stop() => {}
         }
         Ok(log.close().await?)
-    }
-}
-
-/// Lets the process open as many descriptors as the system permits: each connection takes one.
-pub(crate) fn raise_descriptors() {
-    // Where that is refused, the broker serves fewer connections, and says so.
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(%error, "the limit of descriptors stays at {soft}");
     }
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod broker;
 mod consume;
 mod data_dir;
+mod descriptors;
 mod errors;
 mod failure;
 mod follow;
@@ -74,6 +75,7 @@ enum Verb {
 
 impl Verb {
     async fn run(self) -> Result<(), Failure> {
+        descriptors::raise();
         match self {
             Verb::Run(run) => run.run().await,
             Verb::New(new) => new.run(),

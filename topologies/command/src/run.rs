@@ -7,10 +7,13 @@ use std::path::{self, Path};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use topo::launcher::{self, Application, RunOptions};
-use topo::ready_made;
+use topo::ready_made::{self, word_count};
 
 use crate::failure::Failure;
 use crate::user_crate::{self, CrateError};
+
+/// The topology that `--emit` is for.
+const WORD_COUNT: &str = "word-count";
 
 /// Said below the verb's help, after the list of ready-made topologies.
 const HELP: &str = "\
@@ -38,6 +41,9 @@ pub(crate) enum RunTargetError {
         /// The names of those there are.
         there_are: String,
     },
+    /// An option of another topology.
+    #[error("`{0}` has no --emit: it is for word-count, which counts")]
+    NoEmit(String),
     /// Options that are for crates.
     #[error("`{0}` is ready-made: it is built already, and its options come without --")]
     ReadyMade(String),
@@ -55,12 +61,24 @@ pub(crate) struct Run {
     target: OsString,
     #[command(flatten)]
     given: GivenOptions,
+    /// When word-count emits a word's count: `batch` takes --delivery exactly-once
+    #[arg(long, value_enum, value_name = "WHEN")]
+    emit: Option<Emit>,
     /// Build the crate with optimisations: slower to build, faster to run
     #[arg(long)]
     release: bool,
     /// Further arguments for the crate's program
     #[arg(last = true, value_name = "ARGUMENTS")]
     further: Vec<OsString>,
+}
+
+/// When a count is emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Emit {
+    /// With each of a word's occurrences: 1, 2, 3 and so on
+    Record,
+    /// At the end of each batch, of the words that it had
+    Batch,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -85,7 +103,7 @@ enum ReadyMade {
 impl ReadyMade {
     fn application(self) -> Application {
         match self {
-            ReadyMade::WordCount => ready_made::word_count::application(),
+            ReadyMade::WordCount => word_count::application(),
             ReadyMade::RollingWordCount => ready_made::rolling_word_count::application(),
             ReadyMade::WindowedWordCount => ready_made::windowed_word_count::application(),
             ReadyMade::Trending => ready_made::trending::application(),
@@ -102,13 +120,19 @@ impl Run {
     /// # Errors
     /// The launcher's, and [`RunTargetError`].
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        let name = self.target.to_string_lossy().into_owned();
+        if self.emit.is_some() && name != WORD_COUNT {
+            return Err(RunTargetError::NoEmit(name).into());
+        }
         if let Some(dir) = directory(&self.target) {
             let program = user_crate::build(dir, self.release).map_err(RunTargetError::from)?;
             let arguments = [self.given.arguments, self.further].concat();
             return Err(RunTargetError::from(user_crate::become_program(program, &arguments)).into());
         }
-        let name = self.target.to_string_lossy().into_owned();
-        let application = application(&name)?;
+        let application = match self.emit {
+            Some(Emit::Batch) => word_count::application_that_emits(word_count::Emit::Batch),
+            Some(Emit::Record) | None => application(&name)?,
+        };
         if self.release || !self.further.is_empty() {
             return Err(RunTargetError::ReadyMade(name).into());
         }

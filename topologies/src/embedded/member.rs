@@ -136,7 +136,7 @@ impl Keeper {
     }
 
     async fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        let offsets = committed_at(offsets, self.clock.wall_ms());
+        let offsets = committed_at(offsets, "", self.clock.wall_ms());
         self.place.commit(&offsets).await.map_err(refusal)
     }
 }

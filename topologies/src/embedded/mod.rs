@@ -171,13 +171,18 @@ impl Log for EmbeddedLog {
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        let offsets = committed_at(offsets, self.clock.wall_ms());
+        let offsets = committed_at(offsets, "", self.clock.wall_ms());
         self.broker.commit(group, &offsets).await.map_err(unwritten)
     }
 
     async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
         let committed = self.broker.committed(group, &there(of)).map_err(unread)?;
         Ok(committed.map(|committed| committed.offset))
+    }
+
+    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
+        let committed = self.broker.committed(group, &there(of)).map_err(unread)?;
+        Ok(committed.map(|committed| (committed.offset, committed.metadata)))
     }
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
@@ -193,13 +198,14 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// Offsets as the broker keeps them, committed at `commit_timestamp_ms`, in milliseconds since 1970.
+/// Offsets as the broker keeps them, with a note, committed at `commit_timestamp_ms`, in milliseconds since 1970.
 fn committed_at(
     offsets: &[(TopicPartition, i64)],
+    note: &str,
     commit_timestamp_ms: i64,
 ) -> Vec<(topo_broker::TopicPartition, CommittedOffset)> {
     let committed = |(of, offset): &(TopicPartition, i64)| {
-        let metadata = String::new();
+        let metadata = note.to_owned();
         (there(of), CommittedOffset { offset: *offset, leader_epoch: -1, metadata, commit_timestamp_ms })
     };
     offsets.iter().map(committed).collect()

@@ -29,6 +29,11 @@ impl Transactional {
 
 #[async_trait]
 impl TransactionalLog for Transactional {
+    async fn include(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        let partitions: Vec<_> = partitions.iter().map(there).collect();
+        self.producer.add(&partitions).await.map_err(unfinished)
+    }
+
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
         let (to, now_ms) = (there(to), self.log.clock.wall_ms());
         let batches = self.log.batches(&to, &records, now_ms).map_err(unwritten)?;
@@ -46,11 +51,21 @@ impl TransactionalLog for Transactional {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError> {
+        self.commit_offsets_noting(group, member, offsets, "").await
+    }
+
+    async fn commit_offsets_noting(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+        note: &str,
+    ) -> Result<(), LogError> {
         let claim = match member {
             None => Claim::nobody(),
             Some(member) => claim(member)?,
         };
-        let offsets = committed_at(offsets, self.log.clock.wall_ms());
+        let offsets = committed_at(offsets, note, self.log.clock.wall_ms());
         self.producer.commit_offsets(group, &claim, &offsets).await.map_err(unfinished)
     }
 

@@ -73,6 +73,10 @@ impl Log for LateLog {
         self.get()?.committed(group, of).await
     }
 
+    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
+        self.get()?.noted(group, of).await
+    }
+
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
         self.get()?.join(joining).await
     }

@@ -34,7 +34,7 @@ use topo_core::{BuildError, Config, LaunchError, Running, StateSettings, StuckEr
 
 pub use application::{Application, Environment, LogDecoder, LogEncoder};
 pub use logging::LOGGING_HELP;
-pub use options::{DeliveryMode, ListenAddr, LogPlace, RunOptions, StatePlace, StatusAddr};
+pub use options::{DeliveryMode, ListenAddr, LogPlace, RunOptions, StatePlace, StatusAddr, duration};
 pub use port::{PortError, bind_port};
 pub use process::{ExitReason, RunFailure, StartError, main, process, report};
 pub use signals::Signals;
@@ -160,9 +160,7 @@ fn topology(
         topology.set_tasks(component, *tasks)?;
     }
     topology.check()?;
-    if options.delivery == DeliveryMode::ExactlyOnce {
-        topology.check_exactly_once()?;
-    }
+    topology.check_delivery(options.config().delivery)?;
     application.check_dead_letters(&topology)?;
     Ok(topology)
 }

@@ -240,7 +240,10 @@ fn durability(text: &str) -> Result<Durability, String> {
 }
 
 /// A number with a unit: `500us`, `5ms`, `2s`, `1m`, or `0`.
-fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// A sentence that says how to write one.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration; write one such as 500us, 5ms, 2s or 1m");
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use topo_connectors::SourceProgress;
-use topo_core::metrics::{ComponentKind, ComponentSnapshot, Latency, TopologySnapshot};
+use topo_core::metrics::{ComponentKind, ComponentSnapshot, Latency, TopologySnapshot, TransactionSnapshot};
 
 /// The numbers of a run, added up over its spouts.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,8 +23,8 @@ pub struct Summary {
     pub exhausted: u64,
     /// Results of operators that were refused, or failed as often as they may.
     pub given_up: u64,
-    /// Micro-transactions committed and taken back, where there were any.
-    pub transactions: Option<(u64, u64)>,
+    /// Its micro-transactions, where there were any.
+    pub transactions: Option<TransactionSnapshot>,
     /// Time from emit to completion: median and 99th percentile.
     pub complete: Option<(Duration, Duration)>,
     /// How long the topology ran.
@@ -53,7 +53,7 @@ impl Summary {
             rejected: progress.rejected(),
             exhausted: progress.exhausted(),
             given_up: snapshot.components.iter().map(|one| one.total(|task| task.trees_exhausted)).sum(),
-            transactions: snapshot.transactions.as_ref().map(|numbers| (numbers.commits, numbers.aborts)),
+            transactions: snapshot.transactions.clone(),
             complete: complete.quantile(0.5).zip(complete.quantile(0.99)),
             elapsed,
             idle,
@@ -78,10 +78,16 @@ impl fmt::Display for Summary {
         if self.given_up > 0 {
             write!(f, ", results given up {}", self.given_up)?;
         }
-        if let Some((commits, aborts)) = self.transactions {
-            write!(f, ", transactions committed {commits}, taken back {aborts}")?;
-        }
         writeln!(f)?;
+        if let Some(numbers) = &self.transactions {
+            let TransactionSnapshot { committed, commits, aborts, trees, records, lasted, took, .. } =
+                numbers;
+            write!(f, "transactions committed {commits}, taken back {aborts}, last txid {committed}")?;
+            writeln!(
+                f,
+                "; the last of {trees} trees and {records} records lasted {lasted:.1?}, its commit {took:.1?}"
+            )?;
+        }
         write!(f, "{rate:.0} acked per second over {:.1?}", self.elapsed)?;
         if let Some((median, high)) = self.complete {
             write!(f, "; complete latency p50 {median:.1?}, p99 {high:.1?}")?;

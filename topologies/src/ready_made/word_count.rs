@@ -6,7 +6,8 @@
 //!
 //! Counts survive the process: each counter takes them up from `counts` when it starts. At least once means that a line
 //! which is replayed is counted again. Exactly once, counts are kept in a state that is committed with them, so that each
-//! word's counts in `counts` are 1, 2, 3 and so on, whatever happens.
+//! word's counts in `counts` are 1, 2, 3 and so on, whatever happens; or, where it is asked for, each word's count at the end of
+//! each batch that has the word.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,19 @@ use topo_core::state::{State, key_group, task_of_group};
 use topo_core::{Bolt, Emitter, Fail, Fault, TaskContext, Topology};
 
 use crate::launcher::{Application, Environment};
+
+/// How many counts are emitted at the end of a batch before those behind get the time to take them.
+const COUNTS_AT_ONCE: usize = 1_024;
+
+/// When a word's count is emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Emit {
+    /// With each of its occurrences.
+    #[default]
+    Record,
+    /// At the end of each batch that has the word; exactly once alone has batches.
+    Batch,
+}
 
 /// A line of text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +126,15 @@ impl CountInState {
     pub fn new(log: Arc<dyn Log>, topic: &str) -> Self {
         Self { log, topic: topic.into(), counts: None }
     }
+
+    /// Counts `word`; gives its occurrences, this one among them.
+    fn add(&mut self, word: &CompactString) -> Result<u64, Fail> {
+        let counts = self.counts.as_mut().ok_or_else(|| Fail::retry("the counter is not prepared"))?;
+        Ok(counts.update(word, |count| {
+            *count += 1;
+            *count
+        })?)
+    }
 }
 
 impl Bolt for CountInState {
@@ -136,12 +159,48 @@ impl Bolt for CountInState {
     }
 
     async fn execute(&mut self, Word { word }: Word, out: &mut Emitter<WordCount>) -> Result<(), Fail> {
-        let counts = self.counts.as_mut().ok_or_else(|| Fail::retry("the counter is not prepared"))?;
-        let count = counts.update(&word, |count| {
-            *count += 1;
-            *count
-        })?;
+        let count = self.add(&word)?;
         out.emit(WordCount { word, count });
+        Ok(())
+    }
+}
+
+/// Counts words in a state, and emits, as a batch ends, the words that it had and how often each has occurred by then.
+pub struct CountPerBatch {
+    counter: CountInState,
+    /// The words of the batch in work.
+    changed: HashMap<CompactString, u64>,
+}
+
+impl CountPerBatch {
+    /// A counter that begins as [`CountInState`] does.
+    pub fn new(log: Arc<dyn Log>, topic: &str) -> Self {
+        Self { counter: CountInState::new(log, topic), changed: HashMap::new() }
+    }
+}
+
+impl Bolt for CountPerBatch {
+    type In = Word;
+    type Out = WordCount;
+    const ENDS_BATCHES: bool = true;
+
+    async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
+        self.counter.prepare(task).await
+    }
+
+    async fn execute(&mut self, Word { word }: Word, _out: &mut Emitter<WordCount>) -> Result<(), Fail> {
+        let count = self.counter.add(&word)?;
+        self.changed.insert(word, count);
+        Ok(())
+    }
+
+    async fn end_batch(&mut self, out: &mut Emitter<WordCount>) -> Result<(), Fault> {
+        for (number, (word, count)) in self.changed.drain().enumerate() {
+            if number % COUNTS_AT_ONCE == COUNTS_AT_ONCE - 1 {
+                out.ready().await;
+            }
+            out.emit(WordCount { word, count });
+        }
         Ok(())
     }
 }
@@ -183,12 +242,15 @@ fn record(count: &WordCount) -> Record {
     Record { key, value, ..Record::default() }
 }
 
-fn topology(environment: &Environment) -> Topology {
+fn topology(environment: &Environment, emit: Emit) -> Topology {
     let topology = Topology::new("word-count");
     let lines = topology.spout("lines", environment.log_spout("lines", line));
     let words = topology.bolt("split", || Split).tasks(2).shuffle(&lines);
     let log = Arc::clone(environment.log());
-    let counts = if environment.is_exactly_once() {
+    let counts = if emit == Emit::Batch {
+        let counter = move || CountPerBatch::new(Arc::clone(&log), "counts");
+        topology.bolt("count", counter).tasks(2).key_groups(&words, |word: &Word| &word.word)
+    } else if environment.is_exactly_once() {
         let counter = move || CountInState::new(Arc::clone(&log), "counts");
         topology.bolt("count", counter).tasks(2).key_groups(&words, |word: &Word| &word.word)
     } else {
@@ -202,5 +264,11 @@ fn topology(environment: &Environment) -> Topology {
 
 /// The ready-made word count, from topic `lines` to topic `counts`.
 pub fn application() -> Application {
+    application_that_emits(Emit::Record)
+}
+
+/// The same, where it is said when counts are emitted.
+pub fn application_that_emits(emit: Emit) -> Application {
+    let topology = move |environment: &Environment| topology(environment, emit);
     Application::new("word-count", topology).reads("lines").writes("counts")
 }

@@ -249,9 +249,12 @@ struct Transactions {
     committed: u64,
     commits: u64,
     aborts: u64,
+    trees: u64,
     records: u64,
     bytes: u64,
+    batch_ms: f64,
     commit_ms: f64,
+    held_ms: f64,
     last_abort: Option<Arc<str>>,
 }
 
@@ -262,9 +265,12 @@ impl Transactions {
             committed: numbers.committed,
             commits: numbers.commits,
             aborts: numbers.aborts,
+            trees: numbers.trees,
             records: numbers.records,
             bytes: numbers.bytes,
+            batch_ms: numbers.lasted.as_secs_f64() * 1e3,
             commit_ms: numbers.took.as_secs_f64() * 1e3,
+            held_ms: numbers.held.as_secs_f64() * 1e3,
             last_abort: numbers.last_abort.clone(),
         }
     }

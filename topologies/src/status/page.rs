@@ -94,7 +94,9 @@ fn overview(snapshot: &TopologySnapshot) -> Markup {
                 (figure("Transaction", &numbers.txid.to_string()))
                 (figure("Committed", &spell::count(numbers.commits)))
                 (figure("Taken back", &spell::count(numbers.aborts)))
-                (figure("Records per commit", &spell::count(numbers.records)))
+                (figure("Trees of the last batch", &spell::count(numbers.trees)))
+                (figure("Its records", &spell::count(numbers.records)))
+                (figure("Batch time", &spell::latency(numbers.lasted)))
                 (figure("Commit time", &spell::latency(numbers.took)))
             }
             (figure("Acked", &roots(|task| task.acked)))

@@ -1,7 +1,8 @@
 //! Steps whose function awaits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 
 use topo::prelude::*;
 
@@ -20,10 +21,10 @@ async fn turns(turns: u64) {
         let mut waited = false;
         std::future::poll_fn(|context| {
             if std::mem::replace(&mut waited, true) {
-                return std::task::Poll::Ready(());
+                return Poll::Ready(());
             }
             context.waker().wake_by_ref();
-            std::task::Poll::Pending
+            Poll::Pending
         })
         .await;
     }
@@ -65,6 +66,43 @@ fn as_they_come_all_come_some_before_others() {
         assert_eq!(sorted(came), sorted((0..200).filter(|number| *number != 13)), "seed {seed}");
     }
     assert!(overtook, "a slow one held back the others every time");
+}
+
+/// Gives a number once as many as it says have come out behind.
+async fn after(number: u64, before: u64, out: Arc<Mutex<(u64, Vec<Waker>)>>) -> Result<u64, Fail> {
+    std::future::poll_fn(|context| {
+        let mut out = out.lock().expect("nobody panics with it");
+        if out.0 >= before {
+            return Poll::Ready(Ok(number));
+        }
+        out.1.push(context.waker().clone());
+        Poll::Pending
+    })
+    .await
+}
+
+#[test]
+fn what_is_done_leaves_while_calls_behind_it_wait_for_just_that() {
+    for seed in 0..20 {
+        for (at_once, order) in
+            [(1, Order::Kept), (1, Order::AsTheyCome), (3, Order::Kept), (3, Order::AsTheyCome)]
+        {
+            let out = Arc::<Mutex<(u64, Vec<Waker>)>>::default();
+            let came = in_order(seed, &numbers(50), |stream| {
+                let (at_call, at_end) = (Arc::clone(&out), Arc::clone(&out));
+                // Each call waits until all results have come out but those of calls that may run beside it: were one kept back, it would wait for ever.
+                let results = stream.map_async(at_once, order, move |number| {
+                    after(number, number.saturating_sub(at_once as u64 - 1), Arc::clone(&at_call))
+                });
+                results.inspect(move |_| {
+                    let mut out = at_end.lock().expect("nobody panics with it");
+                    out.0 += 1;
+                    out.1.drain(..).for_each(Waker::wake);
+                })
+            });
+            assert_eq!(sorted(came), sorted(0..50), "{at_once} at once, {order:?}, seed {seed}");
+        }
+    }
 }
 
 #[test]

@@ -11,7 +11,6 @@ use topo::prelude::*;
 use topo::testing::{Seen, given_in_time};
 use topo_core::StateSettings;
 use topo_core::metrics::TopologySnapshot;
-use topo_core::schedule::Scheduler;
 use topo_tests::memory_log::MemoryLog;
 
 pub(crate) use topo_tests::seeds::for_seeds;
@@ -120,9 +119,6 @@ impl Lab {
         let numbers = self.scheduler.block_on(async {
             let running = topology.launch(self.scheduler.clone(), config).await.expect("it starts");
             running.finished().await;
-            // Lets event time come as far as the values say.
-            let soon = self.scheduler.clock().now().after(Duration::from_millis(10));
-            self.scheduler.sleep_until(soon).await;
             running.end_time().await;
             running.kill(Duration::from_secs(3_600)).await.expect("it stops");
             running.verify_trees().expect("every tree came to its end");

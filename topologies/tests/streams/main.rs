@@ -3,6 +3,7 @@
 mod asynchronous;
 mod lab;
 mod late;
+mod memory;
 mod process;
 mod restart;
 mod rolling;

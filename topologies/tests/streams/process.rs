@@ -10,7 +10,7 @@ use topo_core::state::State;
 use topo_core::window::Clock;
 use topo_core::{Process, ProcessContext, Timer};
 
-use crate::lab::{Lab, Trouble, Value, for_seeds, hash, late, troubled, values};
+use crate::lab::{DISORDER, Lab, Trouble, Value, for_seeds, hash, late, troubled, values};
 use crate::rolling::KEY;
 use crate::windows::by_time;
 
@@ -97,6 +97,43 @@ fn timers_in_event_time_give_each_stretch_once_in_trouble_and_across_restarts() 
                 "{trouble:?}, {runs}"
             );
         }
+    });
+}
+
+/// Gives a value again at its time and 100 ms.
+struct Later;
+
+impl Process for Later {
+    type Key = u64;
+    type In = u64;
+    type Out = u64;
+
+    fn process(&mut self, value: Timed<u64>, context: &mut ProcessContext<'_, Self>) -> Result<(), Fail> {
+        context.set_timer(Clock::Event, value.at + 100);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _: Timer, context: &mut ProcessContext<'_, Self>) -> Result<(), Fail> {
+        context.emit(*context.key());
+        Ok(())
+    }
+}
+
+#[test]
+fn the_end_of_event_time_calls_what_is_due_by_the_last_value_and_leaves_the_rest_to_the_next_run() {
+    for_seeds(20, |seed| {
+        let lab = Lab::new(seed);
+        let build = |stream: &DataStream<u64>| {
+            stream.key_by(|number| number).process(|| Later).name("later").tasks(1 + seed as usize % 3)
+        };
+        // Event time comes as far as 500 ms, less the disorder.
+        let given: Vec<_> = (0..=50).map(|number| Timed { at: 10 * number as i64, value: number }).collect();
+        let out = |(out, _): (Vec<Timed<u64>>, _)| crate::sorted(out.into_iter().map(|timed| timed.value));
+        let due = (500 - DISORDER - 100) as u64 / 10;
+        assert_eq!(out(lab.run(&given, build)), crate::sorted(0..=due));
+        assert_eq!(out(lab.run(&[], build)), Vec::<u64>::new(), "nothing that came makes them due");
+        let later = [Timed { at: 1_000, value: 1_000 }];
+        assert_eq!(out(lab.run(&later, build)), crate::sorted(due + 1..=50));
     });
 }
 

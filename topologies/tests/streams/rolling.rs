@@ -1,6 +1,6 @@
 //! Aggregates that roll, each against the values of a key so far.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use topo::prelude::*;
 use topo_core::window::aggregate;
@@ -94,6 +94,24 @@ fn functions_of_the_users_roll() {
 }
 
 #[test]
+fn the_largest_roll() {
+    rolls(
+        |keyed| keyed.top(3, |value| (value.1, value.2)),
+        |values| {
+            let mut values = values.to_vec();
+            values.sort_by_key(|value| std::cmp::Reverse((value.1, value.2)));
+            values.truncate(3);
+            values
+        },
+    );
+    // Numbers that compare in part have extremes as well.
+    let half = |value: &Value| value.1 as f64 / 2.0;
+    let of = |values: &[Value], better: fn(f64, f64) -> f64| values.iter().map(half).reduce(better);
+    rolls(move |keyed| keyed.min(half), move |values| of(values, f64::min).expect("a value"));
+    rolls(move |keyed| keyed.max(half), move |values| of(values, f64::max).expect("a value"));
+}
+
+#[test]
 fn the_first_of_each_key_is_distinct() {
     for_seeds(20, |seed| {
         let given = values(seed, 100);
@@ -103,6 +121,24 @@ fn the_first_of_each_key_is_distinct() {
         let mut known = HashSet::new();
         let first = given.iter().filter(|timed| known.insert(timed.value.1 / 100));
         assert_eq!(sorted(out.into_iter().map(|timed| timed.value)), sorted(first.map(|timed| timed.value)));
+    });
+}
+
+#[test]
+fn each_key_passes_once_whatever_fails_behind_and_in_whichever_run_it_comes() {
+    for_seeds(20, |seed| {
+        let (given, lab) = (values(seed, 120), Lab::new(seed));
+        let mut out = Vec::new();
+        for (part, tasks) in given.chunks(40).zip([1 + seed as usize % 3, 3, 2]) {
+            let (some, _) = lab.run(part, |stream| {
+                let stream = troubled(stream, Trouble::Some, seed, |value| u64::from(value.2));
+                let first = stream.key_by_value(|value| value.1 / 100).distinct().name("first").tasks(tasks);
+                troubled(&first, Trouble::Some, seed, |value| u64::from(value.2))
+            });
+            out.extend(some.into_iter().map(|timed| timed.value.1 / 100));
+        }
+        let known: BTreeSet<_> = given.iter().map(|timed| timed.value.1 / 100).collect();
+        assert_eq!(sorted(out), sorted(known));
     });
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use topo::prelude::*;
 use topo::testing::given_in_time;
-use topo_core::window::{Kind, Windows, aggregate, count};
+use topo_core::window::{Engine, Kind, Offer, Windows, aggregate, count};
 use topo_core::{ByValue, WindowResults, WindowedStream};
 
 use crate::lab::{DISORDER, Lab, Trouble, Value, for_seeds, hash, late, troubled, values};
@@ -177,21 +177,20 @@ fn windows_reduce_fold_collect_and_choose() {
             values
         },
     );
-    let gathered = || {
-        aggregate::fold(
-            BTreeSet::new(),
-            |ids: &mut BTreeSet<u32>, value: Value| _ = ids.insert(value.2),
-            |ids, others| ids.extend(others),
-        )
-    };
     over_windows(
         3,
-        |windows| windows.aggregate(gathered()),
+        |windows| {
+            windows.fold(
+                BTreeSet::new(),
+                |ids: &mut BTreeSet<u32>, value| _ = ids.insert(value.2),
+                |ids, others| ids.extend(others),
+            )
+        },
         |values| values.iter().map(|value| value.2).collect(),
     );
     over_windows(
         3,
-        |windows| windows.aggregate(aggregate::distinct(|value: Value| value.1 / 300)),
+        |windows| windows.distinct(|value| value.1 / 300),
         |values| values.iter().map(|value| value.1 / 300).collect(),
     );
 }
@@ -302,6 +301,67 @@ fn windows_do_not_wait_for_a_source_that_has_fallen_silent() {
         assert_eq!(newest(&fired), expected);
         let complete = fired.iter().filter(|one| one.kind == Kind::OnTime).count();
         assert!(complete > fired.len() / 3, "{complete} of {} complete in time", fired.len());
+    });
+}
+
+/// A bolt written by hand that has windows: sessions of each key.
+struct ByHand(Engine<u8, aggregate::Collect<Value>>);
+
+impl Bolt for ByHand {
+    type In = Timed<Value>;
+    type Out = Timed<Fired<u8, Vec<Value>>>;
+
+    async fn execute(&mut self, timed: Timed<Value>, out: &mut Emitter<Self::Out>) -> Result<(), Fail> {
+        let sink = &mut |_, fired: Fired<_, _>| out.emit(Timed { at: fired.window.end - 1, value: fired });
+        match self.0.add(&timed.value.0, timed.at, timed.value, sink) {
+            Offer::Added => Ok(()),
+            Offer::Late(_) => Err(Fail::reject("the session is over")),
+            Offer::Refused(_, why) => Err(Fail::reject(why)),
+        }
+    }
+
+    async fn on_watermark(&mut self, at: Watermark, out: &mut Emitter<Self::Out>) -> Result<(), Fault> {
+        self.0.advance(at, &mut |_, fired| out.emit(Timed { at: fired.window.end - 1, value: fired }));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_bolt_written_by_hand_has_the_same_windows() {
+    for_seeds(15, |seed| {
+        let given = values(seed, 100);
+        let topology = Topology::new("test");
+        let (fired, _) = Lab::new(seed).run_with(topology.clone(), &given, |stream| {
+            let by_hand = || {
+                let sessions = Engine::new(session(ms(4)), aggregate::collect()).expect("a gap of 4 ms");
+                ByHand(sessions.unacknowledged())
+            };
+            let bolt = topology.bolt("by-hand", by_hand).tasks(1 + seed as usize % 3);
+            DataStream::of(&bolt.fields(&stream.streams()[0], |timed| &timed.value.0))
+        });
+        let expected: BTreeMap<_, _> =
+            sessions(&given, 4).into_iter().map(|(place, values)| (place, crate::sorted(values))).collect();
+        let newest: BTreeMap<_, _> =
+            newest(&fired).into_iter().map(|(place, values)| (place, crate::sorted(values))).collect();
+        assert_eq!(newest, expected);
+    });
+}
+
+#[test]
+fn what_is_complete_by_the_last_value_is_so_however_soon_the_end_comes() {
+    for_seeds(40, |seed| {
+        let given = values(seed, 60);
+        let tasks = 1 + seed as usize % 3;
+        let (fired, _) = Lab::new(seed).run(&given, |stream| {
+            let windows =
+                stream.repartition().map(|value| value).tasks(tasks).key_by_value(KEY).window(ms(10));
+            (*windows.count().tasks(3)).clone()
+        });
+        let latest = given.iter().map(|timed| timed.at).max().expect("a value") - DISORDER;
+        for one in &fired {
+            let kind = if one.window.end <= latest { Kind::OnTime } else { Kind::Early };
+            assert_eq!(one.kind, kind, "{:?} at {latest}", one.value);
+        }
     });
 }
 

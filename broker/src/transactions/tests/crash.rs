@@ -8,10 +8,10 @@ use crate::groups::Claim;
 
 /// What a reader of what is committed sees.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Seen {
-    values: [Vec<String>; 2],
+pub(super) struct Seen {
+    pub(super) values: [Vec<String>; 2],
     /// Of group `g` for `lines-0`.
-    offset: Option<i64>,
+    pub(super) offset: Option<i64>,
 }
 
 /// One transaction: what it appends, what it commits for the group, and how it ends.
@@ -48,11 +48,11 @@ const SCRIPT: &[Script] = &[
     },
 ];
 
-fn config() -> TransactionalConfig {
+pub(super) fn config() -> TransactionalConfig {
     TransactionalConfig::new("p")
 }
 
-async fn see(broker: &Broker) -> Seen {
+pub(super) async fn see(broker: &Broker) -> Seen {
     let Ok(_) = broker.topic("lines") else { return Seen::default() };
     Seen {
         values: [committed_values(broker, &lines(0)).await, committed_values(broker, &lines(1)).await],
@@ -62,8 +62,15 @@ async fn see(broker: &Broker) -> Seen {
 
 /// Runs the script until something fails; what may be seen afterwards.
 async fn run_until_failure(disk: &SimulatedDisk) -> Vec<Seen> {
+    match open(disk.clone(), TransactionConfig::default()) {
+        Ok(broker) => run_on(broker).await,
+        Err(_) => vec![Seen::default()],
+    }
+}
+
+/// The same on a broker that is open.
+pub(super) async fn run_on(broker: Broker) -> Vec<Seen> {
     let mut seen = Seen::default();
-    let Ok(broker) = open(disk.clone(), TransactionConfig::default()) else { return vec![seen] };
     if broker.create_topic("lines", 2, BTreeMap::new()).await.is_err() {
         return vec![seen];
     }

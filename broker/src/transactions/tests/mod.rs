@@ -2,6 +2,7 @@
 //! stands until everybody waits.
 
 mod crash;
+mod hanging;
 mod producers;
 mod random;
 

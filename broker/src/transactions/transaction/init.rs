@@ -63,8 +63,10 @@ impl Transaction {
             _ => {}
         }
         let ProducerInstance { producer_id, epoch } = metadata.producer;
+        // Where a later instance was forgotten, its epoch is not given again: partitions know what it sent.
+        let (is_known, epoch) = (self.known_epoch <= epoch, self.known_epoch.max(epoch));
         // An epoch that only fenced is given to nobody.
-        let producer = if is_retry && epoch <= LAST_EPOCH {
+        let producer = if is_retry && is_known && epoch <= LAST_EPOCH {
             metadata.producer
         } else if epoch < LAST_EPOCH {
             ProducerInstance { producer_id, epoch: epoch + 1 }

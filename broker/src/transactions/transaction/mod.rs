@@ -92,6 +92,8 @@ pub(crate) struct Transaction {
     retry_at: Option<Duration>,
     /// When it expires, unless a transaction is ongoing.
     expires_at: Duration,
+    /// The largest epoch of its producer that a partition knows, which may be one whose record was lost.
+    known_epoch: i16,
 }
 
 impl Transaction {
@@ -107,11 +109,18 @@ impl Transaction {
             abort_at: Duration::ZERO,
             retry_at: None,
             expires_at: now.elapsed.saturating_add(config.id_expiration),
+            known_epoch: -1,
         }
     }
 
-    /// One as it was stored. An ongoing transaction has its whole timeout from now on; what was decided is done at once.
-    pub(crate) fn restored(config: TransactionConfig, metadata: TransactionMetadata, now: Moment) -> Self {
+    /// One as it was stored, of whose producer the partitions know `known_epoch`. An ongoing transaction has its whole timeout
+    /// from now on; what was decided is done at once.
+    pub(crate) fn restored(
+        config: TransactionConfig,
+        metadata: TransactionMetadata,
+        known_epoch: i16,
+        now: Moment,
+    ) -> Self {
         let age = now.wall_ms.saturating_sub(metadata.updated_ms);
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
         let left = config.id_expiration.saturating_sub(age);
@@ -120,6 +129,7 @@ impl Transaction {
             retry_at: metadata.state.prepared().map(|_| now.elapsed),
             expires_at: now.elapsed.saturating_add(left),
             metadata: Some(metadata),
+            known_epoch,
             ..Self::new(config, now)
         }
     }
@@ -248,6 +258,10 @@ impl Transaction {
             self.abort_at = now.elapsed.saturating_add(pending.timeout);
         }
         self.expires_at = now.elapsed.saturating_add(self.config.id_expiration);
+        let producer_id = |metadata: &TransactionMetadata| metadata.producer.producer_id;
+        if self.metadata.as_ref().map(producer_id) != Some(producer_id(&pending)) {
+            self.known_epoch = -1;
+        }
         self.metadata = Some(pending);
         self.markers()
     }

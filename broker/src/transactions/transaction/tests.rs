@@ -25,8 +25,13 @@ impl Driven {
 
     /// As after a restart.
     fn restored(self) -> Self {
+        self.restored_knowing(-1)
+    }
+
+    /// As after a restart, where a partition knows an epoch of the producer.
+    fn restored_knowing(self, known_epoch: i16) -> Self {
         let stored = self.log.last().expect("something was stored").clone();
-        let transaction = Transaction::restored(self.transaction.config, stored, self.now);
+        let transaction = Transaction::restored(self.transaction.config, stored, known_epoch, self.now);
         Self { transaction, ..self }
     }
 
@@ -338,4 +343,19 @@ fn partitions_are_bounded_and_ids_expire() {
     assert_eq!(driven.transaction.tick(driven.now), Some(Due::Expire));
     driven.transaction.end_life();
     assert_eq!((driven.transaction.state(), driven.transaction.tick(driven.now)), (Dead, None));
+}
+
+#[test]
+fn an_epoch_that_a_partition_knows_is_not_given_again() {
+    let mut driven = Driven::new();
+    assert_eq!(driven.init(None).unwrap(), instance(100, 0));
+    let mut driven = driven.restored_knowing(3);
+    // Whoever has the epochs between was forgotten, and may not write any more either.
+    for epoch in [1, 3] {
+        refused(driven.transaction.check_write(instance(100, epoch), &at(0)), "Fenced");
+    }
+    assert_eq!(driven.init(None).unwrap(), instance(100, 4));
+    let mut driven = driven.restored_knowing(i16::MAX - 1);
+    assert_eq!(driven.init(None).unwrap(), instance(101, 0), "there is no epoch left");
+    assert_eq!(driven.init(None).unwrap(), instance(101, 1), "which says nothing of another producer id");
 }

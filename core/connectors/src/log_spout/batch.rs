@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use topo_core::log::TopicPartition;
-use topo_core::{FailKind, Failure, InputOffsets};
+use topo_core::log::{Log, LogError, TopicPartition};
+use topo_core::{FailKind, Failure, InputOffsets, LastBatch};
 
 use super::assignment::Standing;
 use super::dead_letter::DeadLetter;
@@ -48,6 +48,24 @@ impl Batches {
         let is_given_up = failure.kind == FailKind::Reject || failure.attempt >= attempts;
         self.failed.insert(id, (failure.attempt, is_given_up.then(|| failure.clone())));
     }
+}
+
+/// The last batch that is noted with an offset of `group` for a partition of `topic`, whoever reads that.
+pub(super) async fn last_noted_batch(
+    log: &dyn Log,
+    topic: &Arc<str>,
+    group: &Arc<str>,
+) -> Result<Option<LastBatch>, LogError> {
+    let mut last: Option<LastBatch> = None;
+    for number in 0..log.topic(topic).await?.map_or(0, |info| info.partitions) {
+        let at = TopicPartition::new(Arc::clone(topic), number);
+        let Some((offset, note)) = log.noted(group, &at).await? else { continue };
+        let Some(txid) = LastBatch::parse(&note) else { continue };
+        if last.as_ref().is_none_or(|last| last.txid < txid) {
+            last = Some(LastBatch { txid, group: Arc::clone(group), at, offset });
+        }
+    }
+    Ok(last)
 }
 
 impl<T, D> LogSpout<T, D> {

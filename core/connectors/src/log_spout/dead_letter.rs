@@ -75,7 +75,7 @@ impl DeadLetter {
 
     /// Has it written with the micro-transaction in work.
     pub(super) fn stage(&self, task: &TaskContext) {
-        task.stage_letter(&self.to, self.from.partition, self.record.clone());
+        task.stage_letter(&self.to, self.from.partition, self.record.clone(), self.envelope());
     }
 
     /// What is to be noted of it once it is buried.

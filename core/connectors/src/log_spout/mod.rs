@@ -32,15 +32,15 @@ use topo_core::log::{Consumed, Log, LogError, Membership};
 use topo_core::metrics::WindowSnapshot;
 use topo_core::schedule::Moment;
 use topo_core::{
-    EventTime, Fail, FailKind, Failure, Fault, InputOffsets, Next, Spout, SpoutEmitter, TaskContext, Timed,
-    Tuple,
+    EventTime, Fail, FailKind, Failure, Fault, InputOffsets, LastBatch, Next, Spout, SpoutEmitter,
+    TaskContext, Timed, Tuple,
 };
 
 pub use config::{LogSpoutConfig, StartAt};
 pub use event_time::{EventTimeConfig, record_time, timed};
 
 use self::assignment::Standing;
-use self::batch::Batches;
+use self::batch::{Batches, last_noted_batch};
 use self::calls::Call;
 use self::dead_letter::DeadLetter;
 use self::event_time::Times;
@@ -373,6 +373,11 @@ where
             let salt = (id.offset as u64) ^ u64::from(id.partition).rotate_right(16);
             self.retries.push(Reverse((self.config.due(attempt + 1, now, salt), id)));
         }
+    }
+
+    async fn last_batch(&mut self) -> Result<Option<LastBatch>, Fault> {
+        let LogSpoutConfig { topic, group, .. } = &self.config;
+        Ok(last_noted_batch(&*self.log, topic, group).await?)
     }
 
     fn end_batch(&mut self) -> Option<InputOffsets> {

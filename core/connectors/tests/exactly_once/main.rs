@@ -3,11 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alignment;
+mod ends;
 mod fail_points;
 mod faults;
 mod lab;
+mod outputs;
+mod per_batch;
 mod plain;
 mod refused;
+mod sizes;
 mod tally;
 mod trouble;
 mod windows;

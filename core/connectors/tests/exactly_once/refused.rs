@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use topo_connectors::{LogSpout, LogSpoutConfig};
@@ -14,7 +15,7 @@ use topo_core::{
 };
 use topo_tests::memory_log::MemoryLog;
 
-use crate::lab::{IN, Lab, NAME, text};
+use crate::lab::{DEAD, IN, Lab, NAME, text};
 
 struct Sensor;
 
@@ -187,21 +188,44 @@ fn a_log_without_transactions_is_refused_and_so_is_none() {
     assert!(said.ends_with("name it in Config::state.log"), "{said}");
 }
 
-#[test]
-fn an_input_that_is_held_past_its_marker_fails_the_batch_by_the_bolt_s_name() {
-    let mut lab = Lab::new(7, 1);
-    lab.build(|lab| {
+/// A topology whose first input is held for good.
+fn hoarding(hold_timeout: Option<Duration>) -> impl Fn(&Lab) -> Topology {
+    move |lab| {
         let topology = Topology::new(NAME);
         let lines = topology.spout("lines", log_spout(lab));
-        topology.rich_bolt("hoard", Hoard::default).shuffle(&lines);
+        topology.rich_bolt("hoard", Hoard::default).hold_timeout(hold_timeout).shuffle(&lines);
         topology
-    });
+    }
+}
+
+#[test]
+fn an_input_that_is_held_past_its_marker_fails_the_batch_by_the_bolt_s_name_and_is_left_out_in_the_end() {
+    let mut lab = Lab::new(7, 1);
+    lab.build(|lab| hoarding(None)(lab));
     lab.feed(["a".to_owned()]);
     lab.launch();
-    lab.pass(std::time::Duration::from_secs(20));
+    lab.pass(Duration::from_secs(10));
     let numbers = lab.numbers();
     let why = numbers.last_abort.unwrap();
     assert!(why.starts_with("`hoard` still held an input"), "{why}");
     assert_eq!(numbers.commits, 0);
+    lab.finish();
+    assert_eq!((lab.numbers().aborts, lab.numbers().commits), (5, 1));
+    let letters = lab.log.records(DEAD, 0);
+    assert_eq!(letters.len(), 1);
+    let said =
+        letters[0].headers.iter().filter_map(|header| header.value.clone()).map(|value| text(Some(value)));
+    assert!(said.into_iter().any(|said| said.starts_with("`hoard` still held an input")), "{letters:?}");
+    lab.stop();
+}
+
+#[test]
+fn an_input_that_is_held_for_too_long_is_not_committed_as_if_it_were_done() {
+    let mut lab = Lab::new(7, 1);
+    lab.build(|lab| hoarding(Some(Duration::from_secs(1)))(lab));
+    lab.feed(["a".to_owned()]);
+    lab.launch();
+    lab.finish();
+    assert_eq!(lab.log.records(DEAD, 0).len(), 1, "it is left out by name, and not lost");
     lab.stop();
 }

@@ -5,7 +5,8 @@ use topo_core::log::{Consumed, Record};
 use topo_core::metrics::WindowSnapshot;
 use topo_core::state::State;
 use topo_core::{
-    Bolt, Emitter, EventTime, Fail, Failure, Fault, InputOffsets, Next, Spout, SpoutEmitter, TaskContext,
+    Bolt, Emitter, EventTime, Fail, Failure, Fault, InputOffsets, LastBatch, Next, Spout, SpoutEmitter,
+    TaskContext,
 };
 
 use crate::lab::text;
@@ -50,6 +51,10 @@ impl<S: Spout> Spout for Breaking<S> {
 
     fn fail(&mut self, id: S::Id, failure: &Failure) {
         self.spout.fail(id, failure);
+    }
+
+    async fn last_batch(&mut self) -> Result<Option<LastBatch>, Fault> {
+        self.spout.last_batch().await
     }
 
     fn end_batch(&mut self) -> Option<InputOffsets> {

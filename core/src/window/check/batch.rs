@@ -6,21 +6,21 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Spec;
+use super::planted::{Bug, Planted};
 use crate::time::Watermark;
-use crate::window::aggregate::{Collect, collect};
 use crate::window::{Engine, Fired, Offer, Partials, Window};
 
-type Results = BTreeMap<(u8, Window), Vec<u32>>;
+pub(super) type Results = BTreeMap<(u8, Window), Vec<u32>>;
 
 #[derive(Debug, Clone, Copy)]
-struct Record {
-    key: u8,
-    at: i64,
-    id: u32,
+pub(super) struct Record {
+    pub(super) key: u8,
+    pub(super) at: i64,
+    pub(super) id: u32,
 }
 
 /// Every window with its records, from all of them at once.
-fn batch(spec: Spec, records: &[Record]) -> Results {
+pub(super) fn batch(spec: Spec, records: &[Record]) -> Results {
     let mut results = Results::new();
     match spec {
         Spec::Time { size, every } => {
@@ -59,20 +59,20 @@ impl Table {
     }
 }
 
-type Task = Engine<u8, Collect<u32>>;
+type Task = Engine<u8, Planted>;
 
 /// Plays records in this order over tasks by key; all are within `disorder` of the latest so far. `schedule` says at each
 /// record how far the watermark lags behind what it could be, if it moves, and whether the task is started anew.
-fn play(
-    spec: Spec,
+pub(super) fn play(
+    (spec, bug): (Spec, Bug),
     records: &[Record],
     disorder: i64,
     (tasks, partial): (u8, bool),
     schedule: &[(u8, i64)],
 ) -> Result<Results, TestCaseError> {
-    let new = || -> Task { Engine::new(spec.windows(), collect()).unwrap() };
+    let new = || -> Task { Engine::new(spec.windows(), Planted::new(bug)).unwrap() };
     let mut engines: Vec<Task> = (0..tasks).map(|_| new()).collect();
-    let mut partials = Partials::new(spec.windows(), collect()).unwrap();
+    let mut partials = Partials::new(spec.windows(), Planted::new(bug)).unwrap();
     let mut table = Table::default();
     let mut latest = i64::MIN;
     for (record, (what, lag)) in records.iter().zip(schedule.iter().cycle()) {
@@ -87,6 +87,9 @@ fn play(
         if what % 4 == 0 {
             for partial in partials.drain() {
                 let task = &mut engines[usize::from(partial.key % tasks)];
+                if bug == Bug::PartialTwice {
+                    let _ = task.combine(partial.clone(), &mut |_, fired| table.take(fired));
+                }
                 let offer = task.combine(partial, &mut |_, fired| table.take(fired));
                 prop_assert_eq!(offer, Offer::Added);
             }
@@ -145,14 +148,14 @@ proptest! {
         // Each comes at its time and some more, up to the disorder.
         records.sort_by_key(|(_, at, more)| at + more.min(&disorder));
         let records: Vec<_> = records.iter().zip(0..).map(|((key, at, _), id)| Record { key: *key, at: *at, id }).collect();
-        let results = play(spec, &records, disorder, (tasks, partial), &schedule)?;
+        let results = play((spec, Bug::None), &records, disorder, (tasks, partial), &schedule)?;
         prop_assert_eq!(results, batch(spec, &records));
     }
 }
 
 /// The engine over `records`, all added before the watermark moves.
 fn whole(spec: Spec, records: &[Record]) -> Results {
-    let mut engine: Task = Engine::new(spec.windows(), collect()).unwrap();
+    let mut engine: Task = Engine::new(spec.windows(), Planted::new(Bug::None)).unwrap();
     let mut table = Table::default();
     for record in records {
         let offer = engine.add(&record.key, record.at, record.id, &mut |_, fired| table.take(fired));
@@ -183,7 +186,7 @@ fn times_at_the_ends_of_what_can_be_written_have_their_windows() {
 fn nothing_gives_nothing() {
     for spec in [Spec::Time { size: 10, every: 5 }, Spec::Session { gap: 5 }] {
         assert!(whole(spec, &[]).is_empty());
-        let mut engine: Task = Engine::new(spec.windows(), collect()).unwrap();
+        let mut engine: Task = Engine::new(spec.windows(), Planted::new(Bug::None)).unwrap();
         // Idle: time goes on, and nothing comes.
         for at in [Watermark::MIN, Watermark(0), Watermark(0), Watermark(1 << 50), Watermark::MAX] {
             engine.advance(at, &mut |_, fired| panic!("{fired:?}"));
@@ -203,7 +206,7 @@ fn records_of_one_time_are_all_in_its_windows() {
 #[test]
 fn a_record_far_ahead_costs_one_slice_and_too_many_are_refused() {
     let windows = Spec::Time { size: 10, every: 10 }.windows();
-    let mut engine = Engine::new(windows, collect()).unwrap().max_slices(3);
+    let mut engine = Engine::new(windows, Planted::new(Bug::None)).unwrap().max_slices(3);
     for far in [1i64 << 40, 1 << 50, 1 << 60] {
         assert_eq!(engine.add(&0u8, far, 0u32, &mut |_, _| ()), Offer::Added);
     }
@@ -218,16 +221,18 @@ fn a_record_far_ahead_costs_one_slice_and_too_many_are_refused() {
 
 #[test]
 fn state_of_other_windows_is_refused() {
-    let mut engine: Task = Engine::new(Spec::Time { size: 10, every: 10 }.windows(), collect()).unwrap();
+    let mut engine: Task =
+        Engine::new(Spec::Time { size: 10, every: 10 }.windows(), Planted::new(Bug::None)).unwrap();
     let _ = engine.add(&0, 15, 0, &mut |_, _| ());
     let entry = engine.get(&0).unwrap().clone();
     for other in
         [Spec::Session { gap: 5 }, Spec::Time { size: 7, every: 7 }, Spec::Count { size: 1, every: 1 }]
     {
-        let mut other: Task = Engine::new(other.windows(), collect()).unwrap();
+        let mut other: Task = Engine::new(other.windows(), Planted::new(Bug::None)).unwrap();
         assert!(other.restore(0, entry.clone()).unwrap_err().to_string().contains("other windows"));
     }
-    let mut same: Task = Engine::new(Spec::Time { size: 10, every: 10 }.windows(), collect()).unwrap();
+    let mut same: Task =
+        Engine::new(Spec::Time { size: 10, every: 10 }.windows(), Planted::new(Bug::None)).unwrap();
     same.restore(0, entry.clone()).unwrap();
     assert!(same.restore(0, entry).unwrap_err().to_string().contains("twice"));
 }
@@ -235,7 +240,7 @@ fn state_of_other_windows_is_refused() {
 #[test]
 fn a_key_that_moves_to_a_task_behind_in_time_is_late_by_its_own() {
     let windows = Spec::Time { size: 10, every: 10 }.windows();
-    let new = || -> Task { Engine::new(windows, collect()).unwrap() };
+    let new = || -> Task { Engine::new(windows, Planted::new(Bug::None)).unwrap() };
     let mut ahead = new();
     for (at, id) in [(5, 0), (25, 1)] {
         let _ = ahead.add(&0, at, id, &mut |_, _| ());
@@ -255,7 +260,7 @@ fn a_key_that_moves_to_a_task_behind_in_time_is_late_by_its_own() {
 #[test]
 fn lists_over_sliding_windows_are_in_the_order_of_time() {
     let windows = crate::window::sliding(Duration::from_millis(20), Duration::from_millis(2));
-    let mut engine: Task = Engine::new(windows, collect()).unwrap();
+    let mut engine: Task = Engine::new(windows, Planted::new(Bug::None)).unwrap();
     let mut fired = vec![];
     for at in 0..200i64 {
         let _ = engine.add(&0, at, at as u32, &mut |_, _| ());

@@ -6,13 +6,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::model::Model;
+use super::planted::{Bug, Planted};
 use super::{Spec, Told};
 use crate::time::Watermark;
-use crate::window::aggregate::{Collect, collect};
 use crate::window::{Engine, Entry, Fired, Offer, PaneId, Trigger};
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Add {
         key: u8,
         at: i64,
@@ -28,15 +28,15 @@ enum Step {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Settings {
-    spec: Spec,
+pub(super) struct Settings {
+    pub(super) spec: Spec,
     lateness: i64,
     count: Option<u64>,
     every: Option<i64>,
 }
 
 impl Settings {
-    fn engine(self) -> Engine<u8, Collect<u32>> {
+    fn engine(self, bug: Bug) -> Engine<u8, Planted> {
         let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         let mut trigger = Trigger::watermark();
         if let Some(n) = self.count {
@@ -45,15 +45,16 @@ impl Settings {
         if let Some(every) = self.every {
             trigger = trigger.early_every(ms(every));
         }
-        let engine = Engine::new(self.spec.windows(), collect()).unwrap();
+        let engine = Engine::new(self.spec.windows(), Planted::new(bug)).unwrap();
         engine.trigger(trigger).unwrap().allowed_lateness(ms(self.lateness)).unwrap()
     }
 }
 
 /// The engine with what is known outside of it.
-struct World {
+pub(super) struct World {
     settings: Settings,
-    engine: Engine<u8, Collect<u32>>,
+    bug: Bug,
+    engine: Engine<u8, Planted>,
     model: Model,
     awaited: Vec<(PaneId, Fired<u8, Vec<u32>>)>,
     stored: BTreeMap<u8, Vec<u8>>,
@@ -67,11 +68,11 @@ fn sorted(mut told: Vec<Told>) -> Vec<Told> {
 }
 
 impl World {
-    fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, bug: Bug) -> Self {
         let Settings { spec, lateness, count, every } = settings;
         let model = Model::new(spec, lateness, count, every);
-        let engine = settings.engine();
-        Self { settings, engine, model, awaited: vec![], stored: BTreeMap::new(), next: 0, now: 0 }
+        let engine = settings.engine(bug);
+        Self { settings, bug, engine, model, awaited: vec![], stored: BTreeMap::new(), next: 0, now: 0 }
     }
 
     /// Compares what came out with what was to come, and awaits its acknowledgement.
@@ -82,14 +83,19 @@ impl World {
         if engine == model { Ok(()) } else { Err(format!("engine {engine:#?}\nmodel {model:#?}")) }
     }
 
-    fn step(&mut self, step: Step) -> Result<(), String> {
+    pub(super) fn step(&mut self, step: Step) -> Result<(), String> {
         let mut came = vec![];
         let mut sink = |pane, fired| came.push((pane, fired));
         match step {
             Step::Add { key, at } => {
                 let id = self.next;
                 self.next += 1;
-                let offer = self.engine.add(&key, at, id, &mut sink);
+                self.check_shown(key)?;
+                let mut sink = |pane, fired| came.push((pane, fired));
+                let offer = match self.engine.add(&key, self.bug.time(at), id, &mut sink) {
+                    Offer::Late(_) if self.bug == Bug::LateDropped => Offer::Added,
+                    offer => offer,
+                };
                 match (offer, self.model.add(key, at, id)) {
                     (Offer::Added, Some(model)) => self.compare(came, model)?,
                     (Offer::Late(value), None) if value == id => {}
@@ -97,7 +103,7 @@ impl World {
                 }
             }
             Step::Advance(to) => {
-                self.engine.advance(Watermark(to), &mut sink);
+                self.engine.advance(Watermark(self.bug.watermark(to)), &mut sink);
                 let ends: Vec<_> = came.iter().map(|(_, fired)| fired.window.end).collect();
                 if !ends.is_sorted() {
                     return Err(format!("windows fire out of the order of their ends: {ends:?}"));
@@ -118,6 +124,9 @@ impl World {
             }
             Step::Ack(nth) if !self.awaited.is_empty() => {
                 let (pane, _) = self.awaited.swap_remove(nth % self.awaited.len());
+                if self.bug == Bug::AckForgotten {
+                    return self.check_keys();
+                }
                 if !self.engine.acked(pane) || self.engine.acked(pane) || self.engine.failed(pane).is_some() {
                     return Err("a result is not acknowledged just once".into());
                 }
@@ -133,6 +142,25 @@ impl World {
             Step::Restart => self.restart()?,
         }
         self.check_keys()
+    }
+
+    /// What is shown of a key is what its windows hold, and what awaits its acknowledgement.
+    fn check_shown(&self, key: u8) -> Result<(), String> {
+        let shown = self.engine.get(&key).map(self.engine.shows());
+        let (mut windows, mut undone) = (vec![], 0);
+        if let Some(shown) = shown {
+            undone = shown.undone.len();
+            for mut outcome in shown.windows {
+                outcome.value.sort_unstable();
+                windows.push(((outcome.window.start, outcome.window.end), outcome.value));
+            }
+        }
+        let model = self.model.windows(key);
+        let awaited = self.awaited.iter().filter(|(_, fired)| fired.key == key).count();
+        if windows == model && undone == awaited {
+            return Ok(());
+        }
+        Err(format!("key {key} is shown as {windows:?} and {undone} results, not as {model:?} and {awaited}"))
     }
 
     fn check_keys(&self) -> Result<(), String> {
@@ -154,6 +182,9 @@ impl World {
         let mut seen = vec![];
         self.engine.take_changes(|key, entry| {
             seen.push(*key);
+            if self.bug == Bug::FlushSkipsAKey && *key == 1 {
+                return;
+            }
             match entry {
                 Some(entry) => drop(self.stored.insert(*key, write(entry))),
                 None => drop(self.stored.remove(key)),
@@ -170,9 +201,9 @@ impl World {
 
     fn restart(&mut self) -> Result<(), String> {
         self.flush()?;
-        let watermark = self.engine.watermark();
-        self.engine = self.settings.engine();
-        for (key, bytes) in &self.stored {
+        let watermark = self.bug.kept(self.engine.watermark());
+        self.engine = self.settings.engine(self.bug);
+        for (key, bytes) in self.stored.iter().skip(usize::from(self.bug == Bug::RestoreLosesAKey)) {
             let entry = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
             self.engine.restore(*key, entry).map_err(|error| error.to_string())?;
         }
@@ -184,7 +215,7 @@ impl World {
     }
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..4u8, -40..60i64).prop_map(|(key, at)| Step::Add { key, at }),
         4 => (-40..80i64).prop_map(Step::Advance),
@@ -208,7 +239,7 @@ fn spec() -> impl Strategy<Value = Spec> {
     ]
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
+pub(super) fn settings() -> impl Strategy<Value = Settings> {
     let lateness = prop_oneof![Just(0), 1..30i64];
     (spec(), lateness, prop::option::of(1..5u64), prop::option::of(1..9i64))
         .prop_map(|(spec, lateness, count, every)| Settings { spec, lateness, count, every })
@@ -222,7 +253,7 @@ proptest! {
         settings in settings(),
         steps in prop::collection::vec(step(), 0..120),
     ) {
-        let mut world = World::new(settings);
+        let mut world = World::new(settings, Bug::None);
         for (number, step) in steps.into_iter().enumerate() {
             let what = format!("step {number}, {step:?}");
             world.step(step).map_err(|error| TestCaseError::fail(format!("{what}: {error}")))?;

@@ -4,6 +4,7 @@ mod batch;
 mod cost;
 mod history;
 mod model;
+mod planted;
 
 use std::time::Duration;
 

@@ -228,6 +228,43 @@ impl Model {
         self.next_early = None;
     }
 
+    /// The windows of a key that take records, with what they hold, in the order of their ends.
+    pub(super) fn windows(&self, name: u8) -> Vec<((i64, i64), Vec<u32>)> {
+        let Some(key) = self.keys.get(&name) else { return vec![] };
+        let ids = |records: &[Record]| {
+            let mut ids: Vec<_> = records.iter().map(|record| record.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let mut windows = match self.spec {
+            Spec::Time { .. } => {
+                let mut all: Vec<_> = key.records.iter().flat_map(|record| self.over(record.at)).collect();
+                all.sort_unstable();
+                all.dedup();
+                all.retain(|window| window.1 + self.lateness > self.watermark);
+                let of = |window: (i64, i64)| {
+                    let within = |record: &&Record| window.0 <= record.at && record.at < window.1;
+                    ids(&key.records.iter().filter(within).copied().collect::<Vec<_>>())
+                };
+                all.into_iter().map(|window| (window, of(window))).collect()
+            }
+            Spec::Session { gap } => {
+                key.sessions.iter().map(|session| (session.window(gap), ids(&session.records))).collect()
+            }
+            Spec::Count { size, every } => {
+                let end = (key.records.len() as u64 / every + 1) * every;
+                let records = &key.records[end.saturating_sub(size) as usize..];
+                let times = || records.iter().map(|record| record.at);
+                let window = times().min().zip(times().max()).map(|(first, last)| (first, last + 1));
+                window.into_iter().map(|window| (window, ids(records))).collect()
+            }
+            Spec::Global => vec![((i64::MIN, i64::MAX), ids(&key.records))],
+        };
+        windows.retain(|(_, ids)| !ids.is_empty());
+        windows.sort_by_key(|(window, _)| window.1);
+        windows
+    }
+
     /// Whether a key has anything open that engines must keep.
     pub(super) fn is_open(&self, name: u8) -> bool {
         let Some(key) = self.keys.get(&name) else { return false };

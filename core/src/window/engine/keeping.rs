@@ -9,6 +9,7 @@ use crate::time::Watermark;
 use crate::window::aggregate::Aggregate;
 use crate::window::entry::Entry;
 use crate::window::fired::{Fired, PaneId};
+use crate::window::shown::Shown;
 
 /// A key's state that this engine cannot go on from.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -109,6 +110,28 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
     /// The entry of a key, if there is anything to keep of it.
     pub fn get(&self, key: &K) -> Option<&Entry<A::Acc, A::Out>> {
         Some(&self.slots.get(self.slots.find(key)?)?.entry)
+    }
+
+    /// What makes of an entry what there is to be seen in it, for [`State::show_as`](crate::state::State::show_as).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use topo_core::window::{Engine, aggregate, tumbling};
+    ///
+    /// let mut engine = Engine::new(tumbling(Duration::from_secs(5)), aggregate::count())?;
+    /// let _ = engine.add(&"key", 7_000, (), &mut |_, _| ());
+    /// let shown = engine.shows()(engine.get(&"key").expect("it has a window"));
+    /// # let shown: serde_json::Value = serde_json::to_value(&shown).expect("JSON");
+    /// // {"windows":[{"window":{"start":5000,"end":10000},"value":1,"kind":"Early","revision":0}]}
+    /// # assert_eq!(shown.to_string(), r#"{"windows":[{"kind":"Early","revision":0,"value":1,"window":{"end":10000,"start":5000}}]}"#);
+    /// # Ok::<(), topo_core::window::WindowError>(())
+    /// ```
+    pub fn shows(&self) -> impl Fn(&Entry<A::Acc, A::Out>) -> Shown<A::Out> + Send + Sync + use<K, A>
+    where
+        A: Clone + Sync,
+    {
+        let (plan, aggregate) = (self.plan, self.aggregate.clone());
+        move |entry| entry.show(&plan, &aggregate)
     }
 
     /// All keys with their entries.

@@ -3,7 +3,9 @@
 mod identity;
 mod log;
 mod pipeline;
+mod windowed_word_count;
 mod word_count;
+mod word_count_topics;
 
 use std::io::{self, Write};
 
@@ -13,6 +15,8 @@ use nix::sys::time::TimeValLike;
 
 use self::log::LogBench;
 use self::pipeline::{Meter, Pipeline};
+use self::windowed_word_count::Windowed;
+use self::word_count_topics::WordCountTopics;
 use crate::failure::Failure;
 
 /// Measure a workload on this machine
@@ -29,6 +33,10 @@ enum Workload {
     Identity(Pipeline),
     /// In-memory sentences → split → two counters by word; counts words
     WordCount(Pipeline),
+    /// The same words in event time, counted in windows that begin every second; counts words
+    WindowedWordCount(Windowed),
+    /// Word count from topic to topic, at least once or exactly once: its rate, and how long a record takes
+    WordCountTopics(WordCountTopics),
     /// Produce to and fetch from the log, over TCP and in process, beside what disk and loopback give
     Log(LogBench),
 }
@@ -38,6 +46,8 @@ impl Bench {
         match self.workload {
             Workload::Identity(pipeline) => pipeline.run("identity", identity::topology).await,
             Workload::WordCount(pipeline) => pipeline.run("word-count", word_count::topology).await,
+            Workload::WindowedWordCount(windowed) => windowed.run().await,
+            Workload::WordCountTopics(topics) => topics.run().await,
             Workload::Log(log) => log.run().await,
         }
     }

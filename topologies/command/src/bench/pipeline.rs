@@ -1,7 +1,7 @@
 //! A topology as workload.
 //!
-//! Records are counted at the last bolt, over the time from the launch until the last tree is done; CPU time is the whole
-//! process's over the same span.
+//! Records are counted by a bolt, at the last one where nothing else is said, over the time from the launch until the last
+//! tree is done; CPU time is the whole process's over the same span.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +42,9 @@ pub(super) struct Pipeline {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// How long the workload's windows are, where it has any.
+    #[arg(skip)]
+    pub(super) window_seconds: Option<u64>,
 }
 
 /// Tells a spout when to stop, and adds up what the last bolts saw.
@@ -68,6 +71,8 @@ impl Meter {
 #[derive(Debug, Serialize)]
 struct Report {
     workload: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_seconds: Option<u64>,
     delivery: &'static str,
     records: u64,
     seconds: f64,
@@ -131,6 +136,7 @@ impl Pipeline {
         let (complete_p50_us, complete_p99_us) = completion(&running);
         Ok(Report {
             workload,
+            window_seconds: self.window_seconds,
             delivery: if self.unacked { "unacked" } else { "acked" },
             records,
             seconds,

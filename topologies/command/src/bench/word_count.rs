@@ -13,7 +13,7 @@ use topo_core::{Bolt, Emitter, Fail, Fault, Next, Spout, SpoutEmitter, Topology}
 use super::Meter;
 
 /// Ten sentences of 90 words, 68 of them distinct.
-const SENTENCES: [&str; 10] = [
+pub(super) const SENTENCES: [&str; 10] = [
     "the cow jumped over the moon on a quiet night",
     "an apple a day keeps the doctor away always",
     "four score and seven years ago our fathers stood",

@@ -14,6 +14,7 @@ mod kafka;
 mod kill;
 mod kill_access_log;
 mod kill_exactly_once;
+mod kill_per_batch;
 mod kill_windows;
 mod lost_answers;
 mod page;

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::topo::{Run, built_example, refused, said, topo};
+use crate::ready_made::{BEGIN_MS, hit, lines_in_time};
+use crate::topo::{Run, built_example, command, refused, said, topo};
 
 /// Runs the program on `data_dir`, feeding what `input` has grown by.
 fn start(program: &Path, data_dir: &Path, input: &Path, arguments: &[&str]) -> Run {
@@ -56,4 +57,61 @@ fn the_value_of_a_key_is_told_and_lasts_from_run_to_run() {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
     assert_eq!(topo(dir.path(), &["query", "stateful-count", "--key", "to"]).status.code(), Some(2));
+}
+
+/// A run of a ready-made topology that has taken so many records in.
+fn ready_made(data_dir: &Path, arguments: &[&str], records: u64) -> Run {
+    let run = Run::start_with(&mut command(
+        data_dir,
+        &[&["run"], arguments, &["--status", "127.0.0.1:0"]].concat(),
+    ));
+    run.wait_for_acked(records);
+    run
+}
+
+#[test]
+fn open_windows_are_shown_as_the_results_that_they_would_give_now() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    // So far ahead of the clock, which event time follows here, that it does not end their windows.
+    let begin = 4_000_000_000_000;
+    let lines = vec![(begin + 200, "to be or not to be".to_owned()), (begin + 1_300, "to".to_owned())];
+    let lines = lines_in_time(dir.path(), lines).len() as u64;
+    let run = ready_made(dir.path(), &["trending"], lines);
+    let page = run.page().to_string();
+    let ask = |arguments: &[&str]| -> Value {
+        let arguments = [&["query", "trending"], arguments, &["--status", &page]].concat();
+        serde_json::from_str(&said(dir.path(), &arguments)).expect("JSON")
+    };
+    let window = |start: i64, value: u64| {
+        json!({
+            "window": { "start": begin + start, "end": begin + start + 60_000 },
+            "value": value, "kind": "Early", "revision": 0,
+        })
+    };
+    let to: Vec<_> = (-5..=0).map(|n| window(10_000 * n, 3)).collect();
+    assert_eq!(ask(&["count", "--key", "to"]), json!({ "windows": to }));
+    let not: Vec<_> = (-5..=0).map(|n| window(10_000 * n, 1)).collect();
+    assert_eq!(run.json("/api/state/count/count?key=not")["value"], json!({ "windows": not }));
+    run.terminate();
+    assert_eq!(run.end().code, Some(0));
+}
+
+#[test]
+fn a_visit_that_goes_on_is_shown_from_its_first_request_on() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let input = dir.path().join("access.log");
+    let hits = [hit(1, BEGIN_MS, 100), hit(1, BEGIN_MS + 60_000, 50), hit(2, BEGIN_MS + 61_000, 7)];
+    fs::write(&input, hits.join("\n")).expect("room for a test");
+    let data = dir.path().join("data");
+    let run = ready_made(&data, &["sessions", "--input", input.to_str().expect("a path of text")], 3);
+    let page = run.page().to_string();
+    let query = ["query", "sessions", "visits/visits", "--key", "10.0.0.1", "--status", &page];
+    let shown: Value = serde_json::from_str(&said(dir.path(), &query)).expect("JSON");
+    let end = BEGIN_MS + 60_000 + 30 * 60 * 1_000;
+    let visit = json!({
+        "window": { "start": BEGIN_MS, "end": end }, "value": [2, 150], "kind": "Early", "revision": 0,
+    });
+    assert_eq!(shown, json!({ "windows": [visit] }));
+    run.terminate();
+    assert_eq!(run.end().code, Some(0));
 }

@@ -20,7 +20,7 @@ use crate::topo::{Run, command, refused, said, topo};
 use crate::words::{assert_same, count, last_counts, seed, text};
 
 /// When the tests' lines begin, in milliseconds since 1970.
-const BEGIN_MS: i64 = 1_760_000_000_000;
+pub(crate) const BEGIN_MS: i64 = 1_760_000_000_000;
 
 /// Does something with the log in a data directory that nobody else has open.
 fn on_log<T>(data_dir: &Path, work: impl AsyncFnOnce(&EmbeddedLog) -> T) -> T {
@@ -52,7 +52,7 @@ pub(crate) fn read(data_dir: &Path, topic: &str) -> Vec<Consumed> {
 }
 
 /// Puts lines with their times into a new topic `lines`, and gives them back.
-fn lines_in_time(data_dir: &Path, lines: Vec<(i64, String)>) -> Vec<(i64, String)> {
+pub(crate) fn lines_in_time(data_dir: &Path, lines: Vec<(i64, String)>) -> Vec<(i64, String)> {
     on_log(data_dir, async |log| {
         log.create_topic("lines", &TopicSpec::default()).await.expect("it is new");
         let record = |(at, line): &(i64, String)| Record {
@@ -188,7 +188,7 @@ fn what_trends_is_what_is_most_frequent() {
 }
 
 /// A line of a web server's log.
-fn hit(client: usize, at_ms: i64, bytes: u64) -> String {
+pub(crate) fn hit(client: usize, at_ms: i64, bytes: u64) -> String {
     let time = jiff::Timestamp::from_millisecond(at_ms).expect("a time").strftime("%d/%b/%Y:%H:%M:%S +0000");
     format!(r#"10.0.0.{client} - - [{time}] "GET / HTTP/1.1" 200 {bytes}"#)
 }

@@ -7,11 +7,12 @@
 //! Invariant: every answer is that to the oldest request which has none, and says that it succeeded.
 
 use std::collections::VecDeque;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -62,27 +63,24 @@ impl Client {
         Ok(Self { input, output, sent: 0, received: 0, buffer: BytesMut::new() })
     }
 
-    /// Produces `batch` into the partitions of `topic` in turn, `depth` requests ahead, each acknowledged as the topic's
+    /// Sends `frames`, each of which produces `batch`, in turn, `depth` requests ahead, each acknowledged as the topic's
     /// durability wants.
     ///
     /// # Errors
     /// What the network or the broker says.
     pub(super) fn produce(
         &mut self,
-        topic: &str,
-        partitions: u32,
+        frames: &[Bytes],
         batch: &Batch,
         depth: usize,
         span: Span,
     ) -> io::Result<Tally> {
-        let frames = (0..partitions).map(|partition| produce_frame(topic, partition, batch));
-        let mut frames = frames.collect::<io::Result<Vec<_>>>()?;
         let (mut tally, mut ahead, mut turn) = (Tally::default(), VecDeque::with_capacity(depth), 0);
         let mut is_over = false;
         while !is_over || !ahead.is_empty() {
             while !is_over && ahead.len() < depth {
                 ahead.push_back(Instant::now());
-                self.send(&mut frames[turn])?;
+                self.send(&frames[turn])?;
                 turn = (turn + 1) % frames.len();
             }
             self.output.flush()?;
@@ -118,8 +116,7 @@ impl Client {
         let mut tally = Tally::default();
         loop {
             let begun = Instant::now();
-            let mut frame = fetch_frame(topic, &readers, partition_bytes)?;
-            self.send(&mut frame)?;
+            self.send(&fetch_frame(topic, &readers, partition_bytes)?)?;
             self.output.flush()?;
             self.receive(FETCH_VERSION, |answer: &FetchResponse| {
                 let took = begun.elapsed();
@@ -141,10 +138,21 @@ impl Client {
         }
     }
 
-    fn send(&mut self, frame: &mut [u8]) -> io::Result<()> {
-        frame[CORRELATION_AT..][..4].copy_from_slice(&self.sent.to_be_bytes());
+    /// Sends a request with a number of its own.
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        let (head, rest) = frame.split_at(CORRELATION_AT);
+        let number = self.sent.to_be_bytes();
         self.sent = self.sent.wrapping_add(1);
-        self.output.write_all(frame)
+        // In one go also where it is longer than the buffer, as from a client that builds it in one piece.
+        let mut parts = [head, &number, &rest[number.len()..]].map(IoSlice::new);
+        let mut parts = &mut parts[..];
+        while !parts.is_empty() {
+            match self.output.write_vectored(parts)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => IoSlice::advance_slices(&mut parts, written),
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next answer, and has `look` at it before its memory serves for the one after.
@@ -180,6 +188,15 @@ fn succeeded(code: i16) -> io::Result<()> {
 
 fn topic_name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
+}
+
+/// The requests that produce `batch` into each of the partitions of `topic`: built before the clock starts, since those of a
+/// thousand partitions take as long as some of them take to be answered.
+///
+/// # Errors
+/// What the encoder says.
+pub(super) fn produce_frames(topic: &str, partitions: u32, batch: &Batch) -> io::Result<Arc<[Bytes]>> {
+    (0..partitions).map(|partition| Ok(produce_frame(topic, partition, batch)?.freeze())).collect()
 }
 
 fn produce_frame(topic: &str, partition: u32, batch: &Batch) -> io::Result<BytesMut> {

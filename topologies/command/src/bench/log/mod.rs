@@ -111,8 +111,6 @@ impl LogBench {
     /// # Errors
     /// [`Failure`]: what the disk, the network or the broker says.
     pub(super) async fn run(self) -> Result<(), Failure> {
-        // A partition keeps some files open.
-        crate::broker::raise_descriptors();
         if let Some(LogWorkload::Open(open)) = self.workload {
             return open.run().await;
         }
@@ -332,16 +330,16 @@ impl Measuring {
     ) -> Result<Tally, Failure> {
         let connections = if case.what == What::Ack { 1 } else { self.options.connections };
         let depth = case.depth / usize::from(connections);
-        let span = Span::begin(length);
         match case.path {
             Path::Tcp => {
-                let (name, partitions) = (topic.name().clone(), topic.partition_count());
-                let batch = batch.clone();
-                let produce =
-                    move |mut client: Client| client.produce(&name, partitions, &batch, depth, span);
+                let frames = client::produce_frames(topic.name(), topic.partition_count(), batch);
+                let (frames, batch) = (frames.map_err(Failure::System)?, batch.clone());
+                let span = Span::begin(length);
+                let produce = move |mut client: Client| client.produce(&frames, &batch, depth, span);
                 Self::metered(self.on_connections(connections, produce)).await
             }
             Path::InProcess => {
+                let span = Span::begin(length);
                 let produce =
                     || in_process::produce(self.broker.clone(), topic.clone(), batch.clone(), depth, span);
                 Self::metered(in_tasks(connections, produce)).await

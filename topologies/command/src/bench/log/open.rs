@@ -132,8 +132,8 @@ impl Large<'_> {
                 // So that what is filled in later is not synced batch by batch. What is there is, and stays noted.
                 self.set_flush_ms(&broker, i64::MAX).await?;
             }
-            // As filling leaves it.
-            Left::KilledUnsynced => {}
+            // As filling leaves it, once the syncs behind full segments have come to their end.
+            Left::KilledUnsynced => broker.until_sealed_durable().await?,
         }
         drop(broker);
         let begun = Instant::now();
