@@ -2,6 +2,8 @@
 
 pub mod log_contract;
 pub mod memory_log;
+pub mod proxy;
+pub mod seeds;
 mod topo_binary;
 pub mod wire_client;
 

@@ -12,7 +12,6 @@ mod memory {
     }
 
     topo_tests::log_contract!(open);
-    topo_tests::log_contract!(open; a_member_that_has_left_commits_nothing_in_a_transaction);
 }
 
 mod embedded {
@@ -30,32 +29,37 @@ mod embedded {
     }
 
     topo_tests::log_contract!(open, brokers);
-    topo_tests::log_contract!(open;
-        a_member_that_has_left_commits_nothing_in_a_transaction,
-        transactions_fit_topics_that_take_small_batches,
-    );
 }
 
 mod kafka {
     use std::sync::Arc;
 
-    use topo_broker::{Broker, BrokerConfig, ListenAddress, Server, ServerConfig};
+    use topo_broker::{Broker, BrokerConfig, Leaving, ListenAddress, Server, ServerConfig};
     use topo_connectors::kafka::{KafkaConfig, KafkaLog};
-    use topo_core::log::{Log, LogError, Record, TopicPartition, TopicSpec};
+    use topo_core::log::{
+        Change, Joining, Log, LogError, Membership, Record, TopicPartition, TopicSpec, TransactionalConfig,
+    };
     use topo_tests::log_contract::Tried;
 
     /// A client of its own, and what must live as long.
-    async fn client() -> (KafkaLog, (Server, tempfile::TempDir)) {
+    async fn client() -> (KafkaLog, Lives) {
         let dir = tempfile::tempdir().expect("a directory for temporary files");
         let broker = Broker::open(dir.path(), BrokerConfig::default()).expect("it is new");
         let config = ServerConfig { listen: vec![ListenAddress::localhost(0)], ..ServerConfig::default() };
-        let server = Server::bind(broker, config).expect("a free port");
+        let server = Server::bind(broker.clone(), config).expect("a free port");
         let brokers = server.local_addrs()[0].to_string().parse().expect("an address");
         let log = KafkaLog::connect(&brokers, KafkaConfig::default()).await.expect("it listens");
-        (log, (server, dir))
+        (log, Lives { broker, _server: server, _dir: dir })
     }
 
-    async fn open() -> (Tried, (Server, tempfile::TempDir)) {
+    /// What is behind a client.
+    struct Lives {
+        broker: Broker,
+        _server: Server,
+        _dir: tempfile::TempDir,
+    }
+
+    async fn open() -> (Tried, Lives) {
         let (log, lives) = client().await;
         (Arc::new(log), lives)
     }
@@ -117,5 +121,56 @@ mod kafka {
         assert!(matches!(log.delete_group("one").await, Err(LogError::Invalid(_))));
         assert_eq!(log.committed("one", &partitions[1]).await.expect("the broker is there"), None);
         assert_eq!(log.groups().await.expect("the broker is there").len(), 1);
+    }
+
+    async fn until_assigned(member: &dyn Membership, lost: bool) {
+        let mut has_lost = false;
+        loop {
+            match member.changed().await.expect("it is a member") {
+                Change::Assigned(all) if all.len() == 3 => break,
+                Change::Assigned(_) => {}
+                Change::Revoked => member.release(),
+                Change::Lost => has_lost = true,
+            }
+        }
+        assert_eq!(has_lost, lost);
+    }
+
+    /// A member that the group did not wait for is told by the broker, before it knows itself.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_member_that_was_put_out_of_its_group_commits_nothing_in_a_transaction() {
+        let (log, lives) = client().await;
+        let partitions = filled(&log).await;
+        let joining =
+            Joining { group: "g".into(), topic: "t".into(), client_id: "worker".into(), task: 0, tasks: 1 };
+        let member = log.join(&joining).await.expect("the topic is there");
+        until_assigned(&*member, false).await;
+        let groups = lives.broker.groups();
+        let described = groups.describe("g").expect("it has a member");
+        let leaving: Vec<_> = described
+            .members
+            .iter()
+            .map(|one| Leaving { member_id: one.member_id.clone(), instance_id: None })
+            .collect();
+        assert_eq!(leaving.len(), 1);
+        let mut holder = log.transactional(&TransactionalConfig::new("id")).await.expect("nobody has it");
+        holder.append(&partitions[1], vec![Record::default()]).await.expect("the topic takes it");
+        groups.leave("g", &leaving).expect("a name");
+        let offsets = [(partitions[0].clone(), 7)];
+        let late = holder.commit_offsets("g", Some(&*member), &offsets).await;
+        assert!(matches!(late, Err(LogError::CommitFailed(_))), "{late:?}");
+        let refused = holder.commit().await;
+        assert!(matches!(refused, Err(LogError::Invalid(_))), "{refused:?}");
+        holder.abort().await.expect("nobody else has the id");
+        assert_eq!(log.committed("g", &partitions[0]).await.expect("the broker is there"), None);
+
+        // It is let in again, and what it is assigned then is its own.
+        until_assigned(&*member, true).await;
+        holder.commit_offsets("g", Some(&*member), &offsets).await.expect("they are the member's");
+        holder.commit().await.expect("nobody else has the id");
+        assert_eq!(log.committed("g", &partitions[0]).await.expect("the broker is there"), Some(7));
+        member.leave().await;
+        let described = groups.describe("g").expect("it has committed");
+        assert!(described.members.is_empty(), "{described:?}");
     }
 }

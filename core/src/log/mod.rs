@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use membership::{Change, Joining, Membership};
-pub use transaction_stage::TransactionStage;
+pub use transaction_stage::{InStages, TransactionStage};
 pub use transactional::{TransactionalConfig, TransactionalLog};
 
 /// A topic and one of its partitions.

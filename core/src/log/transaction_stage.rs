@@ -3,10 +3,75 @@
 //! Invariant: a call counts as failed until it is known that it did not, so that one that is given up leaves a transaction
 //! that is not committed by mistake.
 
-use super::LogError;
+use async_trait::async_trait;
 
-/// How far a transaction is, for those who implement a [`TransactionalLog`](super::TransactionalLog): every call is begun, and
-/// [`done`](TransactionStage::done) is told what became of it.
+use super::{LogError, Membership, Record, TopicPartition, TransactionalLog};
+
+/// A transactional log that is asked only what may be asked of it next: the order of its calls is seen to here, so that `T`
+/// need not look at what was asked before.
+#[derive(Debug)]
+pub struct InStages<T> {
+    log: T,
+    stage: TransactionStage,
+}
+
+impl<T> InStages<T> {
+    /// Nothing is open.
+    pub fn new(log: T) -> Self {
+        Self { log, stage: TransactionStage::default() }
+    }
+}
+
+#[async_trait]
+impl<T: TransactionalLog> TransactionalLog for InStages<T> {
+    async fn include(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.stage.write()?;
+        let included = self.log.include(partitions).await;
+        self.stage.done(included)
+    }
+
+    async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
+        self.stage.write()?;
+        let appended = self.log.append(to, records).await;
+        self.stage.done(appended)
+    }
+
+    async fn commit_offsets(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+    ) -> Result<(), LogError> {
+        self.commit_offsets_noting(group, member, offsets, "").await
+    }
+
+    async fn commit_offsets_noting(
+        &mut self,
+        group: &str,
+        member: Option<&dyn Membership>,
+        offsets: &[(TopicPartition, i64)],
+        note: &str,
+    ) -> Result<(), LogError> {
+        self.stage.write()?;
+        let committed = self.log.commit_offsets_noting(group, member, offsets, note).await;
+        self.stage.done(committed)
+    }
+
+    async fn commit(&mut self) -> Result<(), LogError> {
+        self.stage.commit()?;
+        let committed = self.log.commit().await;
+        self.stage.done(committed)
+    }
+
+    async fn abort(&mut self) -> Result<(), LogError> {
+        self.stage.abort()?;
+        let aborted = self.log.abort().await;
+        self.stage.done(aborted)
+    }
+}
+
+/// How far a transaction is: every call is begun, and [`done`](TransactionStage::done) is told what became of it. [`InStages`]
+/// does so for whole logs.
 ///
 /// ```
 /// use topo_core::log::{LogError, TransactionStage};

@@ -247,6 +247,18 @@ impl<T: Tuple> DataStream<T> {
         self.subscribe(self.topology().bolt(name, factory))
     }
 
+    /// Passes the values on to a rich bolt, as [`bolt`](Self::bolt) does to a bolt.
+    pub fn rich_bolt<B: RichBolt>(
+        &self,
+        name: &str,
+        factory: impl Fn() -> B + Send + Sync + 'static,
+    ) -> BoltHandle<B::In, B::Out>
+    where
+        Timed<T>: Feeds<B::In>,
+    {
+        self.subscribe(self.topology().rich_bolt(name, factory))
+    }
+
     /// Ends the stream in a bolt that owns its inputs, such as a log's sink.
     ///
     /// ```
@@ -276,7 +288,7 @@ impl<T: Tuple> DataStream<T> {
     where
         Timed<T>: Feeds<B::In>,
     {
-        Step::from(self.subscribe(self.topology().rich_bolt(name, factory)))
+        Step::from(self.rich_bolt(name, factory))
     }
 
     /// What was attached to the topology.

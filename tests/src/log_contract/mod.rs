@@ -36,6 +36,7 @@ macro_rules! log_contract {
             a_member_alone_has_all_and_commits_for_its_group,
             a_transaction_is_seen_whole_or_never,
             offsets_are_committed_with_the_records,
+            a_member_that_has_left_commits_nothing_in_a_transaction,
             the_next_holder_aborts_what_is_open_and_fences,
             what_is_dropped_is_aborted,
             a_transaction_that_has_failed_can_only_be_aborted,
@@ -48,6 +49,7 @@ macro_rules! log_contract {
             topics_that_cannot_be_are_refused,
             a_record_that_is_too_large_is_refused_and_its_neighbours_are_not_hurt,
             topics_may_take_small_batches_only,
+            transactions_fit_topics_that_take_small_batches,
             members_share_a_topic_and_wait_for_each_other,
         );
     };

@@ -18,8 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use topo_core::log::{
-    Consumed, FetchLimit, Fetched, Isolation, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
-    TopicPartition, TopicSpec, TransactionalConfig, TransactionalLog,
+    Consumed, FetchLimit, Fetched, InStages, Isolation, Joining, Log, LogError, Membership, Offsets, Record,
+    TopicInfo, TopicPartition, TopicSpec, TransactionalConfig, TransactionalLog,
 };
 use topo_core::schedule::Scheduler;
 
@@ -353,6 +353,6 @@ impl Log for MemoryLog {
         &self,
         config: &TransactionalConfig,
     ) -> Result<Box<dyn TransactionalLog>, LogError> {
-        Ok(Box::new(MemoryTransactional::open(&self.shared, config).await?))
+        Ok(Box::new(InStages::new(MemoryTransactional::open(&self.shared, config).await?)))
     }
 }

@@ -7,16 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use topo_core::log::{
-    LogError, Membership, Record, TopicPartition, TransactionStage, TransactionalConfig, TransactionalLog,
-};
+use topo_core::log::{LogError, Membership, Record, TopicPartition, TransactionalConfig, TransactionalLog};
 use topo_core::schedule::Moment;
 
 use super::group::MemoryMember;
 use super::{Call, Shared, State};
-
-/// How soon a commit whose answer was lost is asked for again.
-const AGAIN: Duration = Duration::from_millis(10);
 
 /// A transactional id, as the log knows it.
 #[derive(Debug, Default)]
@@ -110,7 +105,6 @@ impl State {
 pub(super) struct MemoryTransactional {
     shared: Arc<Shared>,
     instance: Instance,
-    stage: TransactionStage,
     /// Whether the log may know of a transaction that has not ended.
     is_open: bool,
 }
@@ -120,8 +114,7 @@ impl MemoryTransactional {
         let (call, now_ms) = (Call::TakeOver(&config.id), shared.wall_ms());
         let instance = shared.carry_out(call, |state| Ok(state.take_over(config, now_ms))).await;
         shared.appended.notify_waiters();
-        let stage = TransactionStage::default();
-        Ok(Self { shared: Arc::clone(shared), instance: instance?, stage, is_open: false })
+        Ok(Self { shared: Arc::clone(shared), instance: instance?, is_open: false })
     }
 
     async fn end(&mut self, is_committed: bool) -> Result<(), LogError> {
@@ -129,27 +122,18 @@ impl MemoryTransactional {
             return Ok(());
         }
         let call = if is_committed { Call::CommitTransaction } else { Call::AbortTransaction };
-        loop {
-            let now_ms = self.shared.wall_ms();
-            let ended =
-                self.shared.carry_out(call, |state| state.end(&self.instance, is_committed, now_ms)).await;
-            self.shared.appended.notify_waiters();
-            match ended {
-                // The answer was lost.
-                Err(LogError::Unavailable(_)) if is_committed => self.shared.pause(AGAIN).await,
-                ended => {
-                    self.is_open &= ended.is_err();
-                    return ended;
-                }
-            }
-        }
+        let now_ms = self.shared.wall_ms();
+        let ended =
+            self.shared.carry_out(call, |state| state.end(&self.instance, is_committed, now_ms)).await;
+        self.shared.appended.notify_waiters();
+        self.is_open &= ended.is_err();
+        ended
     }
 }
 
 #[async_trait]
 impl TransactionalLog for MemoryTransactional {
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
-        self.stage.write()?;
         let (now, now_ms) = (self.shared.scheduler.clock().now(), self.shared.wall_ms());
         self.is_open = true;
         let appended = self.shared.carry_out(Call::Append(to, &records), |state| {
@@ -160,7 +144,7 @@ impl TransactionalLog for MemoryTransactional {
         });
         let appended = appended.await;
         self.shared.appended.notify_waiters();
-        self.stage.done(appended)
+        appended
     }
 
     async fn commit_offsets(
@@ -179,50 +163,40 @@ impl TransactionalLog for MemoryTransactional {
         offsets: &[(TopicPartition, i64)],
         note: &str,
     ) -> Result<(), LogError> {
-        self.stage.write()?;
         let now = self.shared.scheduler.clock().now();
         self.is_open = true;
         let member = member.map(|member| {
             let own = (member as &dyn Any).downcast_ref::<MemoryMember>();
             own.ok_or_else(|| LogError::Invalid("the member is of another log's group".into()))
         });
-        let committed = match member.transpose() {
-            Err(error) => Err(error),
-            Ok(member) => {
-                let act = |state: &mut State| {
-                    if let Some(member) = member {
-                        member.check_owned(state, offsets).map_err(LogError::CommitFailed)?;
-                    }
-                    let open = state.open(&self.instance, now)?;
-                    let of = |(at, offset): &(TopicPartition, i64)| {
-                        (group.to_owned(), at.clone(), *offset, note.to_owned())
-                    };
-                    open.offsets.extend(offsets.iter().map(of));
-                    Ok(())
-                };
-                self.shared.carry_out(Call::Commit(offsets), act).await
+        let member = member.transpose()?;
+        let act = |state: &mut State| {
+            if let Some(member) = member {
+                member.check_owned(state, offsets).map_err(LogError::CommitFailed)?;
             }
+            let open = state.open(&self.instance, now)?;
+            let of = |(at, offset): &(TopicPartition, i64)| {
+                (group.to_owned(), at.clone(), *offset, note.to_owned())
+            };
+            open.offsets.extend(offsets.iter().map(of));
+            Ok(())
         };
-        self.stage.done(committed)
+        self.shared.carry_out(Call::Commit(offsets), act).await
     }
 
     async fn commit(&mut self) -> Result<(), LogError> {
-        self.stage.commit()?;
-        let committed = self.end(true).await;
-        self.stage.done(committed)
+        self.end(true).await
     }
 
     async fn abort(&mut self) -> Result<(), LogError> {
-        self.stage.abort()?;
-        let aborted = match self.end(false).await {
+        match self.end(false).await {
             // None had begun where the first step failed.
             Err(LogError::Invalid(_)) => {
                 self.is_open = false;
                 Ok(())
             }
             aborted => aborted,
-        };
-        self.stage.done(aborted)
+        }
     }
 }
 

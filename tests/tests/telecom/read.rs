@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// How long the client waits for what comes within moments.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often the client looks at what changes.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A record, as the client sees it.
 #[derive(Debug, Clone)]
@@ -67,11 +71,69 @@ pub(crate) fn all(broker: SocketAddr, topic: &str) -> Vec<Seen> {
     seen
 }
 
-/// How much of a topic a group has committed, over all partitions.
-pub(crate) fn committed(broker: SocketAddr, group: &str, topic: &str) -> i64 {
-    let client = client(broker, group);
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition_range(topic, 0, partitions(&client, topic) - 1);
-    let committed = client.committed_offsets(asked, PATIENCE).unwrap();
-    committed.elements().iter().filter_map(|one| one.offset().to_raw()).filter(|offset| *offset > 0).sum()
+/// Looks at how much of a topic a group has committed.
+pub(crate) struct Committed {
+    client: BaseConsumer,
+    partitions: TopicPartitionList,
+}
+
+impl Committed {
+    /// Waits until the topic is there.
+    pub(crate) fn of(broker: SocketAddr, group: &str, topic: &str) -> Self {
+        let (client, begun) = (client(broker, group), Instant::now());
+        let count = loop {
+            let count = partitions(&client, topic);
+            assert!(count > 0 || begun.elapsed() < PATIENCE, "{topic} is not there");
+            if count > 0 {
+                break count;
+            }
+        };
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_range(topic, 0, count - 1);
+        Self { client, partitions }
+    }
+
+    /// How much, over all partitions; waits for a broker that was killed.
+    pub(crate) fn now(&self) -> i64 {
+        let begun = Instant::now();
+        let committed = loop {
+            match self.client.committed_offsets(self.partitions.clone(), Duration::from_secs(5)) {
+                Ok(committed) => break committed,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            }
+        };
+        let offsets = committed.elements();
+        offsets.iter().filter_map(|one| one.offset().to_raw()).filter(|offset| *offset > 0).sum()
+    }
+
+    /// How much the topic holds.
+    fn held(&self) -> i64 {
+        let ends = self.partitions.elements();
+        let end = |of: &TopicPartitionListElem<'_>| {
+            self.client.fetch_watermarks(of.topic(), of.partition(), PATIENCE).unwrap().1
+        };
+        ends.iter().map(end).sum()
+    }
+
+    /// Waits until the topic holds so much.
+    pub(crate) fn holds(&self, enough: i64) {
+        let begun = Instant::now();
+        while self.held() < enough {
+            assert!(begun.elapsed() < 3 * PATIENCE, "no more than {} of {enough} are there", self.held());
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until it is so much.
+    pub(crate) fn reaches(&self, enough: i64) {
+        let begun = Instant::now();
+        loop {
+            let now = self.now();
+            if now >= enough {
+                return;
+            }
+            assert!(begun.elapsed() < 3 * PATIENCE, "no more than {now} of {enough} are committed");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use topo_broker::{Broker, BrokerConfig, BrokerError, CommittedOffset};
 use topo_core::log::{
-    FetchLimit, Fetched, Isolation, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
+    FetchLimit, Fetched, InStages, Isolation, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
     TopicPartition, TopicSpec, TransactionalConfig, TransactionalLog,
 };
 use topo_core::schedule::Clock;
@@ -194,7 +194,7 @@ impl Log for EmbeddedLog {
         &self,
         config: &TransactionalConfig,
     ) -> Result<Box<dyn TransactionalLog>, LogError> {
-        Ok(Box::new(Transactional::open(self, config).await?))
+        Ok(Box::new(InStages::new(Transactional::open(self, config).await?)))
     }
 }
 

@@ -5,9 +5,7 @@ use std::slice;
 
 use async_trait::async_trait;
 use topo_broker::{Claim, TransactionError, TransactionalProducer};
-use topo_core::log::{
-    LogError, Membership, Record, TopicPartition, TransactionStage, TransactionalConfig, TransactionalLog,
-};
+use topo_core::log::{LogError, Membership, Record, TopicPartition, TransactionalConfig, TransactionalLog};
 
 use super::error::{shared, there, unwritten};
 use super::member::{Member, refusal};
@@ -17,7 +15,6 @@ use super::{EmbeddedLog, committed_at};
 pub(super) struct Transactional {
     log: EmbeddedLog,
     producer: TransactionalProducer,
-    stage: TransactionStage,
 }
 
 impl Transactional {
@@ -26,49 +23,26 @@ impl Transactional {
         let config =
             topo_broker::TransactionalConfig { transactional_id: config.id.clone(), timeout: config.timeout };
         let producer = log.broker.transactional(config).await.map_err(unfinished)?;
-        Ok(Self { log: log.clone(), producer, stage: TransactionStage::default() })
-    }
-
-    async fn append_all(&mut self, to: &TopicPartition, records: &[Record]) -> Result<(), LogError> {
-        let (to, now_ms) = (there(to), self.log.clock.wall_ms());
-        let batches = self.log.batches(&to, records, now_ms).map_err(unwritten)?;
-        if batches.is_empty() {
-            return Ok(());
-        }
-        self.producer.add(slice::from_ref(&to)).await.map_err(unfinished)?;
-        // The commit waits until it is durable.
-        self.producer.start_append(&to, batches, now_ms).map(drop).map_err(unfinished)
-    }
-
-    async fn commit_all(
-        &mut self,
-        group: &str,
-        member: Option<&dyn Membership>,
-        offsets: &[(TopicPartition, i64)],
-        note: &str,
-    ) -> Result<(), LogError> {
-        let claim = match member {
-            None => Claim::nobody(),
-            Some(member) => claim(member)?,
-        };
-        let offsets = committed_at(offsets, note, self.log.clock.wall_ms());
-        self.producer.commit_offsets(group, &claim, &offsets).await.map_err(unfinished)
+        Ok(Self { log: log.clone(), producer })
     }
 }
 
 #[async_trait]
 impl TransactionalLog for Transactional {
     async fn include(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.stage.write()?;
         let partitions: Vec<_> = partitions.iter().map(there).collect();
-        let included = self.producer.add(&partitions).await.map_err(unfinished);
-        self.stage.done(included)
+        self.producer.add(&partitions).await.map_err(unfinished)
     }
 
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
-        self.stage.write()?;
-        let appended = self.append_all(to, &records).await;
-        self.stage.done(appended)
+        let (to, now_ms) = (there(to), self.log.clock.wall_ms());
+        let batches = self.log.batches(&to, &records, now_ms).map_err(unwritten)?;
+        if batches.is_empty() {
+            return Ok(());
+        }
+        self.producer.add(slice::from_ref(&to)).await.map_err(unfinished)?;
+        // The commit waits until it is durable.
+        self.producer.start_append(&to, batches, now_ms).map(drop).map_err(unfinished)
     }
 
     async fn commit_offsets(
@@ -87,21 +61,20 @@ impl TransactionalLog for Transactional {
         offsets: &[(TopicPartition, i64)],
         note: &str,
     ) -> Result<(), LogError> {
-        self.stage.write()?;
-        let committed = self.commit_all(group, member, offsets, note).await;
-        self.stage.done(committed)
+        let claim = match member {
+            None => Claim::nobody(),
+            Some(member) => claim(member)?,
+        };
+        let offsets = committed_at(offsets, note, self.log.clock.wall_ms());
+        self.producer.commit_offsets(group, &claim, &offsets).await.map_err(unfinished)
     }
 
     async fn commit(&mut self) -> Result<(), LogError> {
-        self.stage.commit()?;
-        let committed = self.producer.commit().await.map_err(undecided);
-        self.stage.done(committed)
+        self.producer.commit().await.map_err(undecided)
     }
 
     async fn abort(&mut self) -> Result<(), LogError> {
-        self.stage.abort()?;
-        let aborted = self.producer.abort().await.map_err(unfinished);
-        self.stage.done(aborted)
+        self.producer.abort().await.map_err(unfinished)
     }
 }
 

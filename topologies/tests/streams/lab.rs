@@ -13,27 +13,13 @@ use topo_core::StateSettings;
 use topo_core::metrics::TopologySnapshot;
 use topo_tests::memory_log::MemoryLog;
 
+pub(crate) use topo_tests::seeds::for_seeds;
+
 /// How much earlier a value may be than one before it, in milliseconds.
 pub(crate) const DISORDER: i64 = 20;
 
 /// A value: its key, a number to compute with, and one that tells it from all others.
 pub(crate) type Value = (u8, i64, u32);
-
-/// Runs `scenario` under many seeds; the one that fails is printed.
-pub(crate) fn for_seeds(seeds: u64, scenario: impl Fn(u64)) {
-    struct Told(u64);
-    impl Drop for Told {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("failed with seed {}", self.0);
-            }
-        }
-    }
-    for seed in 0..seeds {
-        let _told = Told(seed);
-        scenario(seed);
-    }
-}
 
 /// Values of a few keys, before and after 1970, many at equal times, none further out of order than [`DISORDER`].
 pub(crate) fn values(seed: u64, count: u32) -> Vec<Timed<Value>> {

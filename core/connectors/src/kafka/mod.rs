@@ -30,8 +30,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::net::TcpStream;
 use topo_core::log::{
-    FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo, TopicPartition,
-    TopicSpec, TransactionalConfig, TransactionalLog,
+    FetchLimit, Fetched, InStages, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
+    TopicPartition, TopicSpec, TransactionalConfig, TransactionalLog,
 };
 
 pub use config::KafkaConfig;
@@ -288,6 +288,6 @@ impl Log for KafkaLog {
         &self,
         config: &TransactionalConfig,
     ) -> Result<Box<dyn TransactionalLog>, LogError> {
-        Ok(Box::new(Transactional::open(self, config).await?))
+        Ok(Box::new(InStages::new(Transactional::open(self, config).await?)))
     }
 }

@@ -4,10 +4,11 @@
 //! they are assigned, so that nothing is fetched for them here.
 //!
 //! Invariant: the thread waits in the callback of a revocation until the spout has released what it had, or its time is
-//! over; until then nobody else is given the partitions.
+//! over; until then nobody else is given the partitions. Only the thread keeps the client alive, which takes leave of the
+//! group as it is dropped, so that the place is given up when the thread ends.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::sync::{Arc, Mutex as Lock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,8 @@ struct News {
 pub(super) struct Place {
     brokers: Brokers,
     group: Arc<str>,
-    consumer: Arc<BaseConsumer<Callbacks>>,
+    /// As long as the thread keeps the place.
+    consumer: Weak<BaseConsumer<Callbacks>>,
     words: mpsc::Sender<Word>,
     changes: Mutex<changes::UnboundedReceiver<Result<News, LogError>>>,
     /// What goes with the assignment that was told last.
@@ -77,13 +79,9 @@ impl Place {
         let consumer: BaseConsumer<Callbacks> = settings.create_with_context(callbacks).map_err(failed)?;
         consumer.subscribe(&[&joining.topic]).map_err(failed)?;
         let consumer = Arc::new(consumer);
+        let place = Arc::downgrade(&consumer);
         let (leaves, left) = changes::channel(1);
-        let keeper = Keeper {
-            consumer: Arc::clone(&consumer),
-            tell,
-            brokers: brokers.clone(),
-            group: Arc::clone(&group),
-        };
+        let keeper = Keeper { consumer, tell, brokers: brokers.clone(), group: Arc::clone(&group) };
         let keep = move || {
             keeper.keep();
             drop(leaves);
@@ -94,7 +92,7 @@ impl Place {
             .spawn(keep)
             .map_err(|error| LogError::Storage(error.to_string()))?;
         let (changes, left, claim) = (Mutex::new(told), Mutex::new(left), Lock::default());
-        Ok(Self { brokers, group, consumer, words, changes, claim, left })
+        Ok(Self { brokers, group, consumer: place, words, changes, claim, left })
     }
 
     /// As what the member commits what it was assigned last; `None` where it has nothing. While it has not been told of
@@ -130,12 +128,12 @@ impl Membership for Place {
             return Ok(());
         }
         let failed = |error: KafkaError| commit_error(&self.brokers, &error, &self.group);
+        let Some(consumer) = self.consumer.upgrade() else { return Err(went_on(&self.group)) };
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (at, offset) in offsets {
             list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(*offset))
                 .map_err(failed)?;
         }
-        let consumer = Arc::clone(&self.consumer);
         let committed = tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync));
         committed.await.map_err(|_| LogError::Closed)?.map_err(failed)
     }
@@ -162,9 +160,13 @@ fn commit_error(brokers: &Brokers, error: &KafkaError, group: &str) -> LogError 
             | Code::RebalanceInProgress
             | Code::AssignmentLost
             | Code::FencedInstanceId,
-        ) => LogError::Fenced(format!("group `{group}` went on without this member")),
+        ) => went_on(group),
         _ => log_error(brokers, error, About::Group(group)),
     }
+}
+
+fn went_on(group: &str) -> LogError {
+    LogError::Fenced(format!("group `{group}` went on without this member"))
 }
 
 /// Keeps the place, on a thread.
@@ -190,7 +192,7 @@ impl Keeper {
             // What passes, librdkafka tries again by itself.
             noted(&error, "a member of a group");
         }
-        self.consumer.unsubscribe();
+        // Its being dropped, by this thread or after a commit that is under way, tells the group and waits for its answer.
     }
 }
 
@@ -268,6 +270,9 @@ impl ConsumerContext for Callbacks {
         }
         let assigned = assigned.elements();
         let assigned = assigned.iter().map(|one| TopicPartition::new(one.topic(), one.partition() as u32));
-        self.tell(Change::Assigned(assigned.collect()), consumer.group_metadata().map(Arc::new));
+        let claim = consumer.group_metadata().map(Arc::new);
+        // Where the group went on meanwhile, librdkafka may have forgotten who it was there; as nobody it could commit.
+        let claim = claim.filter(|_| !consumer.assignment_lost());
+        self.tell(Change::Assigned(assigned.collect()), claim);
     }
 }

@@ -13,9 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Mutex, oneshot};
-use topo_core::log::{
-    LogError, Membership, Record, TopicPartition, TransactionStage, TransactionalConfig, TransactionalLog,
-};
+use topo_core::log::{LogError, Membership, Record, TopicPartition, TransactionalConfig, TransactionalLog};
 
 use super::KafkaLog;
 use super::appender::{Append, Sender, bytes, check, delivery_error};
@@ -33,7 +31,6 @@ pub(super) struct Transactional {
     sender: Option<Arc<Sender>>,
     /// Held by the call that is under way.
     call: Arc<Mutex<()>>,
-    stage: TransactionStage,
     /// Whether librdkafka was told to begin.
     is_open: bool,
     /// What was appended in this transaction and not heard of, with how large its topic's batches may be.
@@ -55,7 +52,6 @@ impl Transactional {
             log: log.clone(),
             sender: Some(Arc::new(created)),
             call: Arc::default(),
-            stage: TransactionStage::default(),
             is_open: false,
             under_way: VecDeque::new(),
         };
@@ -97,6 +93,7 @@ impl Transactional {
     async fn append_all(&mut self, to: &TopicPartition, records: &[Record]) -> Result<(), LogError> {
         let max = self.log.clients()?.topics.known(to).await?.max_message_bytes;
         check(to, records, max)?;
+        check_sizes(to, records, max)?;
         self.look_after_deliveries()?;
         if records.is_empty() {
             return Ok(());
@@ -282,6 +279,10 @@ impl Transactional {
     fn undelivered(&self, to: &TopicPartition, max: usize, error: &KafkaError) -> LogError {
         match self.failed(error, About::Partition(to)) {
             LogError::Fenced(sentence) => LogError::Fenced(sentence),
+            // librdkafka drops what it still had once another append to the same transaction was refused.
+            _ if is_purged(error) => {
+                LogError::Unavailable(format!("an append to {to} was given up with its transaction"))
+            }
             _ => delivery_error(&self.log.0.brokers, to, error, max),
         }
     }
@@ -290,9 +291,7 @@ impl Transactional {
 #[async_trait]
 impl TransactionalLog for Transactional {
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError> {
-        self.stage.write()?;
-        let appended = self.append_all(to, &records).await;
-        self.stage.done(appended)
+        self.append_all(to, &records).await
     }
 
     async fn commit_offsets(
@@ -301,21 +300,15 @@ impl TransactionalLog for Transactional {
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
     ) -> Result<(), LogError> {
-        self.stage.write()?;
-        let committed = self.commit_all(group, member, offsets).await;
-        self.stage.done(committed)
+        self.commit_all(group, member, offsets).await
     }
 
     async fn commit(&mut self) -> Result<(), LogError> {
-        self.stage.commit()?;
-        let committed = self.commit_open().await;
-        self.stage.done(committed)
+        self.commit_open().await
     }
 
     async fn abort(&mut self) -> Result<(), LogError> {
-        self.stage.abort()?;
-        let aborted = self.abort_open().await;
-        self.stage.done(aborted)
+        self.abort_open().await
     }
 }
 
@@ -345,6 +338,23 @@ fn claim(member: &dyn Membership) -> Result<Arc<ConsumerGroupMetadata>, LogError
         return Err(LogError::Invalid("the member is of another log's group; join this one's".into()));
     };
     place.claim().ok_or_else(|| LogError::CommitFailed("the group went on without this member".into()))
+}
+
+/// Refuses what a broker would refuse, if not for being compressed: librdkafka does not count a batch that was refused for
+/// its size, so that the next transaction would fail as well, for a gap in its numbers.
+fn check_sizes(to: &TopicPartition, records: &[Record], max: usize) -> Result<(), LogError> {
+    match records.iter().map(bytes).find(|bytes| *bytes > max) {
+        Some(bytes) => Err(LogError::Invalid(format!(
+            "a record of {bytes} bytes is too large for topic `{}`, which takes {max} in a transaction; raise its \
+             max.message.bytes",
+            to.topic
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn is_purged(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight))
 }
 
 /// Whether the same call is to be made again.

@@ -10,8 +10,11 @@ use rand::{RngExt, SeedableRng};
 use topo_connectors::{LogSink, LogSpout, LogSpoutConfig};
 use topo_core::log::Log;
 use topo_core::{Bolt, Emitter, Fail, Fault, TaskContext, Topology};
+use topo_tests::seeds::for_seeds;
 
-use crate::lab::{Count, IN, Lab, NAME, OUT, Trouble, decode, encode, for_seeds, lines, text};
+use crate::lab::{IN, Lab, NAME, OUT, lines, text};
+use crate::trouble::Trouble;
+use crate::word_count::{Count, decode, encode};
 
 /// Splits lines into words with a prefix, each after some time.
 struct Way {
@@ -59,7 +62,7 @@ fn diamond(lab: &Lab) -> Topology {
     };
     let (fast, slow) = (way("fast", 0), way("slow", 20));
     let trouble = lab.trouble.clone();
-    let count = topology.bolt("count", move || Count { counts: None, trouble: trouble.clone() });
+    let count = topology.bolt("count", move || Count::new(trouble.clone()));
     let count = count.tasks(lab.setup.count_tasks);
     let count = count.key_groups(&fast, |word: &String| word).key_groups(&slow, |word: &String| word);
     let counts = count.key_groups(&lines, |word: &String| word);

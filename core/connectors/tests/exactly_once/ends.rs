@@ -9,8 +9,11 @@ use topo_connectors::{LogSink, LogSpout, LogSpoutConfig};
 use topo_core::log::{Log, Record};
 use topo_core::state::State;
 use topo_core::{Bolt, Emitter, Fail, Fault, Input, LastBatch, RichBolt, TaskContext, Topology};
+use topo_tests::seeds::for_seeds;
 
-use crate::lab::{IN, Lab, NAME, OUT, Trouble, decode, for_seeds, lines, text};
+use crate::lab::{IN, Lab, NAME, OUT, lines, text};
+use crate::trouble::Trouble;
+use crate::word_count::decode;
 
 /// Counts lines in its state, and says how many there were as it finishes.
 #[derive(Default)]

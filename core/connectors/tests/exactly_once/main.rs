@@ -13,4 +13,7 @@ mod per_batch;
 mod plain;
 mod refused;
 mod sizes;
+mod tally;
+mod trouble;
 mod windows;
+mod word_count;

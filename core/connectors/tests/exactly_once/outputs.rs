@@ -8,8 +8,10 @@ use topo_connectors::{LogSink, LogSpout, LogSpoutConfig};
 use topo_core::log::{Log, LogError};
 use topo_core::{Bolt, Emitter, Fail, Fault, Topology};
 use topo_tests::memory_log::{Call, Fate};
+use topo_tests::seeds::for_seeds;
 
-use crate::lab::{DEAD, IN, Lab, NAME, OUT, decode, encode, for_seeds, lines, text};
+use crate::lab::{DEAD, IN, Lab, NAME, OUT, lines, text};
+use crate::word_count::{decode, encode};
 
 /// Refuses records of more than `most` bytes in `out`, and of more than `most_dead` as dead letters.
 fn limit(lab: &Lab, most: usize, most_dead: usize) {

@@ -10,8 +10,11 @@ use rand::{RngExt, SeedableRng};
 use topo_connectors::{LogSink, LogSpout, LogSpoutConfig};
 use topo_core::log::{Consumed, Log, TopicPartition};
 use topo_core::{DataStream, Delivery, Timed, Topology};
+use topo_tests::seeds::for_seeds;
 
-use crate::lab::{IN, Lab, NAME, OUT, Trouble, decode, encode, for_seeds, lines, text};
+use crate::lab::{IN, Lab, NAME, OUT, lines, text};
+use crate::trouble::Trouble;
+use crate::word_count::{decode, encode};
 
 fn counts(lab: &Lab) -> Topology {
     let topology = Topology::new(NAME);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use topo_core::log::{Log, TransactionalConfig};
+use topo_tests::seeds::for_seeds;
 
-use crate::lab::{Lab, NAME, for_seeds, lines};
+use crate::lab::{Lab, NAME, lines};
 
 #[test]
 fn every_word_is_counted_once_and_batches_follow_one_another() {

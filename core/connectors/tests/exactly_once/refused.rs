@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use topo_connectors::{LogSpout, LogSpoutConfig};
-use topo_core::log::{Consumed, Log};
+use topo_core::log::{
+    Consumed, FetchLimit, Fetched, Joining, Log, LogError, Membership, Offsets, Record, TopicInfo,
+    TopicPartition, TopicSpec,
+};
 use topo_core::{
     Bolt, Emitter, Fail, Fault, Input, Next, RichBolt, Spout, SpoutEmitter, TaskContext, TaskStore, Topology,
 };
+use topo_tests::memory_log::MemoryLog;
 
 use crate::lab::{DEAD, IN, Lab, NAME, text};
 
@@ -117,6 +121,71 @@ fn what_is_kept_beside_the_state_is_refused() {
         topology
     });
     assert!(said.starts_with("`pass` could not start: it keeps `aside` beside its state"), "{said}");
+}
+
+/// The log in memory as one that has no transactions.
+struct Plain(Arc<MemoryLog>);
+
+#[async_trait]
+impl Log for Plain {
+    async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<(), LogError> {
+        self.0.create_topic(topic, spec).await
+    }
+
+    async fn delete_topic(&self, topic: &str) -> Result<(), LogError> {
+        self.0.delete_topic(topic).await
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicInfo>, LogError> {
+        self.0.topics().await
+    }
+
+    async fn topic(&self, topic: &str) -> Result<Option<TopicInfo>, LogError> {
+        self.0.topic(topic).await
+    }
+
+    async fn append(&self, to: &TopicPartition, records: Vec<Record>) -> Result<i64, LogError> {
+        self.0.append(to, records).await
+    }
+
+    async fn fetch(&self, from: &TopicPartition, at: i64, limit: FetchLimit) -> Result<Fetched, LogError> {
+        self.0.fetch(from, at, limit).await
+    }
+
+    async fn offsets(&self, of: &TopicPartition) -> Result<Offsets, LogError> {
+        self.0.offsets(of).await
+    }
+
+    async fn offset_for_time(&self, of: &TopicPartition, at_ms: i64) -> Result<Option<i64>, LogError> {
+        self.0.offset_for_time(of, at_ms).await
+    }
+
+    async fn commit(&self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        self.0.commit(group, offsets).await
+    }
+
+    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
+        self.0.committed(group, of).await
+    }
+
+    async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {
+        self.0.join(joining).await
+    }
+}
+
+#[test]
+fn a_log_without_transactions_is_refused_and_so_is_none() {
+    let mut lab = Lab::new(7, 1);
+    lab.setup.runtime.state.log = Some(Arc::new(Plain(Arc::clone(&lab.log))));
+    let said = lab.try_launch().unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "exactly once needs transactions, and the log gives none: this log has no transactions, as `exact` needs them; use \
+         the embedded log or a Kafka broker"
+    );
+    lab.setup.runtime.state.log = None;
+    let said = lab.try_launch().unwrap_err().to_string();
+    assert!(said.ends_with("name it in Config::state.log"), "{said}");
 }
 
 /// A topology whose first input is held for good.

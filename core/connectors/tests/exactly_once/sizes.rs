@@ -7,7 +7,8 @@ use topo_connectors::{LogSpout, LogSpoutConfig};
 use topo_core::log::{Log, TopicPartition};
 use topo_core::{Bolt, Emitter, Fail, Fault, TaskContext, Topology};
 
-use crate::lab::{IN, Lab, NAME, decode, lines};
+use crate::lab::{IN, Lab, NAME, lines};
+use crate::word_count::decode;
 
 const NEVER: Duration = Duration::from_secs(3_600);
 

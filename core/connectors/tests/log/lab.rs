@@ -19,26 +19,12 @@ use topo_tests::memory_log::MemoryLog;
 
 use crate::flush::{Durable, Kept};
 
+pub(crate) use topo_tests::seeds::for_seeds;
+
 pub(crate) const IN: &str = "in";
 pub(crate) const OUT: &str = "out";
 pub(crate) const DEAD: &str = "in.dead-letter";
 pub(crate) const GROUP: &str = "lab";
-
-/// Runs `scenario` under many seeds; the one that fails is printed.
-pub(crate) fn for_seeds(seeds: u64, scenario: impl Fn(u64)) {
-    struct Told(u64);
-    impl Drop for Told {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("failed with seed {}", self.0);
-            }
-        }
-    }
-    for seed in 0..seeds {
-        let _told = Told(seed);
-        scenario(seed);
-    }
-}
 
 /// What the bolt answers to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,79 +1,99 @@
 //! Kills in the middle of `topo run word-count --delivery exactly-once`, at any time from the start of the process on: for
 //! every word, what is committed to `counts` is 1, 2, 3 and so on, after every kill, and in the end as often as it was
-//! written.
+//! written. At a broker in another process, that one is killed too.
 //!
-//! Input is added before each start, so that none finds nothing to do. `TOPO_KILLS` sets how many kills there are, 30 unless
-//! it is given.
+//! Input is added before each start, so that none finds nothing to do. `TOPO_KILLS` sets how many kills there are on a
+//! data directory, 30 unless it is given, and `TOPO_BROKER_KILLS` how many at a broker, 6 unless it is given.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
+use crate::exact::{EXACTLY_ONCE, all, counted, produce, words};
 use crate::place::Place;
-use crate::topo::{Run, command, said};
-use crate::words::{Counts, assert_same, count, seed, text};
+use crate::topo::{Run, said};
+use crate::words::{assert_same, count, seed, text};
 
-const EXACTLY_ONCE: [&str; 4] = ["--delivery", "exactly-once", "--batch-interval", "20ms"];
-
-fn kills() -> u64 {
-    let given = std::env::var("TOPO_KILLS").ok();
-    given.map_or(30, |kills| kills.parse().expect("TOPO_KILLS is a number"))
+fn set(name: &str, unless_given: u64) -> u64 {
+    std::env::var(name).map_or(unless_given, |number| number.parse().expect("a number"))
 }
 
-fn produce(data_dir: &Path, text: &str) {
-    let mut produce = command(data_dir, &["produce", "lines"]);
-    let mut produce = produce.stdin(Stdio::piped()).spawn().expect("the binary was built for this test");
-    let mut stdin = produce.stdin.take().expect("it was piped");
-    stdin.write_all(text.as_bytes()).expect("the command reads to the end");
-    drop(stdin);
-    assert!(produce.wait().expect("the command ends with its input").success());
-}
-
-/// How far each word is counted, where every count follows the one before it.
-fn counted(data_dir: &Path) -> Counts {
-    let arguments =
-        ["consume", "counts", "--from-beginning", "-e", "--isolation", "read_committed", "-f", r"%k\t%v\n"];
-    let mut counts = Counts::new();
-    for line in said(data_dir, &arguments).split_terminator('\n') {
-        let (word, count) = line.split_once('\t').expect("a key and a value");
-        let last = counts.entry(word.to_owned()).or_default();
-        assert_eq!(count, (*last + 1).to_string(), "the next count of `{word}`");
-        *last += 1;
-    }
-    counts
+/// Has a last run do what is left, and demands the truth of `written`.
+fn finish(place: &Place, written: &str) {
+    let ended = Run::start(&place.log(), &[&EXACTLY_ONCE[..], &["--until-idle"]].concat()).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("transactions committed "), "{}", ended.stdout);
+    assert_same(&counted(&place.log()), &count(written));
 }
 
 #[test]
 fn killed_again_and_again_every_word_is_counted_exactly_once() {
     let place = Place::embedded();
-    let (log, seed) = (&place.log(), seed());
+    let (log, seed, kills) = (&place.log(), seed(), set("TOPO_KILLS", 30));
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut written = String::new();
     said(log, &["topic", "create", "lines"]);
     let mut in_work = 0;
     let mut before = 0;
-    for kill in 0..kills() {
+    for kill in 0..kills {
         let chunk = text(seed.wrapping_add(kill), 4_000) + "\n";
         produce(log, &chunk);
         written.push_str(&chunk);
         let run = Run::start(log, &EXACTLY_ONCE);
-        std::thread::sleep(Duration::from_millis(random.random_range(0..400)));
+        // Any time from the start on, and any time from the first line on.
+        let within = if kill % 2 == 0 {
+            400
+        } else {
+            run.wait_for_acked(1);
+            60
+        };
+        std::thread::sleep(Duration::from_millis(random.random_range(0..within)));
         run.kill();
-        let counts = counted(log);
-        let (now, all) = (counts.values().sum::<u64>(), count(&written).values().sum::<u64>());
-        assert!((before..=all).contains(&now), "{now} of {all} words after {before}");
-        in_work += u64::from(now > before && now < all);
+        let (now, given) = (all(&counted(log)), words(&written));
+        assert!((before..=given).contains(&now), "{now} of {given} words after {before}");
+        in_work += u64::from(now < given);
         before = now;
     }
-    let ended = Run::start(log, &[&EXACTLY_ONCE[..], &["--until-idle"]].concat()).end();
+    finish(&place, &written);
+    eprintln!("{kills} kills, {in_work} of them before the end of the input; 0 lost, 0 duplicated");
+}
+
+/// The group of a topology that was killed waits for its member, so that each kill takes a session timeout.
+#[test]
+fn at_a_broker_that_is_killed_too_every_word_is_counted_exactly_once() {
+    let mut place = Place::served();
+    let (log, seed, kills) = (place.log(), seed(), set("TOPO_BROKER_KILLS", 6));
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut written = String::new();
+    said(&log, &["topic", "create", "lines"]);
+    let (mut before, mut in_work) = (0, 0);
+    let mut run = Run::start(&log, &EXACTLY_ONCE);
+    for kill in 0..kills {
+        let (acked, chunk) = (run.acked(), text(seed.wrapping_add(kill), 10_000) + "\n");
+        produce(&log, &chunk);
+        written.push_str(&chunk);
+        run.wait_for_acked(acked + 1);
+        std::thread::sleep(Duration::from_millis(random.random_range(0..200)));
+        if kill % 3 == 2 {
+            place.replace_broker();
+        } else {
+            run.kill();
+            run = Run::start(&log, &EXACTLY_ONCE);
+        }
+        let (now, given) = (all(&counted(&log)), words(&written));
+        assert!((before..=given).contains(&now), "{now} of {given} words after {before}");
+        in_work += u64::from(now < given);
+        before = now;
+    }
+    run.terminate();
+    let ended = run.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("transactions committed "), "{}", ended.stdout);
-    assert_same(&counted(log), &count(&written));
-    eprintln!("{} kills, {in_work} of them between a commit and the end of the input", kills());
+    finish(&place, &written);
+    place.end();
+    eprintln!(
+        "{kills} kills at a broker, a third of them its own, {in_work} before the end of the input; 0 lost, 0 duplicated"
+    );
 }
 
 #[test]

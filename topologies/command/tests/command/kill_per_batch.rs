@@ -3,17 +3,16 @@
 //!
 //! `TOPO_KILLS` sets how many kills there are, 30 unless it is given.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
+use crate::exact::produce;
 use crate::place::Place;
-use crate::topo::{Run, command, refused, said, topo};
+use crate::topo::{Run, refused, said, topo};
 use crate::words::{Counts, assert_same, count, seed, text};
 
 const PER_BATCH: [&str; 6] = ["--delivery", "exactly-once", "--emit", "batch", "--batch-interval", "20ms"];
@@ -21,15 +20,6 @@ const PER_BATCH: [&str; 6] = ["--delivery", "exactly-once", "--emit", "batch", "
 fn kills() -> u64 {
     let given = std::env::var("TOPO_KILLS").ok();
     given.map_or(30, |kills| kills.parse().expect("TOPO_KILLS is a number"))
-}
-
-fn produce(data_dir: &Path, text: &str) {
-    let mut produce = command(data_dir, &["produce", "lines"]);
-    let mut produce = produce.stdin(Stdio::piped()).spawn().expect("the binary was built for this test");
-    let mut stdin = produce.stdin.take().expect("it was piped");
-    stdin.write_all(text.as_bytes()).expect("the command reads to the end");
-    drop(stdin);
-    assert!(produce.wait().expect("the command ends with its input").success());
 }
 
 /// The last count of each word, and how many counts there are; none is less than the one before it.

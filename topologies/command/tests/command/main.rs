@@ -1,5 +1,6 @@
 //! The `topo` binary from outside.
 
+mod exact;
 mod first_attempt;
 mod place;
 mod topo;
@@ -16,6 +17,7 @@ mod kill_access_log;
 mod kill_exactly_once;
 mod kill_per_batch;
 mod kill_windows;
+mod lost_answers;
 mod page;
 mod query;
 mod ready_made;
@@ -23,6 +25,7 @@ mod refusal;
 mod replay;
 mod running;
 mod stop;
+mod two_instances;
 mod user_crate;
 mod verbs;
 mod word_count;

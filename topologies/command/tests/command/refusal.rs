@@ -3,8 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
-use crate::topo::{Run, refused};
+use crate::topo::{Run, built_example, on, refused};
 
 fn run<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     [&["run", "word-count", "--until-idle"], arguments].concat()
@@ -69,4 +70,35 @@ fn a_data_directory_in_use_is_left_alone() {
     assert!(sentence.starts_with("error: "), "{sentence}");
     holder.terminate();
     assert_eq!(holder.end().code, Some(0));
+}
+
+#[test]
+fn what_cannot_be_exactly_once_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let program = built_example("not-exactly-once");
+    for (reason, expected) in [
+        (
+            "sensor",
+            "error: spout `sensor` cannot go back to what was committed, so it cannot be done exactly once; gather what it \
+             reads into a topic and read that, or run the topology at least once",
+        ),
+        (
+            "cycle",
+            "error: feedback `again` makes a cycle, which no marker passes, so it cannot be done exactly once; run the \
+             topology at least once, or without the cycle",
+        ),
+        (
+            "aside",
+            "error: `pass` could not start: it keeps `aside` beside its state, which cannot be taken back where a batch fails; \
+             keep it in a `State`, or run the topology at least once",
+        ),
+    ] {
+        let mut command = on(&dir.path().join(reason), Command::new(&program));
+        let command = command.env("REASON", reason);
+        let ended = command.args(["--delivery", "exactly-once", "--status", "off"]).output();
+        let ended = ended.expect("it was built");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let last = said.lines().last();
+        assert_eq!((ended.status.code(), last), (Some(2), Some(expected)), "{said}");
+    }
 }

@@ -177,24 +177,39 @@ impl Run {
         self.json(&format!("/api/v1/topology/{}", self.id))
     }
 
+    /// How many lines are acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
+        self.topology()["topologyStats"][0]["acked"].as_u64().expect("the page counts them")
+    }
+
     /// Waits until so many lines are acknowledged.
     pub(crate) fn wait_for_acked(&self, lines: u64) {
         let begun = Instant::now();
         loop {
-            let stats = &self.topology()["topologyStats"][0];
-            if stats["acked"].as_u64() >= Some(lines) {
+            let acked = self.acked();
+            if acked >= lines {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{lines} lines are not acknowledged: {stats}");
+            assert!(begun.elapsed() < PATIENCE, "{acked} of {lines} lines are acknowledged");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         let killed = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
         assert!(killed.success(), "{kill}");
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it was started").is_some()
     }
 
     /// Sends SIGKILL.

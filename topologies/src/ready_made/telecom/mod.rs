@@ -77,7 +77,7 @@ const BY_SUBSCRIBER_LATE: &str = "usage-by-subscriber.late";
 fn build(log: &Streams) {
     let uses = log.topic::<UsageRecord>(NETWORK).event_time(|used| used.at, DISORDER);
     let table = Arc::clone(log.environment().log());
-    let rated = uses.bolt("rate", move || Rate::new(Arc::clone(&table))).tasks(2);
+    let rated = uses.rich_bolt("rate", move || Rate::new(Arc::clone(&table))).tasks(2);
     let rated: DataStream<RatedUsage> = DataStream::of(&rated);
 
     let by_cell = rated.key_by(|used| &used.cell).window(CELL_WINDOW).allowed_lateness(LATENESS);

@@ -43,21 +43,28 @@ impl Subscribers {
         Self { log, topic, parts: None, versions, known_until: None, horizon: i64::MIN, troubles: Vec::new() }
     }
 
-    /// The subscriber as of `at`. Where the topic holds no version so old any more, since it is compacted, or the subscriber
-    /// was entered late, the oldest that it holds.
+    /// Whether nothing that the topic holds by now could change what [`find`](Self::find) says of `at`.
+    pub(super) fn knows(&self, subscriber: &str, at: i64) -> bool {
+        // Whoever is not there may have been entered since, and a dead letter be replayed.
+        self.known_until.is_some_and(|known| at <= known) && self.find(subscriber, at).is_some()
+    }
+
+    /// Reads the topic to its end, for somebody who has uses in hand of which the latest happened at `until`.
     ///
     /// # Errors
     /// Those of the log.
-    pub(super) async fn find(&mut self, subscriber: &str, at: i64) -> Result<Option<&Subscriber>, LogError> {
-        if self.known_until.is_none_or(|known| known < at) {
-            self.read_to_end().await?;
-            self.known_until = Some(at);
-        }
-        // Whoever is not there may have been entered since, and a dead letter be replayed.
-        if self.version(subscriber, at).is_none() {
-            self.read_to_end().await?;
-        }
-        Ok(self.version(subscriber, at))
+    pub(super) async fn learn(&mut self, until: i64) -> Result<(), LogError> {
+        self.read_to_end().await?;
+        self.known_until = self.known_until.max(Some(until));
+        Ok(())
+    }
+
+    /// The subscriber as of `at`, as far as the topic was read. Where it holds no version so old any more, since it is
+    /// compacted, or the subscriber was entered late, the oldest that it holds.
+    pub(super) fn find(&self, subscriber: &str, at: i64) -> Option<&Subscriber> {
+        let versions = self.versions.get(subscriber)?;
+        let later = versions.partition_point(|version| version.from <= at);
+        versions.get(later.saturating_sub(1))?.row.as_ref()
     }
 
     /// Nobody will ask for what was before `horizon`, but for what comes too late.
@@ -68,12 +75,6 @@ impl Subscribers {
     /// What was wrong with records that were passed over.
     pub(super) fn troubles(&mut self) -> impl Iterator<Item = String> {
         self.troubles.drain(..)
-    }
-
-    fn version(&self, subscriber: &str, at: i64) -> Option<&Subscriber> {
-        let versions = self.versions.get(subscriber)?;
-        let later = versions.partition_point(|version| version.from <= at);
-        versions.get(later.saturating_sub(1))?.row.as_ref()
     }
 
     async fn read_to_end(&mut self) -> Result<(), LogError> {
@@ -178,7 +179,10 @@ mod tests {
     }
 
     async fn plan(table: &mut Subscribers, key: &str, at: i64) -> Option<Plan> {
-        table.find(key, at).await.unwrap().map(|found| found.plan)
+        if !table.knows(key, at) {
+            table.learn(at).await.unwrap();
+        }
+        table.find(key, at).map(|found| found.plan)
     }
 
     #[tokio::test]
@@ -210,7 +214,7 @@ mod tests {
         enter(&log, "a", 51, Some(Plan::Plus)).await;
         log.judge(|_: Call<'_>| Fate::fails());
         assert_eq!(plan(&mut table, "a", 50).await, Some(Plan::Basic), "all up to 50 is known");
-        assert!(table.find("a", 51).await.is_err(), "of 51 it is not");
+        assert!(!table.knows("a", 51) && table.learn(51).await.is_err(), "of 51 it is not");
         log.be_kind();
         assert_eq!(plan(&mut table, "a", 51).await, Some(Plan::Plus));
     }

@@ -1,0 +1,23 @@
+//! Scenarios that are played under many seeds.
+
+/// Plays `scenario` under so many seeds, or under as many as `TOPO_SEEDS` says, from 0 or `TOPO_FIRST_SEED` on. The one under
+/// which it fails is printed.
+///
+/// # Panics
+/// Where the scenario does.
+pub fn for_seeds(seeds: u64, mut scenario: impl FnMut(u64)) {
+    struct Told(u64);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("failed with seed {}", self.0);
+            }
+        }
+    }
+    let set = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let first = set("TOPO_FIRST_SEED").unwrap_or(0);
+    for seed in first..first + set("TOPO_SEEDS").unwrap_or(seeds) {
+        let _told = Told(seed);
+        scenario(seed);
+    }
+}
