@@ -4,7 +4,7 @@
 //! `TOPO_KILLS` sets how many kills there are, 30 unless it is given.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::exact::produce;
 use crate::place::Place;
-use crate::topo::{Run, refused, said, topo};
+use crate::topo::{PATIENCE, Run, refused, said, topo};
 use crate::words::{Counts, assert_same, count, seed, text};
 
 const PER_BATCH: [&str; 6] = ["--delivery", "exactly-once", "--emit", "batch", "--batch-interval", "20ms"];
@@ -47,6 +47,17 @@ fn committed(data_dir: &Path) -> String {
     lines.split_inclusive('\n').take(offset as usize).collect()
 }
 
+/// The counts and the lines that are committed, once a commit that the kill cut short is through in every partition.
+fn settled(data_dir: &Path) -> (Counts, String) {
+    let begun = Instant::now();
+    loop {
+        let (counts, done) = (counted(data_dir).0, committed(data_dir));
+        if counts == count(&done) || begun.elapsed() > PATIENCE {
+            return (counts, done);
+        }
+    }
+}
+
 #[test]
 fn killed_again_and_again_the_last_counts_are_those_of_the_lines_that_are_committed() {
     let place = Place::embedded();
@@ -63,7 +74,7 @@ fn killed_again_and_again_the_last_counts_are_those_of_the_lines_that_are_commit
         let run = Run::start(log, &PER_BATCH);
         std::thread::sleep(Duration::from_millis(random.random_range(0..400)));
         run.kill();
-        let (counts, done) = (counted(log).0, committed(log));
+        let (counts, done) = settled(log);
         assert_same(&counts, &count(&done));
         in_work += u64::from(!counts.is_empty() && done.len() < written.len());
     }
