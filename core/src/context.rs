@@ -14,7 +14,7 @@ use crate::spout::Fault;
 use crate::state::{Key, ListState, MapState, OpenState, State, TaskStates};
 use crate::store::{Stores, TaskStore};
 use crate::time::Watermark;
-use crate::transaction::{Letter, Staging};
+use crate::transaction::{InputOffsets, Letter, Staging};
 use crate::tuple::Tuple;
 
 /// A task's place in its topology, and the time it lives in.
@@ -156,6 +156,14 @@ impl TaskContext {
     pub fn fail_batch(&self, why: &str) {
         if let Some(transactions) = &self.control.transactions {
             transactions.fail(&why.into());
+        }
+    }
+
+    /// Has the log asked whether another instance runs the topology by now, where there are micro-transactions; it stops then.
+    /// `with` may be added to a transaction for that, and is not committed.
+    pub fn doubt_transactions(&self, with: InputOffsets) {
+        if let Some(transactions) = &self.control.transactions {
+            transactions.doubt(with);
         }
     }
 

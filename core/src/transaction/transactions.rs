@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::coordinator::{Coordinator, Phase};
 use super::refusals::Refusals;
-use super::staged::{LastBatch, Staged};
+use super::staged::{InputOffsets, LastBatch, Staged};
 use crate::config::MicroTransactions;
 use crate::fail::Fail;
 use crate::log::{Record, TopicPartition};
@@ -73,6 +73,8 @@ struct Shared {
     refusals: Refusals,
     /// Where an earlier run has noted its last batch.
     last: Option<LastBatch>,
+    /// What may be added to a transaction to find out whether another instance has the transactional id.
+    doubt: Option<InputOffsets>,
 }
 
 /// The micro-transactions of one topology.
@@ -101,7 +103,15 @@ impl Transactions {
         let (ready, shelves, numbers, refusals) = Default::default();
         Self {
             settings,
-            shared: Mutex::new(Shared { coordinator, ready, shelves, numbers, refusals, last: None }),
+            shared: Mutex::new(Shared {
+                coordinator,
+                ready,
+                shelves,
+                numbers,
+                refusals,
+                last: None,
+                doubt: None,
+            }),
             order: AtomicU64::new(order(1, Phase::Open)),
             committed: AtomicU64::new(0),
             staged_bytes: AtomicUsize::new(0),
@@ -170,6 +180,17 @@ impl Transactions {
     /// Where an earlier run has noted its last batch.
     pub(super) fn last_batch(&self) -> Option<LastBatch> {
         self.lock().last.clone()
+    }
+
+    /// Another instance may have the transactional id by now: the log is asked, at the latest with the next batch that is empty.
+    /// What is added to a transaction for that is not committed.
+    pub(crate) fn doubt(&self, with: InputOffsets) {
+        self.lock().doubt = Some(with);
+    }
+
+    /// What the log is to be asked with.
+    pub(super) fn take_doubt(&self) -> Option<InputOffsets> {
+        self.lock().doubt.take()
     }
 
     /// The batch that is open: whoever has sent the marker of the one before it emits into this one.

@@ -53,7 +53,11 @@ impl Writer {
     /// Writes a batch in one transaction.
     pub(super) async fn commit(mut self, mut batch: Batch) -> (Self, Batch, Outcome) {
         if batch.staged.is_empty() {
-            return (self, batch, Outcome::Committed);
+            let outcome = match self.transactions.take_doubt() {
+                Some(doubt) => self.ask(doubt).await,
+                None => Outcome::Committed,
+            };
+            return (self, batch, outcome);
         }
         let refused = match self.write(&mut batch).await {
             Ok(noted) => match self.commit_for_sure().await {
@@ -67,6 +71,20 @@ impl Writer {
         };
         let outcome = self.abort(refused).await;
         (self, batch, outcome)
+    }
+
+    /// Finds out whether the transactional id is still the topology's own: whoever has nothing to commit would not hear of it. A
+    /// transaction is begun for that, and taken back.
+    async fn ask(&mut self, doubt: InputOffsets) -> Outcome {
+        match self.own.commit_offsets(&doubt.group, None, &doubt.offsets).await {
+            Err(error @ (LogError::Fenced(_) | LogError::Closed)) => return Outcome::Lost(error),
+            Err(LogError::Unavailable(_)) => self.transactions.doubt(doubt),
+            Ok(()) | Err(_) => {}
+        }
+        match self.abort_for_sure().await {
+            Ok(()) => Outcome::Committed,
+            Err(lost) => Outcome::Lost(lost),
+        }
     }
 
     async fn abort(&mut self, refused: Refused) -> Outcome {

@@ -64,6 +64,9 @@ impl<T, D> LogSpout<T, D> {
     pub(super) fn note_change(&mut self, change: Result<Change, LogError>) {
         match change {
             Ok(Change::Assigned(assigned)) => {
+                if self.assignment > 0 {
+                    self.doubt_transactions();
+                }
                 self.drop_partitions();
                 self.standing = Standing::Opening;
                 self.calls.push(self.open_partitions(assigned));
@@ -77,6 +80,7 @@ impl<T, D> LogSpout<T, D> {
             }
             Ok(Change::Lost) => {
                 tracing::warn!(topic = %self.config.topic, "the group went on without this task");
+                self.doubt_transactions();
                 if self.has_uncommitted() {
                     self.fail_batch("the group went on without this task");
                 }

@@ -124,6 +124,16 @@ impl<T, D> LogSpout<T, D> {
         self.batches.is_some() && self.partitions.iter().any(|one| one.position() != one.committed)
     }
 
+    /// The group divides its topic anew, as it does where another process runs the topology: who has nothing to commit after
+    /// that would not hear that it was replaced.
+    pub(super) fn doubt_transactions(&self) {
+        if let Some(task) = &self.task {
+            let offsets = vec![(TopicPartition::new(Arc::clone(&self.config.topic), 0), 0)];
+            let group = Arc::clone(&self.config.group);
+            task.doubt_transactions(InputOffsets { group, member: None, offsets });
+        }
+    }
+
     /// Has all that is not committed taken back.
     pub(super) fn fail_batch(&self, why: &str) {
         if let Some(task) = &self.task {

@@ -52,3 +52,31 @@ fn who_is_fenced_stops_and_says_why() {
     lab.demand_truth_so_far();
     lab.stop();
 }
+
+/// Nothing comes that it could try to commit, but the group divides its topic anew.
+#[test]
+fn who_is_fenced_and_has_nothing_to_do_stops_and_says_why() {
+    for_seeds(20, |seed| {
+        let mut lab = Lab::new(seed, 2);
+        lab.feed(lines(seed, 10));
+        lab.launch();
+        lab.finish();
+        // Nobody else is there: all goes on.
+        lab.log.divide(NAME, &[0, 0]);
+        lab.feed(lines(seed + 1, 10));
+        lab.finish();
+        lab.log.seize(NAME, &[0, 0]);
+        lab.feed(lines(seed + 2, 10));
+        lab.finish();
+        let _other = lab.block_on(lab.log.transactional(&TransactionalConfig::new(NAME))).unwrap();
+        if seed % 2 == 0 {
+            lab.log.divide(NAME, &[7, 7])
+        } else {
+            lab.log.seize(NAME, &[7, 7])
+        }
+        let why = lab.block_on(lab.running().stopped_itself());
+        assert!(why.contains("another instance has `exact`"), "{why}");
+        lab.demand_truth(|_| false);
+        lab.stop();
+    });
+}
