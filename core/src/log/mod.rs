@@ -266,16 +266,16 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// A storage error.
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError>;
+    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
+        Ok(self.noted(group, of).await?.map(|(offset, _)| offset))
+    }
 
     /// What `group` last committed for a partition, and what was
-    /// [noted](TransactionalLog::commit_offsets_noting) with it; nothing is, by a log that keeps no notes.
+    /// [noted](TransactionalLog::commit_offsets_noting) with it; nothing is an empty note.
     ///
     /// # Errors
     /// A storage error.
-    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
-        Ok(self.committed(group, of).await?.map(|offset| (offset, String::new())))
-    }
+    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError>;
 
     /// Joins a group; what the member gets is heard from [`Membership::changed`]. Returns without waiting for the others.
     ///

@@ -36,15 +36,6 @@ impl<T: TransactionalLog> TransactionalLog for InStages<T> {
         self.stage.done(appended)
     }
 
-    async fn commit_offsets(
-        &mut self,
-        group: &str,
-        member: Option<&dyn Membership>,
-        offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), LogError> {
-        self.commit_offsets_noting(group, member, offsets, "").await
-    }
-
     async fn commit_offsets_noting(
         &mut self,
         group: &str,

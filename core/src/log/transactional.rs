@@ -65,10 +65,12 @@ pub trait TransactionalLog: Send {
         group: &str,
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), LogError>;
+    ) -> Result<(), LogError> {
+        self.commit_offsets_noting(group, member, offsets, "").await
+    }
 
     /// As [`commit_offsets`](TransactionalLog::commit_offsets), with a note beside each offset, Kafka's offset metadata, that
-    /// [`Log::noted`](super::Log::noted) gives back. A log that keeps no notes commits the offsets alone.
+    /// [`Log::noted`](super::Log::noted) gives back.
     ///
     /// # Errors
     /// As of [`commit_offsets`](TransactionalLog::commit_offsets).
@@ -77,10 +79,8 @@ pub trait TransactionalLog: Send {
         group: &str,
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
-        _note: &str,
-    ) -> Result<(), LogError> {
-        self.commit_offsets(group, member, offsets).await
-    }
+        note: &str,
+    ) -> Result<(), LogError>;
 
     /// Commits the transaction, if one is open: all of it is durable when this returns. Where an answer was lost the log is
     /// asked again, as long as it is away.

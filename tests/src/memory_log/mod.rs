@@ -337,10 +337,6 @@ impl Log for MemoryLog {
             .await
     }
 
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
-        Ok(self.noted(group, of).await?.map(|(offset, _)| offset))
-    }
-
     async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
         Ok(self.lock().committed.get(&(group.to_owned(), of.clone())).cloned())
     }

@@ -147,15 +147,6 @@ impl TransactionalLog for MemoryTransactional {
         appended
     }
 
-    async fn commit_offsets(
-        &mut self,
-        group: &str,
-        member: Option<&dyn Membership>,
-        offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), LogError> {
-        self.commit_offsets_noting(group, member, offsets, "").await
-    }
-
     async fn commit_offsets_noting(
         &mut self,
         group: &str,
