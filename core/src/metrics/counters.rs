@@ -61,6 +61,8 @@ pub(crate) struct TaskCounters {
     pub(crate) restarted: Counter,
     /// One more than the keys that have windows open; 0 where there are no windows.
     window_keys: Counter,
+    /// Windows of all keys that are not complete.
+    windows_open: Counter,
     /// Results of windows that are not acknowledged.
     window_results: Counter,
     pub(crate) activities: Activities,
@@ -100,9 +102,10 @@ impl TaskCounters {
         self.queue_waits.get(input).map(Histogram::snapshot).unwrap_or_default()
     }
 
-    /// So many keys have windows open, and so many results are not acknowledged.
-    pub(crate) fn show_open_windows(&self, keys: usize, results: usize) {
+    /// So many keys have so many windows open, and so many results are not acknowledged.
+    pub(crate) fn show_open_windows(&self, keys: usize, windows: u64, results: usize) {
         self.window_keys.set(keys as u64 + 1);
+        self.windows_open.set(windows);
         self.window_results.set(results as u64);
     }
 
@@ -180,11 +183,11 @@ impl TaskCounters {
             trees_failed: self.trees_failed.get(),
             trees_exhausted: self.trees_exhausted.get(),
             restarted: self.restarted.get(),
-            open_windows: self
-                .window_keys
-                .get()
-                .checked_sub(1)
-                .map(|keys| OpenWindows { keys, results: self.window_results.get() }),
+            open_windows: self.window_keys.get().checked_sub(1).map(|keys| OpenWindows {
+                keys,
+                windows: self.windows_open.get(),
+                results: self.window_results.get(),
+            }),
             busy: (spent.executing.as_nanos() as f64 / uptime).min(1.0),
             spent,
             queue,

@@ -203,6 +203,8 @@ pub struct WindowSnapshot {
 pub struct OpenWindows {
     /// Keys that have windows open, or results that are not acknowledged.
     pub keys: u64,
+    /// Windows of all keys that are not complete, as of the last flush.
+    pub windows: u64,
     /// Results that were given and are not acknowledged.
     pub results: u64,
 }

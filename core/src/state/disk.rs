@@ -16,7 +16,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use super::changelog::{decode, split_key_form};
 use super::error::StateError;
 use super::place::Place;
-use super::store::Key;
+use super::store::{Key, form_bytes};
 use crate::tuple::Tuple;
 
 /// Bytes of blocks read that are kept in memory, for all states of a topology.
@@ -29,6 +29,8 @@ const JOURNAL_BYTES: u64 = 64 << 20;
 const BATCH: usize = 4_096;
 /// Keys that one flush looks at for those whose time is over.
 const SWEEP: usize = 4_096;
+/// What stands before a value: when it was written.
+const WRITTEN_BYTES: usize = size_of::<i64>();
 /// More processes than that do not share a directory.
 const MOST_PROCESSES: u32 = 1_024;
 
@@ -110,7 +112,7 @@ impl DiskTable {
         failed(&self.disk.directory, reason.to_string())
     }
 
-    /// The key, its value, when that was written, and the bytes of its form.
+    /// The key, its value, when that was written, and how many bytes the value's form has.
     pub(crate) fn get<K: Key, V: Tuple>(
         &self,
         form: &[u8],
@@ -119,7 +121,7 @@ impl DiskTable {
             return Ok(None);
         };
         let (key, value, written_ms) = self.parse(form, &stored)?;
-        Ok(Some((key, value, written_ms, stored.len())))
+        Ok(Some((key, value, written_ms, stored.len() - WRITTEN_BYTES)))
     }
 
     fn parse<K: Key, V: Tuple>(&self, key: &[u8], stored: &[u8]) -> Result<(K, V, i64), StateError> {
@@ -179,7 +181,7 @@ impl DiskTable {
         for (key, value, written_ms) in changes {
             match value {
                 Some(value) => {
-                    let mut stored = Vec::with_capacity(8 + value.len());
+                    let mut stored = Vec::with_capacity(WRITTEN_BYTES + value.len());
                     stored.extend_from_slice(&written_ms.to_be_bytes());
                     stored.extend_from_slice(value);
                     batch.insert(&self.keyspace, &**key, stored);
@@ -201,9 +203,15 @@ impl DiskTable {
         self.keyspace.clear().map_err(|error| self.failed(error))
     }
 
-    /// How many keys there are. Looks at all of them.
-    pub(crate) fn len(&self) -> Result<u64, StateError> {
-        self.keyspace.len().map(|len| len as u64).map_err(|error| self.failed(error))
+    /// How many keys there are, and how many bytes the forms of keys and values have. Looks at all of them.
+    pub(crate) fn size(&self) -> Result<(u64, u64), StateError> {
+        let (mut len, mut bytes) = (0, 0);
+        for pair in self.keyspace.iter() {
+            let (key, stored) = pair.into_inner().map_err(|error| self.failed(error))?;
+            len += 1;
+            bytes += u64::from(form_bytes(key.len(), self.split(&stored)?.1.len()));
+        }
+        Ok((len, bytes))
     }
 }
 

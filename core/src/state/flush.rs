@@ -13,7 +13,7 @@ use super::error::StateError;
 use super::expiry::Expiry;
 use super::key_group::key_group;
 use super::slot::{Change, Slot};
-use super::store::{Key, Store, count};
+use super::store::{Key, Store, count, form_bytes, weigh};
 use crate::tuple::Tuple;
 
 /// A change that is being flushed.
@@ -22,6 +22,8 @@ pub(super) struct Flushing<K, V> {
     pub(super) change: Change<K, V>,
     /// The key's and the value's forms, for the disk.
     pub(super) form: Option<(Bytes, Option<Bytes>)>,
+    /// How long they are; 0 where the key was removed, or nobody keeps it.
+    pub(super) form_bytes: u32,
     pub(super) written_ms: i64,
     pub(super) has_value: bool,
 }
@@ -69,26 +71,28 @@ impl<K: Key, V: Tuple> Store<K, V> {
             // Nobody needs to hear that something is gone that was never told of.
             let is_news = value.is_some() || slot.is_some_and(|slot| slot.is_told);
             if !(is_kept || self.disk.is_some()) || !is_news {
-                forms.push(None);
+                forms.push((0, None));
                 continue;
             }
             let group = key_group(key);
             let key = key_form(&self.place, group, key)?;
             let value = value.map(|value| value_form(&self.place, value)).transpose()?;
+            let bytes = value.as_ref().map_or(0, |value| form_bytes(key.len(), value.len()));
             if is_kept {
                 let written_ms = self.ttl_ms.and(slot).map(|slot| slot.written_ms);
                 records.push(Changed { group, key: key.clone(), value: value.clone(), written_ms });
             }
-            forms.push(self.disk.is_some().then_some((key, value)));
+            forms.push((bytes, self.disk.is_some().then_some((key, value))));
         }
-        for (change, form) in self.changed.drain(..).zip(forms) {
+        for (change, (form_bytes, form)) in self.changed.drain(..).zip(forms) {
             let Some(slot) = self.slots.get_mut(&change.key) else { continue };
             let has_value = slot.value.is_some();
             count(&mut self.len, &self.place, slot, has_value);
             (slot.is_dirty, slot.is_flushing) = (false, true);
             // Whether or not it arrives, it may have.
             slot.is_told |= has_value;
-            self.flushing.push(Flushing { change, form, written_ms: slot.written_ms, has_value });
+            let written_ms = slot.written_ms;
+            self.flushing.push(Flushing { change, form, form_bytes, written_ms, has_value });
         }
         Ok(records)
     }
@@ -120,8 +124,9 @@ impl<K: Key, V: Tuple> Store<K, V> {
             });
             table.write(forms)?;
         }
-        for Flushing { change, form, has_value, .. } in self.flushing.drain(..) {
+        for Flushing { change, form, form_bytes, has_value, .. } in self.flushing.drain(..) {
             let Some(slot) = self.slots.get_mut(&change.key) else { continue };
+            weigh(&mut self.form_bytes, &self.place, slot, form_bytes);
             slot.is_flushing = false;
             slot.is_told = has_value;
             if let (Some((_, cache)), Some((key, Some(value)))) = (&mut self.disk, form)
@@ -203,7 +208,7 @@ impl<K: Key, V: Tuple> Store<K, V> {
             table.clear()?;
             *cache = Cache::new(cache.budget);
         }
-        self.set_len(0);
+        self.set_size(0, 0);
         Ok(())
     }
 
@@ -216,11 +221,12 @@ impl<K: Key, V: Tuple> Store<K, V> {
             });
             return table.write(forms);
         }
-        for Restored { key, value, written_ms, .. } in changes {
+        for Restored { key, key_form, value, written_ms } in changes {
             match value {
-                Some((value, _)) => {
+                Some((value, form)) => {
                     let written_ms = if self.ttl_ms.is_some() { written_ms } else { 0 };
-                    let mut slot = Slot::restored(value, written_ms);
+                    let form_bytes = form_bytes(key_form.len(), form.len());
+                    let mut slot = Slot { form_bytes, ..Slot::restored(value, written_ms) };
                     if let Some(ttl_ms) = self.ttl_ms {
                         slot.is_watched = true;
                         self.expiry.watch(key.clone(), written_ms.saturating_add(ttl_ms), ttl_ms);
@@ -235,16 +241,20 @@ impl<K: Key, V: Tuple> Store<K, V> {
 
     /// All that the changelog holds was taken over.
     pub(crate) fn end_restore(&mut self) -> Result<(), StateError> {
-        let len = match &self.disk {
-            Some((table, _)) => table.len()?,
-            None => self.slots.len() as u64,
+        let (len, form_bytes) = match &self.disk {
+            Some((table, _)) => table.size()?,
+            None => {
+                let bytes = self.slots.values().map(|slot| u64::from(slot.form_bytes)).sum();
+                (self.slots.len() as u64, bytes)
+            }
         };
-        self.set_len(len);
+        self.set_size(len, form_bytes);
         Ok(())
     }
 
-    fn set_len(&mut self, len: u64) {
-        self.len = len;
+    fn set_size(&mut self, len: u64, form_bytes: u64) {
+        (self.len, self.form_bytes) = (len, form_bytes);
         self.place.len.store(len, Ordering::Relaxed);
+        self.place.form_bytes.store(form_bytes, Ordering::Relaxed);
     }
 }

@@ -34,6 +34,9 @@ pub struct StateInfo {
     pub state: Arc<str>,
     /// How many values it has, over all tasks.
     pub len: u64,
+    /// How many bytes the serialized keys and values have, over all tasks, as they were last flushed; `None` where they are
+    /// kept nowhere. In memory they take more.
+    pub bytes: Option<u64>,
     /// The topic that it is kept in; `None` where it is gone when the topology ends.
     pub changelog: Option<Arc<str>>,
 }
@@ -75,11 +78,15 @@ impl StateHub {
                 let is_it =
                     |info: &&mut StateInfo| info.component == component.name && info.state == place.state;
                 match infos.iter_mut().find(is_it) {
-                    Some(info) => info.len += shelf.len(),
+                    Some(info) => {
+                        info.len += shelf.len();
+                        info.bytes = info.bytes.zip(shelf.bytes()).map(|(all, own)| all + own);
+                    }
                     None => infos.push(StateInfo {
                         component: Arc::clone(&component.name),
                         state: Arc::clone(&place.state),
                         len: shelf.len(),
+                        bytes: shelf.bytes(),
                         changelog: place.changelog.as_ref().map(|changelog| Arc::clone(&changelog.topic)),
                     }),
                 }

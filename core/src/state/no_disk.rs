@@ -48,7 +48,7 @@ impl DiskTable {
         match *self {}
     }
 
-    pub(crate) fn len(&self) -> Result<u64, StateError> {
+    pub(crate) fn size(&self) -> Result<(u64, u64), StateError> {
         match *self {}
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Place {
     pub(crate) seed: u64,
     /// How many values there are, for those who look from outside.
     pub(crate) len: AtomicU64,
+    /// How long the forms of all keys and values are that are flushed, in bytes.
+    pub(crate) form_bytes: AtomicU64,
     /// Whether a store of the task takes more memory than it should until it is flushed.
     pub(crate) wants_flush: Arc<AtomicBool>,
 }
@@ -47,6 +49,7 @@ impl Place {
             keeps_undo: task.states.settings().keeps_undo,
             seed: task.states.seed(),
             len: AtomicU64::new(0),
+            form_bytes: AtomicU64::new(0),
             wants_flush: task.states.wants_flush_flag(),
         }
     }

@@ -163,4 +163,9 @@ impl dyn Shelf {
     pub(crate) fn len(&self) -> u64 {
         self.place().len.load(Ordering::Relaxed)
     }
+
+    /// How many bytes the changelog has of their keys and values; `None` where they are kept nowhere.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.place().changelog.is_some().then(|| self.place().form_bytes.load(Ordering::Relaxed))
+    }
 }

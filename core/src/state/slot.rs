@@ -23,6 +23,8 @@ pub(super) struct Slot<V> {
     pub(super) changes: u32,
     /// What it takes of the cache, in bytes.
     pub(super) bytes: usize,
+    /// How long the forms of key and value were that were flushed last, in bytes; 0 where nothing is kept.
+    pub(super) form_bytes: u32,
 }
 
 impl<V> Slot<V> {
@@ -38,6 +40,7 @@ impl<V> Slot<V> {
             is_hot: true,
             changes: 0,
             bytes: 0,
+            form_bytes: 0,
         }
     }
 

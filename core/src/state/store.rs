@@ -44,6 +44,7 @@ pub struct Store<K, V> {
     pub(super) expiry: Expiry<K>,
     pub(super) disk: Option<(DiskTable, Cache<K>)>,
     pub(super) len: u64,
+    pub(super) form_bytes: u64,
 }
 
 impl<K: Key, V: Tuple> Store<K, V> {
@@ -51,7 +52,7 @@ impl<K: Key, V: Tuple> Store<K, V> {
         let slots = HashMap::with_hasher(FixedState::with_seed(place.seed));
         let disk = disk.map(|(table, budget)| (table, Cache::new(budget)));
         let (changed, flushing, expiry) = (Vec::new(), Vec::new(), Expiry::new());
-        Self { place, slots, changed, flushing, ttl_ms, expiry, disk, len: 0 }
+        Self { place, slots, changed, flushing, ttl_ms, expiry, disk, len: 0, form_bytes: 0 }
     }
 
     pub(crate) fn place(&self) -> &Arc<Place> {
@@ -185,11 +186,12 @@ impl<K: Key, V: Tuple> Store<K, V> {
         self.make_room();
         let Some((table, cache)) = &mut self.disk else { return Ok(()) };
         let form = key_form(&self.place, key_group(key), key)?;
-        if let Some((owned, value, written_ms, bytes)) = table.get::<K, V>(&form)? {
-            let bytes = SLOT_BYTES + 2 * form.len() + bytes;
+        if let Some((owned, value, written_ms, value_bytes)) = table.get::<K, V>(&form)? {
+            let bytes = SLOT_BYTES + 2 * form.len() + value_bytes;
             cache.hand.push_back(owned.clone());
             cache.used += bytes;
-            self.slots.insert(owned, Slot { bytes, ..Slot::restored(value, written_ms) });
+            let form_bytes = form_bytes(form.len(), value_bytes);
+            self.slots.insert(owned, Slot { bytes, form_bytes, ..Slot::restored(value, written_ms) });
         }
         Ok(())
     }
@@ -343,6 +345,18 @@ pub(super) fn count<V>(len: &mut u64, place: &Place, slot: &mut Slot<V>, is_coun
     slot.is_counted = is_counted;
     *len = if is_counted { *len + 1 } else { *len - 1 };
     place.len.store(*len, Ordering::Relaxed);
+}
+
+/// Counts what the slot's forms take that were flushed.
+pub(super) fn weigh<V>(total: &mut u64, place: &Place, slot: &mut Slot<V>, form_bytes: u32) {
+    *total = *total + u64::from(form_bytes) - u64::from(slot.form_bytes);
+    slot.form_bytes = form_bytes;
+    place.form_bytes.store(*total, Ordering::Relaxed);
+}
+
+/// What a key and its value take together.
+pub(super) fn form_bytes(key: usize, value: usize) -> u32 {
+    u32::try_from(key.saturating_add(value)).unwrap_or(u32::MAX)
 }
 
 impl<K, V> std::fmt::Debug for Store<K, V> {

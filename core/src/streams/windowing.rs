@@ -181,7 +181,8 @@ where
 
     fn show_windows(&self) {
         if let (Some(task), Some(kept)) = (&self.task, &self.kept) {
-            task.counters.show_open_windows(kept.engine.len(), kept.engine.awaiting());
+            let engine = &kept.engine;
+            task.counters.show_open_windows(engine.len(), engine.open_windows(), engine.awaiting());
         }
     }
 
@@ -306,8 +307,9 @@ where
     }
 
     fn refresh(&mut self) -> Result<(), Fault> {
+        let written = self.kept.as_mut().map_or(Ok(()), Kept::write_out);
         self.show_windows();
-        self.kept.as_mut().map_or(Ok(()), Kept::write_out)
+        written
     }
 }
 

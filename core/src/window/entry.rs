@@ -94,6 +94,19 @@ impl<S: Clone, V> Entry<S, V> {
         empty && self.awaiting.is_empty()
     }
 
+    /// How many of its windows are not complete at this watermark.
+    pub(super) fn windows(&self, plan: &Plan, watermark: i64) -> u32 {
+        let passed = self.passed.max(watermark);
+        let windows = match (&self.kept, &plan.assigner) {
+            (Kept::Time(slices), Assigner::Time(cuts)) => slices.windows(cuts, passed),
+            (Kept::Session(sessions), Assigner::Session { gap }) => sessions.open(*gap, passed),
+            (Kept::Count(counted), _) => u64::from(!counted.is_empty()),
+            (Kept::Global(whole), _) => u64::from(!whole.is_empty()),
+            _ => 0,
+        };
+        u32::try_from(windows).unwrap_or(u32::MAX)
+    }
+
     /// Whether anything changed since early results were asked for last.
     pub(super) fn is_fresh(&self) -> bool {
         match &self.kept {

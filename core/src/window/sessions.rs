@@ -69,6 +69,11 @@ impl<S: Clone> Sessions<S> {
         self.sessions.is_empty()
     }
 
+    /// How many end after `passed`.
+    pub(super) fn open(&self, gap: i64, passed: i64) -> u64 {
+        self.sessions.iter().filter(|session| session.last + gap > passed).count() as u64
+    }
+
     /// Whether sessions lie as this gap would have parted them.
     pub(super) fn fit(&self, gap: i64) -> bool {
         let within = |session: &Session<S>| {

@@ -237,6 +237,23 @@ impl<S: Clone> Slices<S> {
         self.slices.get(first).map(|slice| cuts.place(slice.start.max(passed)).first_end)
     }
 
+    /// How many windows with records end after `passed`.
+    pub(super) fn windows(&self, cuts: &Cuts, passed: i64) -> u64 {
+        let (mut windows, mut over) = (0, passed);
+        for slice in &self.slices {
+            let Place { mut first_end, last_end, .. } = cuts.place(slice.start);
+            if last_end <= over {
+                continue;
+            }
+            if first_end <= over {
+                first_end += ((over - first_end) / cuts.every + 1) * cuts.every;
+            }
+            windows += ((last_end - first_end) / cuts.every + 1).unsigned_abs();
+            over = last_end;
+        }
+        windows
+    }
+
     /// When the next window is complete, or slice over; `i64::MAX` if there is none.
     pub(super) fn due(&self, cuts: &Cuts, plan: &Plan, passed: i64) -> i64 {
         let fires = self.next_end(cuts, passed).unwrap_or(i64::MAX);

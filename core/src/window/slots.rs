@@ -20,6 +20,8 @@ pub(super) struct Slot<K, E> {
     dirty: bool,
     /// Whether it was written out, so that its end has to be, too.
     stored: bool,
+    /// What it weighed when it was written out last.
+    weight: u32,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Slots<K, E> {
     free: Vec<u32>,
     dirty: Vec<u32>,
     removed: Vec<K>,
+    /// What all slots weigh.
+    weight: u64,
 }
 
 impl<K: Hash + Eq, E> Slots<K, E> {
@@ -41,6 +45,7 @@ impl<K: Hash + Eq, E> Slots<K, E> {
             free: Vec::new(),
             dirty: Vec::new(),
             removed: Vec::new(),
+            weight: 0,
         }
     }
 
@@ -67,7 +72,7 @@ impl<K: Hash + Eq, E> Slots<K, E> {
     /// Adds a key that is not there. `stored` says that it comes from what was written out.
     pub(super) fn insert(&mut self, key: K, entry: E, stored: bool) -> u32 {
         let hash = self.hasher.hash_one(&key);
-        let slot = Slot { key, entry, due: i64::MAX, early: false, dirty: false, stored };
+        let slot = Slot { key, entry, due: i64::MAX, early: false, dirty: false, stored, weight: 0 };
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize] = Some(slot);
@@ -98,6 +103,7 @@ impl<K: Hash + Eq, E> Slots<K, E> {
 
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(gone) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.weight -= u64::from(gone.weight);
         if let Ok(found) = self.index.find_entry(self.hasher.hash_one(&gone.key), |other| *other == slot) {
             found.remove();
         }
@@ -123,8 +129,22 @@ impl<K: Hash + Eq, E> Slots<K, E> {
         !self.dirty.is_empty() || !self.removed.is_empty()
     }
 
-    /// Names each key that changed since the last call, once: with its entry, or with `None` where it is gone.
-    pub(super) fn take_changes(&mut self, mut each: impl FnMut(&K, Option<&E>)) {
+    /// What all slots weigh, each as it was when it was weighed last.
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// Takes in what a slot weighs.
+    pub(super) fn weigh(&mut self, slot: u32, weight: u32) {
+        if let Some(slot) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) {
+            let before = std::mem::replace(&mut slot.weight, weight);
+            self.weight = self.weight + u64::from(weight) - u64::from(before);
+        }
+    }
+
+    /// Names each key that changed since the last call, once: with its entry, or with `None` where it is gone. Has `weigh` weigh
+    /// what changed.
+    pub(super) fn take_changes(&mut self, mut each: impl FnMut(&K, Option<&E>), weigh: impl Fn(&E) -> u32) {
         let removed = std::mem::take(&mut self.removed);
         for key in &removed {
             // One that came back is dirty, and told of below.
@@ -136,6 +156,8 @@ impl<K: Hash + Eq, E> Slots<K, E> {
             let Some(slot) = self.get_mut(number).filter(|slot| slot.dirty) else { continue };
             (slot.dirty, slot.stored) = (false, true);
             each(&slot.key, Some(&slot.entry));
+            let weight = weigh(&slot.entry);
+            self.weigh(number, weight);
         }
     }
 }
@@ -155,7 +177,7 @@ mod tests {
         let mut slots = Slots::new();
         let told = |slots: &mut Slots<&'static str, u8>| {
             let mut told = vec![];
-            slots.take_changes(|key, entry| told.push((*key, entry.copied())));
+            slots.take_changes(|key, entry| told.push((*key, entry.copied())), |entry| u32::from(*entry));
             told
         };
         let one = slots.insert("one", 1, false);
@@ -171,7 +193,9 @@ mod tests {
         let one = slots.insert("one", 4, false);
         slots.touch(one);
         assert_eq!(told(&mut slots), [("other", Some(3)), ("one", Some(4))]);
+        assert_eq!(slots.weight(), 7);
         slots.remove(one);
+        assert_eq!(slots.weight(), 3);
         assert!(slots.changed());
         assert_eq!(told(&mut slots), [("one", None)]);
         assert!(!slots.changed());

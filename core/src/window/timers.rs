@@ -158,7 +158,7 @@ impl<K: Hash + Eq + Clone> Timers<K> {
     ///
     /// They count as written out from then on, so whoever calls this keeps them until they are.
     pub fn take_changes(&mut self, each: impl FnMut(&K, Option<&KeyTimers>)) {
-        self.slots.take_changes(each);
+        self.slots.take_changes(each, |_| 0);
     }
 
     /// Whether [`take_changes`](Self::take_changes) would name any key.

@@ -105,6 +105,7 @@ fn play(world: &World, seed: u64, ttl: Option<Duration>) {
             75..85 => {
                 world.flush(&life).unwrap();
                 model.flushed();
+                assert_eq!(life.bytes(), world.kept_bytes(), "at step {step}");
             }
             85..90 => {
                 *world.log.appends_left.lock().unwrap() = Some(rng.random_range(0..6));
@@ -118,6 +119,7 @@ fn play(world: &World, seed: u64, ttl: Option<Duration>) {
                 drop(life);
                 life = world.start(numbers.next().unwrap(), ttl).unwrap();
                 model.crashed(&mut life, world, ttl);
+                assert_eq!(life.bytes(), world.kept_bytes(), "at step {step}");
             }
             _ => {
                 let found = life.of(key).get(&key).unwrap();

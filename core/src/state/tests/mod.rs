@@ -7,6 +7,7 @@ mod kept;
 mod refused;
 mod undo;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -123,6 +124,17 @@ impl World {
         Ok(life)
     }
 
+    /// How many bytes the changelog's last keys and values have.
+    fn kept_bytes(&self) -> u64 {
+        let mut last = BTreeMap::new();
+        for (_, record) in self.log.records(CHANGELOG) {
+            let key = record.key.unwrap();
+            let bytes = record.value.map_or(0, |value| key.len() + value.len());
+            last.insert(key, bytes as u64);
+        }
+        last.values().sum()
+    }
+
     fn flush(&self, life: &Life) -> Result<(), StateError> {
         life.tasks.iter().try_for_each(|(task, _)| self.block_on(task.states.flush()))
     }
@@ -151,6 +163,12 @@ impl Life {
 
     fn len(&self) -> u64 {
         self.tasks.iter().map(|(_, state)| state.len()).sum()
+    }
+
+    /// How many bytes the states say that they have in the changelog.
+    fn bytes(&self) -> u64 {
+        let shelves = self.tasks.iter().flat_map(|(task, _)| task.states.shelves());
+        shelves.map(|shelf| shelf.bytes().unwrap()).sum()
     }
 
     fn visit(&mut self, key: u16) {

@@ -9,7 +9,7 @@ use super::model::Model;
 use super::planted::{Bug, Planted};
 use super::{Spec, Told};
 use crate::time::Watermark;
-use crate::window::{Engine, Entry, Fired, Offer, PaneId, Trigger};
+use crate::window::{Engine, Entry, Fired, Kind, Offer, PaneId, Trigger};
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
@@ -195,6 +195,12 @@ impl World {
         seen.sort_unstable();
         if !seen.is_sorted_by(|a, b| a < b) || all != self.stored || self.engine.has_changes() {
             return Err(format!("{seen:?} were named as changed"));
+        }
+        let shows = self.engine.shows();
+        let shown = self.engine.iter().flat_map(|(_, entry)| shows(entry).windows);
+        let open = shown.filter(|window| window.kind == Kind::Early).count() as u64;
+        if self.engine.open_windows() != open {
+            return Err(format!("{open} windows are open, not {}", self.engine.open_windows()));
         }
         Ok(())
     }

@@ -54,7 +54,9 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
             return Err(RestoreError::Twice);
         }
         let (fresh, over) = (entry.is_fresh(), entry.over_at());
+        let windows = entry.windows(&self.plan, self.watermark);
         let number = self.slots.insert(key, entry, true);
+        self.slots.weigh(number, windows);
         if let Some(Watermark(passed)) = over
             && let Some(slot) = self.slots.get_mut(number)
         {
@@ -101,7 +103,13 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
     ///
     /// They count as written out from then on, so whoever calls this keeps them until they are.
     pub fn take_changes(&mut self, each: impl FnMut(&K, Option<&Entry<A::Acc, A::Out>>)) {
-        self.slots.take_changes(each);
+        let (plan, watermark) = (&self.plan, self.watermark);
+        self.slots.take_changes(each, |entry| entry.windows(plan, watermark));
+    }
+
+    /// How many windows of all keys are not complete, as of the last [`take_changes`](Self::take_changes).
+    pub fn open_windows(&self) -> u64 {
+        self.slots.weight()
     }
 
     /// Whether [`take_changes`](Self::take_changes) would name any key.
