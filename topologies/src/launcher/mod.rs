@@ -197,17 +197,18 @@ impl Run {
             dead_letter_topics: self.application.dead_letter_topics(),
         });
         self.say_what_runs(running.id(), page.url().as_deref(), port.addresses());
-        let mut wait = STOP_WAIT;
+        let mut kill_at = None;
         let ended = tokio::select! {
             ended = self.until_over(&running, input) => ended,
             why = running.stopped_itself() => Err(RunError::StoppedItself(why)),
             () = signals.told_to_stop() => Ok(Ended::Stopped),
-            given = page.told_to_kill() => {
-                wait = given;
+            at = page.told_to_kill(None) => {
+                kill_at = Some(at);
                 Ok(Ended::Stopped)
             }
         };
-        let stopped = stop(&running, wait, signals).await;
+        let end = kill_at.unwrap_or_else(|| Instant::now() + STOP_WAIT);
+        let stopped = stop(&running, end, &page, signals).await;
         let elapsed = started.elapsed();
         page.close().await;
         let ended = ended?;
@@ -314,11 +315,20 @@ async fn end_time(running: &Running) -> bool {
     true
 }
 
-/// Drains, unless told to stop once more.
-async fn stop(running: &Running, wait: Duration, signals: &mut Signals) -> Result<(), StuckError> {
-    tokio::select! {
-        stopped = running.kill(wait) => stopped,
-        () = signals.told_to_stop() => running.kill(Duration::ZERO).await,
+/// Drains until `end`, or until a sooner one that the page is given meanwhile; unless told to stop once more.
+async fn stop(
+    running: &Running,
+    mut end: Instant,
+    page: &Page,
+    signals: &mut Signals,
+) -> Result<(), StuckError> {
+    loop {
+        let wait = end.saturating_duration_since(Instant::now());
+        tokio::select! {
+            stopped = running.kill(wait) => return stopped,
+            sooner = page.told_to_kill(Some(end)) => end = sooner,
+            () = signals.told_to_stop() => return running.kill(Duration::ZERO).await,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The page of a run, bound before anything is started so that an address in use starts nothing.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use topo_connectors::SourceProgress;
@@ -19,14 +19,14 @@ use crate::status::{LogGroups, Snapshots, StatusConfig, StatusError, StatusServe
 pub(super) struct Page {
     server: Option<StatusServer>,
     shown: Arc<Shown>,
-    /// Where it is told that the topology is to be killed.
-    killed: watch::Receiver<Option<Duration>>,
+    /// Until when the topology has to complete what is open, once it is to be killed.
+    killed: watch::Receiver<Option<Instant>>,
     run_file: Option<RunFile>,
 }
 
 struct Shown {
     subject: OnceLock<Subject>,
-    kill: watch::Sender<Option<Duration>>,
+    kill: watch::Sender<Option<Instant>>,
 }
 
 /// What is shown.
@@ -64,7 +64,19 @@ impl Snapshots for Shown {
     }
 
     fn kill(&self, id: &str, wait: Duration) -> bool {
-        self.running(id).is_some() && self.kill.send(Some(wait)).is_ok()
+        if self.running(id).is_none() {
+            return false;
+        }
+        let at = Instant::now() + wait;
+        // Of several the soonest counts: whoever asks again does so because the first wait is too long.
+        self.kill.send_if_modified(|end| {
+            let is_sooner = end.is_none_or(|end| at < end);
+            if is_sooner {
+                *end = Some(at);
+            }
+            is_sooner
+        });
+        true
     }
 
     fn states(&self) -> Vec<(Arc<str>, StateHub)> {
@@ -114,11 +126,13 @@ impl Page {
         let _ = self.shown.subject.set(subject);
     }
 
-    /// Completes once the topology is to be killed from the page; gives how long open trees have to complete.
-    pub(super) async fn told_to_kill(&self) -> Duration {
+    /// Completes once the topology is to be killed from the page, sooner than at `end` where that is given; gives until when
+    /// open trees have to complete.
+    pub(super) async fn told_to_kill(&self, end: Option<Instant>) -> Instant {
         let mut killed = self.killed.clone();
-        match killed.wait_for(Option::is_some).await.map(|wait| *wait) {
-            Ok(Some(wait)) => wait,
+        let is_sooner = |at: &Option<Instant>| at.is_some_and(|at| end.is_none_or(|end| at < end));
+        match killed.wait_for(is_sooner).await.map(|at| *at) {
+            Ok(Some(at)) => at,
             // The sender lives as long as the page.
             _ => std::future::pending().await,
         }
@@ -130,5 +144,73 @@ impl Page {
         if let Some(server) = self.server {
             server.shutdown().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use topo_core::schedule::TokioScheduler;
+    use topo_core::{Bolt, Config, Emitter, Fail, StuckError, Topology};
+
+    use super::super::signals::Signals;
+    use super::super::stop;
+    use super::*;
+    use crate::embedded::{EmbeddedConfig, EmbeddedLog};
+    use crate::testing::given;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: RunOptions,
+    }
+
+    /// Comes to no end.
+    struct Stuck;
+
+    impl Bolt for Stuck {
+        type In = u64;
+        type Out = ();
+
+        async fn execute(&mut self, _: u64, _: &mut Emitter<()>) -> Result<(), Fail> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_several_kills_the_soonest_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let scheduler = Arc::new(TokioScheduler::current());
+        let log = EmbeddedLog::open(dir.path(), EmbeddedConfig::default(), Arc::clone(&scheduler) as _).unwrap();
+        let topology = Topology::new("stuck");
+        let numbers = topology.spout("numbers", given([1_u64]));
+        topology.bolt("stuck", || Stuck).shuffle(&numbers);
+        let config = Config { execute_timeout: None, ..Config::default() };
+        let running = topology.launch(scheduler, config).await.unwrap();
+
+        let mut page = Page::bind(&Line::parse_from(["run", "--status", "off"]).options).unwrap();
+        let (log, id) = (Arc::new(log), Arc::clone(running.id()));
+        page.show(Subject {
+            running: running.clone(),
+            progress: SourceProgress::default(),
+            log: Arc::clone(&log) as _,
+            groups: log,
+            dead_letter_topics: Vec::new(),
+        });
+        let shown = Arc::clone(&page.shown);
+        assert!(!shown.kill("another", HOUR));
+        assert!(shown.kill(&id, HOUR));
+        let end = page.told_to_kill(None).await;
+        assert!(shown.kill(&id, 2 * HOUR));
+        assert_eq!(page.told_to_kill(None).await, end, "nothing is put off");
+
+        let mut signals = Signals::listen().unwrap();
+        let stopping = stop(&running, end, &page, &mut signals);
+        let hurrying = async { shown.kill(&id, Duration::ZERO) };
+        let (stopped, is_told) = tokio::join!(stopping, hurrying);
+        // Without the second kill it would wait for an hour.
+        assert!(is_told && matches!(stopped, Err(StuckError { stuck: 1, .. })), "{stopped:?}");
     }
 }

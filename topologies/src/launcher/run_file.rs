@@ -1,7 +1,8 @@
 //! How the commands on a machine find the topologies that run there: a file for each, in a directory of the user's own.
 //!
-//! Invariant: only the user may read a file, since it holds what the page asks of whoever changes something. The run keeps
-//! it locked, and the system lets go of the lock whatever ends the run; so a file that can be locked is a stale one.
+//! Invariant: only the user may read a file, since it holds the token that the page made for this run, which lets in whoever
+//! shows it; the token that the run was started with, if any, stays out of it. The run keeps it locked, and the system lets go
+//! of the lock whatever ends the run; so a file that can be locked is a stale one.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -32,7 +33,7 @@ pub struct Run {
     pub page: String,
     /// When it started, in milliseconds since 1970.
     pub started_ms: i64,
-    /// What the page asks of whoever changes something.
+    /// What the page takes from whoever reads or changes something; made anew for each run.
     pub token: String,
 }
 
@@ -83,10 +84,7 @@ fn own_directory(path: &Path) -> io::Result<()> {
     if is_own {
         return Ok(());
     }
-    let sentence = format!(
-        "{} is not a directory that only you may use; name another with TOPO_RUNTIME_DIR",
-        path.display()
-    );
+    let sentence = "it is not a directory that only you may use; name another with TOPO_RUNTIME_DIR";
     Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence))
 }
 
@@ -95,12 +93,22 @@ fn own_directory(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
+/// A new file that nobody else may read, whatever one of its name was.
 fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+/// Says which path it is about.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 impl RunFile {
@@ -121,16 +129,20 @@ impl RunFile {
     }
 
     fn write_in(directory: &Path, run: &Run) -> io::Result<Self> {
-        own_directory(directory)?;
+        own_directory(directory).map_err(at(directory))?;
         // A process may run several topologies, each with a page of its own.
         let port = run.page.rsplit(':').next().unwrap_or_default();
         let path = directory.join(format!("{}-{port}.json", run.pid));
         // Locked before it has its name, so that nobody takes it for a stale one.
         let new = path.with_extension("new");
-        let mut file = create(&new)?;
-        file.lock()?;
-        file.write_all(&serde_json::to_vec(run)?)?;
-        fs::rename(&new, &path)?;
+        let locked = || {
+            let mut file = create(&new)?;
+            file.lock()?;
+            file.write_all(&serde_json::to_vec(run)?)?;
+            fs::rename(&new, &path)?;
+            Ok(file)
+        };
+        let file = locked().map_err(at(&new))?;
         Ok(Self { path, _file: file })
     }
 }
@@ -153,9 +165,9 @@ pub fn runs() -> io::Result<Vec<Run>> {
 fn runs_in(directory: &Path) -> io::Result<Vec<Run>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        entries => entries.map_err(at(directory))?,
     };
-    own_directory(directory)?;
+    own_directory(directory).map_err(at(directory))?;
     let mut runs = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -242,7 +254,34 @@ mod tests {
         assert!(!format!("{:?}", run(7, 1)).contains("secret"));
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
         let refused = RunFile::write_in(&directory, &run(8, 1)).map(drop).unwrap_err();
-        assert!(refused.to_string().ends_with("name another with TOPO_RUNTIME_DIR"), "{refused}");
-        assert!(runs_in(&directory).is_err());
+        let named = directory.display().to_string();
+        for refused in [refused, runs_in(&directory).unwrap_err()] {
+            let sentence = refused.to_string();
+            assert!(sentence.starts_with(&named) && sentence.ends_with("TOPO_RUNTIME_DIR"), "{sentence}");
+        }
+        let missing = dir.path().join("none").join("topo");
+        let refused = RunFile::write_in(&missing, &run(8, 1)).map(drop).unwrap_err().to_string();
+        assert!(refused.starts_with(&missing.display().to_string()), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_in_its_place_does_not_say_who_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("topo");
+        drop(RunFile::write_in(&directory, &run(7, 1)).unwrap());
+        let (new, elsewhere) = (directory.join("7-8080.new"), dir.path().join("elsewhere"));
+        fs::write(&new, "").unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).unwrap();
+        let file = RunFile::write_in(&directory, &run(7, 1)).unwrap();
+        assert_eq!(fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(file);
+        fs::write(&elsewhere, "kept").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &new).unwrap();
+        let file = RunFile::write_in(&directory, &run(7, 1)).unwrap();
+        assert!(fs::symlink_metadata(&file.path).unwrap().is_file());
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
     }
 }
