@@ -7,14 +7,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use super::hosts::{Hosts, NoHost};
+use super::refusal::refuse;
 use super::secret::Secret;
 
 /// Nothing is loaded, framed, sent or based anywhere else, and nothing written into the page runs.
@@ -30,8 +29,9 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// The cookie of a browser that has shown the token.
-const SESSION: &str = "topo-session";
+/// What the cookie of a browser that has shown the token is called, up to the port: browsers tell a host's ports apart in
+/// nothing else, and each topology has one.
+const SESSION: &str = "topo-session-";
 /// Where a token is turned into a session.
 pub(super) const LOGIN: &str = "/api/v1/session";
 
@@ -46,10 +46,13 @@ pub(super) struct Access {
     is_tls: bool,
     /// Asked of everybody, where there is one.
     token: Option<Secret>,
-    /// Made for this process: what its page shows with every change.
+    /// Made for this process: what its page shows with every change. Only who was let in, or reads the run's file, knows it, so
+    /// it lets in as the token does.
     page_token: Secret,
     /// Made for this process: what is in the cookie of who has shown the token.
     session: Secret,
+    /// The cookie's name.
+    cookie: String,
 }
 
 /// Why a request is refused.
@@ -69,7 +72,8 @@ enum Refusal {
 
 impl Access {
     pub(super) fn new(hosts: Hosts, is_tls: bool, token: Option<Secret>) -> Self {
-        Self { hosts, is_tls, token, page_token: Secret::random(), session: Secret::random() }
+        let cookie = format!("{SESSION}{}", hosts.port());
+        Self { hosts, is_tls, token, page_token: Secret::random(), session: Secret::random(), cookie }
     }
 
     /// What the page shows with every change. Whoever may read the page, may change what it changes.
@@ -84,19 +88,28 @@ impl Access {
             Method::POST | Method::DELETE => true,
             _ => return Err(Refusal::Method),
         };
-        let shown = bearer(request.headers());
-        let has_token = shown.is_some_and(|shown| self.token.as_ref().is_some_and(|token| token.is(shown)));
-        let has_session = session(request.headers()).is_some_and(|shown| self.session.is(shown));
+        let has_token = bearer(request.headers()).is_some_and(|shown| self.is_token(shown));
+        let has_session = self.shown_session(request.headers()).is_some_and(|shown| self.session.is(shown));
         if self.token.is_some() && !has_token && !has_session && !is_public(request.uri().path()) {
             return Err(Refusal::NoToken);
         }
         if is_change {
             self.check_origin(request.headers(), host)?;
-            if !has_token && !shown.is_some_and(|shown| self.page_token.is(shown)) {
+            if !has_token {
                 return Err(Refusal::NoChange);
             }
         }
         Ok(())
+    }
+
+    fn is_token(&self, shown: &str) -> bool {
+        self.page_token.is(shown) || self.token.as_ref().is_some_and(|token| token.is(shown))
+    }
+
+    fn shown_session<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
+        let mut pairs = cookies.flat_map(|cookies| cookies.split(';'));
+        pairs.find_map(|pair| pair.trim().strip_prefix(&*self.cookie)?.strip_prefix('='))
     }
 
     /// A browser says from where a change comes; what is no browser says nothing.
@@ -125,16 +138,22 @@ impl Access {
                 (StatusCode::METHOD_NOT_ALLOWED, allow, "what is read is read by GET\n").into_response()
             }
             Refusal::NoToken if path == "/" => super::assets::login().into_response(),
-            Refusal::NoToken => said(
-                StatusCode::UNAUTHORIZED,
-                "a token is asked for here: show it as `Authorization: Bearer TOKEN`, or open the page and give it there",
-            ),
-            Refusal::NoChange => said(
+            Refusal::NoToken => {
+                let mut refused = refuse(
+                    StatusCode::UNAUTHORIZED,
+                    "the topology was started with a token: show it as `Authorization: Bearer TOKEN`, or open the page and give \
+                     it there",
+                );
+                refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                refused
+            }
+            Refusal::NoChange => refuse(
                 StatusCode::FORBIDDEN,
-                "a change shows the token that the page was given, as `Authorization: Bearer TOKEN`; load the page again",
+                "a change shows a token as `Authorization: Bearer TOKEN`: the one that the topology was started with, or its \
+                 page's, which is another with each run; load the page again",
             ),
             Refusal::ForeignOrigin => {
-                said(StatusCode::FORBIDDEN, "a change is taken from this server's own page only")
+                refuse(StatusCode::FORBIDDEN, "a change is taken from this server's own page only; open that")
             }
         }
     }
@@ -142,7 +161,7 @@ impl Access {
     /// The cookie of a browser whose token was right.
     fn cookie(&self) -> String {
         let secure = if self.is_tls { "; Secure" } else { "" };
-        format!("{SESSION}={}; Path=/; HttpOnly; SameSite=Strict{secure}", self.session.reveal())
+        format!("{}={}; Path=/; HttpOnly; SameSite=Strict{secure}", self.cookie, self.session.reveal())
     }
 }
 
@@ -153,16 +172,6 @@ fn is_public(path: &str) -> bool {
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
-}
-
-fn session(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(SESSION)?.strip_prefix('='))
-}
-
-fn said(status: StatusCode, sentence: &str) -> Response {
-    (status, Json(json!({ "error": sentence }))).into_response()
 }
 
 /// `POST /api/v1/session`: the token, which was checked, becomes a cookie, since a stream of events cannot show it.
@@ -252,9 +261,25 @@ mod tests {
         let token = ("authorization", "Bearer a-long-enough-token");
         for path in ["/", "/metrics", "/api/v1/events?view=log", "/api/v1/topology/summary"] {
             assert_eq!(check(&access, "GET", path, &[]), Err(Refusal::NoToken), "{path}");
-            for forged in ["topo-session=", "topo-session=0", "topo-sessionx=1", "x"] {
+            let session = access.session.reveal();
+            let (of_another_port, unnamed) =
+                (format!("topo-session-8081={session}"), format!("topo-session={session}"));
+            for forged in [
+                "topo-session-8080=",
+                "topo-session-8080=0",
+                "topo-session-8080x=1",
+                "x",
+                &of_another_port,
+                &unnamed,
+            ] {
                 assert_eq!(check(&access, "GET", path, &[("cookie", forged)]), Err(Refusal::NoToken));
             }
+            // Another topology of this host has a cookie beside it.
+            let both = ("cookie", &*format!("{of_another_port}; {cookie}"));
+            assert_eq!(check(&access, "GET", path, &[both]), Ok(()), "{path}");
+            // So has who was let in, and a command that reads the run's file.
+            let of_page = ("authorization", &*format!("Bearer {}", access.page_token().reveal()));
+            assert_eq!(check(&access, "GET", path, &[of_page]), Ok(()), "{path}");
             assert_eq!(check(&access, "GET", path, &[token]), Ok(()), "{path}");
             assert_eq!(check(&access, "GET", path, &[("cookie", &cookie)]), Ok(()), "{path}");
         }

@@ -171,4 +171,12 @@ fn where_it_is_meant_every_address_is_listened_on_and_the_host_is_the_one_reache
     assert_eq!(ask(reached, "GET", "/", &format!("127.0.0.2:{port}")).status, 200);
     assert_eq!(ask(reached, "GET", "/", &format!("127.0.0.3:{port}")).status, 403);
     assert_eq!(ask(reached, "GET", "/", &format!("evil.com:{port}")).status, 403);
+    // What it says of itself is answered.
+    assert_eq!(server.url(), format!("http://127.0.0.1:{port}"));
+    let refused = ask(reached, "GET", "/", &format!("0.0.0.0:{port}"));
+    let advice = format!(
+        "this server answers at http://127.0.0.1:{port}/, or at the address that you reach this machine at, only\n"
+    );
+    assert_eq!((refused.status, refused.body), (403, advice));
+    assert_eq!(ask(reached, "GET", "/", &format!("127.0.0.1:{port}")).status, 200);
 }

@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use topo_connectors::dead_letters::{Fate, Letter, Letters, Replay};
+use topo_core::Running;
 use topo_core::log::{Log, LogError, TopicPartition};
+use topo_core::metrics::TopologyStatus;
 
+use super::Snapshots;
+use super::api::Unknown;
 use super::log::{Reset, ResetError, reset};
-use super::{Snapshots, api};
+use super::refusal::{InBody, InPath, log_refuses, refuse};
 use crate::logging::{self, LevelError};
 
 type Source = State<Arc<dyn Snapshots>>;
@@ -31,63 +34,49 @@ const MOST_LETTERS: u64 = 10_000;
 /// Letters that are named because they could not be replayed; the others are counted.
 const NAMED: usize = 20;
 
-/// A refusal as JSON, with a sentence that says what to do.
-pub(super) fn refuse(status: StatusCode, sentence: impl Into<String>) -> Response {
-    (status, Json(json!({ "error": sentence.into() }))).into_response()
-}
-
-/// The status that goes with what the log says.
-pub(super) fn status_of(error: &LogError) -> StatusCode {
-    match error {
-        LogError::UnknownTopic(_) | LogError::UnknownPartition(_) => StatusCode::NOT_FOUND,
-        LogError::Invalid(_) | LogError::OffsetOutOfRange { .. } => StatusCode::BAD_REQUEST,
-        LogError::Fenced(_) | LogError::CommitFailed(_) | LogError::TopicExists(_) => StatusCode::CONFLICT,
-        LogError::Unavailable(_) | LogError::Closed => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-pub(super) fn log_refuses(error: &LogError) -> Response {
-    refuse(status_of(error), error.to_string())
-}
-
-/// What is sent with a request, or why it cannot be read.
-fn sent<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, String> {
-    body.map(|Json(body)| body).map_err(|rejection| rejection.body_text())
-}
-
-fn unknown(id: &str) -> Response {
-    (StatusCode::NOT_FOUND, Json(api::Unknown::topology(id))).into_response()
-}
-
 /// As Storm's REST API answers what was done to a topology.
 fn done(operation: &str, id: &str) -> Response {
     tracing::info!(operation, id, "done from the page");
     Json(json!({ "topologyOperation": operation, "topologyId": id, "status": "success" })).into_response()
 }
 
+/// The topology of that id, to be paused or resumed.
+fn not_ended(source: &dyn Snapshots, id: &str) -> Result<Running, Response> {
+    let running = source.running(id).ok_or_else(|| Unknown::topology(id).into_response())?;
+    if running.snapshot().status == TopologyStatus::Killed {
+        let sentence = format!("`{id}` is ending, and its spouts stay paused; run it again for what is left");
+        return Err(refuse(StatusCode::CONFLICT, sentence));
+    }
+    Ok(running)
+}
+
 /// `POST …/deactivate`: pauses the spouts; what is in flight goes on.
-pub(super) async fn deactivate(State(source): Source, Path(id): Path<String>) -> Response {
-    let Some(running) = source.running(&id) else { return unknown(&id) };
-    running.deactivate();
-    done("deactivate", &id)
+pub(super) async fn deactivate(
+    State(source): Source,
+    InPath(id): InPath<String>,
+) -> Result<Response, Response> {
+    not_ended(&*source, &id)?.deactivate();
+    Ok(done("deactivate", &id))
 }
 
 /// `POST …/activate`: resumes the spouts.
-pub(super) async fn activate(State(source): Source, Path(id): Path<String>) -> Response {
-    let Some(running) = source.running(&id) else { return unknown(&id) };
-    running.activate();
-    done("activate", &id)
+pub(super) async fn activate(
+    State(source): Source,
+    InPath(id): InPath<String>,
+) -> Result<Response, Response> {
+    not_ended(&*source, &id)?.activate();
+    Ok(done("activate", &id))
 }
 
-/// `POST …/kill/{wait}`: pauses the spouts, gives open trees so many seconds to complete, and stops.
-pub(super) async fn kill(State(source): Source, Path((id, wait)): Path<(String, String)>) -> Response {
+/// `POST …/kill/{wait}`: pauses the spouts, gives open trees so many seconds to complete, and stops. Asked again, it stops
+/// when the first of the waits is over.
+pub(super) async fn kill(State(source): Source, InPath((id, wait)): InPath<(String, String)>) -> Response {
     let seconds = wait.parse().ok().map(Duration::from_secs).filter(|wait| *wait <= LONGEST_WAIT);
     let Some(wait) = seconds else {
         return refuse(StatusCode::BAD_REQUEST, "a wait is a whole number of seconds, up to 86400");
     };
     if source.running(&id).is_none() {
-        return unknown(&id);
+        return Unknown::topology(&id).into_response();
     }
     if source.kill(&id, wait) {
         done("kill", &id)
@@ -121,14 +110,7 @@ struct ReplayTold {
 }
 
 /// `POST /api/v1/replay`: feeds dead letters in again, one, or all that no replay has come to.
-pub(super) async fn replay(
-    State(source): Source,
-    asked: Result<Json<ReplayAsked>, JsonRejection>,
-) -> Response {
-    let asked = match sent(asked) {
-        Ok(asked) => asked,
-        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
-    };
+pub(super) async fn replay(State(source): Source, InBody(asked): InBody<ReplayAsked>) -> Response {
     if asked.offset.is_some() && asked.partition.is_none() {
         return refuse(StatusCode::BAD_REQUEST, "an offset belongs to a partition; say which");
     }
@@ -189,13 +171,9 @@ async fn replay_letters(log: &dyn Log, asked: &ReplayAsked) -> Result<ReplayTold
 /// `POST /api/v1/group/{group}/reset`: has a group without members go on from elsewhere.
 pub(super) async fn reset_group(
     State(source): Source,
-    Path(group): Path<String>,
-    asked: Result<Json<Reset>, JsonRejection>,
+    InPath(group): InPath<String>,
+    InBody(asked): InBody<Reset>,
 ) -> Response {
-    let asked = match sent(asked) {
-        Ok(asked) => asked,
-        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
-    };
     match reset(&*source, &group, &asked).await {
         Ok(moved) => {
             tracing::info!(group, ?asked, "a group's offsets were reset from the page");
@@ -227,20 +205,20 @@ pub(super) async fn level() -> Response {
 }
 
 /// `POST /api/v1/log-level`: logs more, or less, for a time.
-pub(super) async fn set_level(asked: Result<Json<Level>, JsonRejection>) -> Response {
-    let Level { level, seconds } = match sent(asked) {
-        Ok(asked) => asked,
-        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
-    };
+pub(super) async fn set_level(InBody(asked): InBody<Level>) -> Response {
+    let Level { level, seconds } = asked;
     let time = Duration::from_secs(seconds);
     if time.is_zero() || time > LONGEST_LEVEL {
         return refuse(StatusCode::BAD_REQUEST, "a level is set for 1 to 86400 seconds");
     }
-    level_set(logging::set_for(&level, time))
+    let set = logging::set_for(&level, time);
+    tracing::info!(level, seconds, is_set = set.is_ok(), "the log's level was set from the page");
+    level_set(set)
 }
 
 /// `DELETE /api/v1/log-level`: logs as the environment asks again.
 pub(super) async fn reset_level() -> Response {
+    tracing::info!("the log's level is set back from the page");
     level_set(logging::reset())
 }
 

@@ -89,7 +89,7 @@ impl ComponentPage {
             executors: component.tasks.len(),
             tasks: component.tasks.len(),
             stats,
-            moving: observer.with(snapshot, |history| Moving::of_all(snapshot, history).remove(name)),
+            moving: observer.with(snapshot, |history| Moving::of_one(snapshot, history, name)),
             settings: settings
                 .iter()
                 .map(|one| Setting { name: one.name, value: one.value.clone() })

@@ -217,6 +217,13 @@ impl Moving {
             .collect()
     }
 
+    /// Of the component `name`.
+    pub(super) fn of_one(snapshot: &TopologySnapshot, history: &History, name: &str) -> Option<Self> {
+        let at = snapshot.components.iter().position(|component| *component.name == *name)?;
+        let windows = WINDOWS.map(|(name, window)| (name, history.window(snapshot, window)));
+        Some(Self::of(snapshot, history, &windows, at))
+    }
+
     fn of(
         snapshot: &TopologySnapshot,
         history: &History,

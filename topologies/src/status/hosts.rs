@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use axum::http::{HeaderMap, Uri, header};
 
+use super::server::reached_at;
+
 /// The hosts, with port, that are the server's own.
 #[derive(Debug)]
 pub(super) struct Hosts {
@@ -45,7 +47,9 @@ impl Hosts {
         }
         let scheme = if is_tls { "https" } else { "http" };
         let named = names.iter().map(|name| format!(" or {scheme}://{name}:{port}/")).collect::<String>();
-        let advice = format!("this server answers at {scheme}://{addr}/{named} only\n");
+        let at = reached_at(addr);
+        let any = if is_any { ", or at the address that you reach this machine at," } else { "" };
+        let advice = format!("this server answers at {scheme}://{at}/{named}{any} only\n");
         Self { hosts, port, is_tls, is_any, advice }
     }
 
@@ -79,6 +83,11 @@ impl Hosts {
         };
         self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
             || self.is_any && local.is_some_and(is_local)
+    }
+
+    /// The port that it listens at.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// What is said to who addresses another.

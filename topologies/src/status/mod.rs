@@ -18,6 +18,8 @@ mod access;
 #[cfg(test)]
 mod access_tests;
 mod actions;
+#[cfg(test)]
+mod actions_tests;
 mod api;
 mod assets;
 mod component;
@@ -36,6 +38,7 @@ mod observing;
 #[cfg(test)]
 mod observing_tests;
 mod progress;
+mod refusal;
 mod routes;
 mod running;
 mod secret;

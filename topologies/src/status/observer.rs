@@ -21,6 +21,8 @@ pub(super) const EVERY: Duration = Duration::from_secs(1);
 pub(super) const LAST: Duration = Duration::from_secs(10);
 /// How many topologies' histories are kept: those seen last.
 const MOST_TOPOLOGIES: usize = 16;
+/// The groupings by which a task gets all, however many there are.
+const UNDIVIDED: [&str; 2] = ["global", "all"];
 /// Ticks of processor time in a second, as Linux tells it to programs.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -105,7 +107,9 @@ fn scene(snapshot: &TopologySnapshot, window: &Window<'_>, now_ms: i64) -> Scene
             let (from, to) = (place(&edge.from)?, place(&edge.to)?);
             // A queue that others filled makes this edge's senders wait as well.
             let fill = snapshot.components[to].tasks.iter().map(|task| task.queue.fill()).fold(0.0, f64::max);
-            Some(Link { from, to, feedback: edge.feedback, fill, refused: window.refused(at) > 0 })
+            let (feedback, refused) = (edge.feedback, window.refused(at) > 0);
+            let is_undivided = UNDIVIDED.contains(&&*edge.grouping);
+            Some(Link { from, to, feedback, fill, refused, is_undivided })
         })
         .collect();
     Scene {

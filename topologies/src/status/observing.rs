@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode};
+use axum::extract::State;
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json};
@@ -15,6 +15,7 @@ use super::api::Unknown;
 use super::component::ComponentPage;
 use super::graph::Graph;
 use super::observer::Observer;
+use super::refusal::{InBody, InPath};
 use super::routes::{Route, now_ms};
 use super::tap::{self, Tap, Wish};
 use super::trees::{Trees, Waterfall};
@@ -50,16 +51,10 @@ fn running(source: &dyn Snapshots, id: &str) -> Result<Running, Unknown> {
     source.running(id).ok_or_else(|| Unknown::topology(id))
 }
 
-impl IntoResponse for Unknown {
-    fn into_response(self) -> Response {
-        (StatusCode::NOT_FOUND, Json(self)).into_response()
-    }
-}
-
 async fn graph(
     State(source): Source,
     Extension(observer): Memory,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Graph>, Unknown> {
     Ok(Json(Graph::of(&snapshot(&*source, &id)?, &observer, now_ms())))
 }
@@ -67,7 +62,7 @@ async fn graph(
 async fn layout(
     State(source): Source,
     Extension(observer): Memory,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Response, Unknown> {
     Ok(Json(&*observer.layouts(&snapshot(&*source, &id)?)).into_response())
 }
@@ -75,7 +70,7 @@ async fn layout(
 async fn component(
     State(source): Source,
     Extension(observer): Memory,
-    Path((id, name)): Path<(String, String)>,
+    InPath((id, name)): InPath<(String, String)>,
 ) -> Result<Json<ComponentPage>, Unknown> {
     let snapshot = snapshot(&*source, &id)?;
     ComponentPage::of(&snapshot, &name, &*source, &observer, now_ms())
@@ -83,13 +78,13 @@ async fn component(
         .ok_or_else(|| Unknown::thing(format!("`{}` has no component `{name}`", snapshot.name)))
 }
 
-async fn trees(State(source): Source, Path(id): Path<String>) -> Result<Json<Trees>, Unknown> {
+async fn trees(State(source): Source, InPath(id): InPath<String>) -> Result<Json<Trees>, Unknown> {
     Ok(Json(Trees::of(&running(&*source, &id)?)))
 }
 
 async fn tree(
     State(source): Source,
-    Path((id, root)): Path<(String, String)>,
+    InPath((id, root)): InPath<(String, String)>,
 ) -> Result<Json<Waterfall>, Unknown> {
     let unknown = || Unknown::thing(format!("nothing is remembered of a tree `{root}`"));
     Waterfall::of(&running(&*source, &id)?, &root).map(Json).ok_or_else(unknown)
@@ -97,22 +92,22 @@ async fn tree(
 
 async fn tapped(
     State(source): Source,
-    Path((id, edge)): Path<(String, usize)>,
+    InPath((id, edge)): InPath<(String, usize)>,
 ) -> Result<Json<Tap>, Unknown> {
     Tap::of(&running(&*source, &id)?, edge).map(Json).ok_or_else(|| Unknown::thing(tap::unknown(edge)))
 }
 
 async fn switch_on(
     State(source): Source,
-    Path(id): Path<String>,
-    Json(wish): Json<Wish>,
+    InPath(id): InPath<String>,
+    InBody(wish): InBody<Wish>,
 ) -> Result<Response, Unknown> {
     Ok(tap::switch_on(&running(&*source, &id)?, &wish))
 }
 
 async fn switch_off(
     State(source): Source,
-    Path((id, edge)): Path<(String, usize)>,
+    InPath((id, edge)): InPath<(String, usize)>,
 ) -> Result<Response, Unknown> {
     Ok(tap::switch_off(&running(&*source, &id)?, edge))
 }

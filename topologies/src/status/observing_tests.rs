@@ -435,6 +435,8 @@ fn rates_and_sparklines_move_with_the_clock() {
         let moving =
             observer.with(&snapshot, |history| to_value(Moving::of_all(&snapshot, history)).unwrap());
         let crawl = &moving["crawl"];
+        let alone = observer.with(&snapshot, |history| Moving::of_one(&snapshot, history, "crawl"));
+        assert_eq!(&to_value(alone).unwrap(), crawl);
         for window in ["10s", "1m", "10m", "all"] {
             let rate = crawl["rates"][window]["executed"].as_f64().unwrap();
             assert!((80.0..=110.0).contains(&rate), "{rate} in {window}");

@@ -52,6 +52,8 @@ struct Windows {
     component: Arc<str>,
     /// Keys that have windows open.
     keys: u64,
+    /// Windows of all keys that are not complete, as of the last flush.
+    open_windows: u64,
     /// Results that are not acknowledged yet, and those that were, failed and were given up.
     open_results: u64,
     acked_results: u64,
@@ -135,6 +137,7 @@ impl Windows {
         Some(Self {
             component: Arc::clone(&component.name),
             keys: open(|windows| windows.keys),
+            open_windows: open(|open| open.windows),
             open_results: open(|windows| windows.results),
             acked_results: component.total(|task| task.trees_acked),
             failed_results: component.total(|task| task.trees_failed),
@@ -188,11 +191,12 @@ mod tests {
     fn windows_are_added_up_over_the_tasks() {
         let mut snapshot = fixture::topology();
         for (task, keys) in snapshot.components[1].tasks.iter_mut().zip([3, 4]) {
-            task.open_windows = Some(OpenWindows { keys, results: 1 });
+            task.open_windows = Some(OpenWindows { keys, windows: 2 * keys, results: 1 });
         }
         let told = to_value(Progress::of(&snapshot, &Nothing, NOW_MS)).unwrap();
         let windows = &told["windows"][0];
-        assert_eq!([&windows["keys"], &windows["openResults"], &windows["late"]], [7, 2, 14]);
+        assert_eq!([&windows["keys"], &windows["openWindows"]], [7, 14]);
+        assert_eq!([&windows["openResults"], &windows["late"]], [2, 14]);
         assert_eq!(windows["behindMs"], 4_250);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
@@ -17,6 +17,7 @@ use super::errors::Errors;
 use super::events::{Events, events};
 use super::log::{Browse, Full, browse, full};
 use super::observer::Observer;
+use super::refusal::{InPath, InQuery, log_refuses, refuse};
 use super::state::{self, Asked};
 use super::{Snapshots, actions, api, exposition, observing};
 
@@ -97,7 +98,7 @@ async fn page(Extension(access): Extension<Arc<Access>>) -> Html<String> {
     Html(shell(access.page_token()))
 }
 
-async fn asset(Path(name): Path<String>) -> Response {
+async fn asset(InPath(name): InPath<String>) -> Response {
     match ASSETS.iter().find(|asset| asset.name == name) {
         Some(asset) => ([(header::CONTENT_TYPE, asset.content_type)], asset.body).into_response(),
         None => nothing().await.into_response(),
@@ -108,39 +109,47 @@ async fn summary(State(source): Source) -> Json<api::Summaries> {
     Json(api::Summaries::of(&source.snapshots()))
 }
 
-async fn topology(State(source): Source, Path(id): Path<String>) -> Response {
+async fn topology(State(source): Source, InPath(id): InPath<String>) -> Response {
     match source.snapshots().iter().find(|snapshot| *snapshot.id == *id) {
         Some(snapshot) => Json(api::TopologyPage::of(snapshot, now_ms())).into_response(),
-        None => (StatusCode::NOT_FOUND, Json(api::Unknown::topology(&id))).into_response(),
+        None => api::Unknown::topology(&id).into_response(),
     }
 }
 
-async fn errors_of(State(source): Source, Path(id): Path<String>) -> Response {
+async fn errors_of(State(source): Source, InPath(id): InPath<String>) -> Response {
     match source.snapshots().iter().find(|snapshot| *snapshot.id == *id) {
         Some(snapshot) => Json(Errors::of(snapshot, &source.causes(&id), now_ms())).into_response(),
-        None => (StatusCode::NOT_FOUND, Json(api::Unknown::topology(&id))).into_response(),
+        None => api::Unknown::topology(&id).into_response(),
     }
 }
 
-async fn messages(State(source): Source, Path(topic): Path<String>, Query(asked): Query<Browse>) -> Response {
+async fn messages(
+    State(source): Source,
+    InPath(topic): InPath<String>,
+    InQuery(asked): InQuery<Browse>,
+) -> Response {
     let Some(log) = source.log() else { return no_log() };
     match browse(&*log, &topic, &asked).await {
         Ok(browsed) => Json(browsed).into_response(),
-        Err(error) => actions::log_refuses(&error),
+        Err(error) => log_refuses(&error),
     }
 }
 
-async fn message(State(source): Source, Path(topic): Path<String>, Query(asked): Query<Full>) -> Response {
+async fn message(
+    State(source): Source,
+    InPath(topic): InPath<String>,
+    InQuery(asked): InQuery<Full>,
+) -> Response {
     let Some(log) = source.log() else { return no_log() };
     match full(&*log, &topic, &asked).await {
         Ok(Some(message)) => Json(message).into_response(),
-        Ok(None) => actions::refuse(StatusCode::NOT_FOUND, "there is no message at that offset"),
-        Err(error) => actions::log_refuses(&error),
+        Ok(None) => refuse(StatusCode::NOT_FOUND, "there is no message at that offset"),
+        Err(error) => log_refuses(&error),
     }
 }
 
 fn no_log() -> Response {
-    actions::refuse(StatusCode::NOT_FOUND, "no log is known here")
+    refuse(StatusCode::NOT_FOUND, "no log is known here")
 }
 
 async fn states(State(source): Source) -> Json<state::States> {
@@ -149,8 +158,8 @@ async fn states(State(source): Source) -> Json<state::States> {
 
 async fn state_of(
     State(source): Source,
-    Path((component, state)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
+    InPath((component, state)): InPath<(String, String)>,
+    InQuery(asked): InQuery<Asked>,
 ) -> Response {
     state::answer(&source.states(), &component, &state, asked).await
 }

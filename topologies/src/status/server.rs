@@ -3,7 +3,7 @@
 //! Invariant: once `bind` returns, the port is held and answered; once `shutdown` returns, it is free again.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -177,12 +177,12 @@ impl StatusServer {
         self.local_addr
     }
 
-    /// Where a browser finds it: by its first name, where it has one.
+    /// Where a browser finds it: by its first name, where it has one. Where it listens on every address, on this machine.
     pub fn url(&self) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
         match &self.name {
             Some(name) => format!("{scheme}://{name}:{}", self.local_addr.port()),
-            None => format!("{scheme}://{}", self.local_addr),
+            None => format!("{scheme}://{}", reached_at(self.local_addr)),
         }
     }
 
@@ -197,6 +197,17 @@ impl StatusServer {
         // An error means that the thread is gone, which is what is waited for.
         let _ = self.stopped.await;
     }
+}
+
+/// Where on this machine one is reached that listens at `addr`: no request may name the address of every network.
+pub(super) fn reached_at(addr: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.to_canonical().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(loopback, addr.port())
 }
 
 fn serve(

@@ -14,6 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use topo_core::state::{QueryError, StateHub};
 
+use super::refusal::refuse;
+
 /// How long a task may take to come to an end with its batch.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,8 @@ struct StateSummary {
     state: Arc<str>,
     /// How many values it has.
     entries: u64,
+    /// Of the serialized keys and values as they were last flushed; `null` where they are kept nowhere.
+    bytes: Option<u64>,
     /// `null` where it is kept nowhere.
     changelog: Option<Arc<str>>,
 }
@@ -43,6 +47,7 @@ impl States {
             component: info.component,
             state: info.state,
             entries: info.len,
+            bytes: info.bytes,
             changelog: info.changelog,
         };
         Self { states: all.map(summary).collect() }
@@ -108,10 +113,6 @@ fn status_of(error: &QueryError) -> StatusCode {
         QueryError::Ended => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
-}
-
-fn refuse(status: StatusCode, sentence: String) -> Response {
-    (status, Json(json!({ "error": sentence }))).into_response()
 }
 
 /// A tuple or a value in MessagePack as JSON; `null` where it cannot be read.
@@ -251,7 +252,7 @@ mod tests {
         let at = server.local_addr();
         let listed = get_json(at, "/api/state");
         let counts = json!({
-            "topology": running.id(), "component": "keep", "state": "counts", "entries": 2, "changelog": null,
+            "topology": running.id(), "component": "keep", "state": "counts", "entries": 2, "bytes": null, "changelog": null,
         });
         assert_eq!(listed["states"][0], counts);
         let answer = get_json(at, "/api/state/keep/counts?key=2");

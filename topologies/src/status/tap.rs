@@ -7,11 +7,12 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use topo_core::Running;
 use topo_core::tap::{TapFilter, TapView, Tapped};
 
 use super::api::Unknown;
+use super::refusal::refuse;
 use super::state;
 
 /// How long a tap stays on after it was asked last.
@@ -59,7 +60,7 @@ struct Tuple {
 pub(super) fn switch_on(running: &Running, wish: &Wish) -> Response {
     if wish.filter.len() > MOST_FILTER {
         let sentence = format!("a filter has at most {MOST_FILTER} bytes");
-        return (StatusCode::BAD_REQUEST, Json(json!({ "error": sentence }))).into_response();
+        return refuse(StatusCode::BAD_REQUEST, sentence);
     }
     match running.tap(wish.edge, filter(&wish.filter), PATIENCE) {
         true => Json(Tap::of(running, wish.edge)).into_response(),
@@ -77,7 +78,7 @@ pub(super) fn switch_off(running: &Running, edge: usize) -> Response {
 }
 
 fn missing(edge: usize) -> Response {
-    (StatusCode::NOT_FOUND, Json(Unknown::thing(unknown(edge)))).into_response()
+    Unknown::thing(unknown(edge)).into_response()
 }
 
 /// Says that there is no such edge.
@@ -114,6 +115,8 @@ impl Tap {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

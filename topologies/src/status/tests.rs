@@ -76,8 +76,13 @@ fn every_route_is_described_and_every_description_is_a_route() {
             let wanted: Vec<&str> = path.split('/').filter(|part| part.starts_with('{')).collect();
             assert_eq!(named, wanted, "{method} {path}");
             assert_eq!(method != "get", operation["security"].is_array(), "{method} {path}");
+            let responses = &operation["responses"];
+            assert_eq!(responses["403"].is_object(), method != "get", "{method} {path}");
+            assert_eq!(responses["401"].is_object(), path != "/api/v1/session", "{method} {path}");
         }
     }
+    let of_events = &described["paths"][routes::EVENTS]["get"]["parameters"];
+    assert_eq!(of_events[0]["schema"]["enum"], json!(VIEWS));
     let mut routes: Vec<(String, String)> =
         routes::api().iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
     routes.push(("GET".to_owned(), routes::EVENTS.to_owned()));
@@ -86,8 +91,8 @@ fn every_route_is_described_and_every_description_is_a_route() {
     assert_eq!(told, routes);
     // What it refers to is there.
     let text = described.to_string();
-    for name in text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-        assert!(described["components"]["schemas"][name].is_object(), "{name}");
+    for name in text.split("\"#/components/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(described["components"].pointer(&format!("/{name}")).is_some_and(Value::is_object), "{name}");
     }
 }
 
@@ -106,7 +111,7 @@ fn the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() {
 }
 
 /// The first `count` events of a stream, each its name and what it says.
-fn events(to: SocketAddr, path: &str, count: usize) -> Vec<(String, Value)> {
+pub(super) fn events(to: SocketAddr, path: &str, count: usize) -> Vec<(String, Value)> {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).unwrap();

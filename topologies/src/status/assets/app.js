@@ -47,7 +47,23 @@ function lost() {
   stream = null;
   clearTimeout(silence);
   clearTimeout(again);
-  again = setTimeout(listen, AGAIN_MS);
+  again = setTimeout(retry, AGAIN_MS);
+}
+
+/** Listens again, unless the server asks for its token, as one that was started again does: then the page is loaded again,
+    which asks for it. A stream does not tell why it was refused. */
+async function retry() {
+  const waits = again;
+  let status = 0;
+  try {
+    ({ status } = await fetch("/api/v1/topology/summary", { signal: AbortSignal.timeout(SILENCE_MS) }));
+  } catch {
+    // Nobody answers yet: the stream will not either.
+  }
+  // Meanwhile it may have begun to listen, as where another view was opened.
+  if (again !== waits || stream) return;
+  if (status === 401) location.reload();
+  else listen();
 }
 
 function heard() {

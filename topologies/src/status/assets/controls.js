@@ -1,4 +1,4 @@
-// What may be done to the topology as a whole, from the head of the page, each with a question before it.
+// What may be done to the topology as a whole, from the head of the page: each but Resume with a question before it.
 import { ask, carryOut, confirm, part } from "./actions.js";
 
 const byId = (id) => document.getElementById(id);

@@ -20,12 +20,15 @@ export function setText(node, text) {
 /** Makes the children of `parent` those of `items`, by key: those there are stay in place and are filled again. */
 export function keyed(parent, items, keyOf, make, fill) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  // Of several with one key the map knows only the last: the others must go all the same.
+  const left = new Set(parent.children);
   let place = parent.firstElementChild;
   for (const item of items) {
     const key = String(keyOf(item));
     let child = old.get(key);
     if (child) {
       old.delete(key);
+      left.delete(child);
     } else {
       child = make(item);
       child.dataset.key = key;
@@ -34,7 +37,7 @@ export function keyed(parent, items, keyOf, make, fill) {
     else parent.insertBefore(child, place);
     fill?.(child, item);
   }
-  for (const child of old.values()) child.remove();
+  for (const child of left) child.remove();
 }
 
 /** Fills a table's body, a row for each item: the first cell is its heading. `columns` are `[title, hint, cell, cls]`, where

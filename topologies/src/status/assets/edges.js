@@ -1,6 +1,6 @@
 // A table of edges, for the graph and for a component's own page.
 import { el, setText } from "./dom.js";
-import { NONE, ago, bytes, count, micros, percent, rate } from "./spell.js";
+import { NONE, bytes, count, eventTime, micros, percent, rate } from "./spell.js";
 
 /** Where a component's own page is. */
 export const componentAddress = (name) => `#/component/${encodeURIComponent(name)}`;
@@ -42,7 +42,7 @@ export const edgeColumns = (timeMs) => [
   ["Waited p99", "Time in the queue, in the last ten seconds", plain((edge) => micros(edge.waitMicros.p99))],
   ["Waited p99.9", "Time in the queue, in the last ten seconds", plain((edge) => micros(edge.waitMicros.p999))],
   ["Senders held", "How often a full queue made a sender wait, since the start", plain((edge) => count(edge.refused))],
-  ["Event time", "How far its senders have come in event time", plain((edge) => (edge.eventTimeMs === null ? NONE : ago(edge.eventTimeMs, timeMs)))],
+  ["Event time", "How far its senders have come in event time", plain((edge) => eventTime(edge.eventTimeMs, timeMs))],
   ["Tap", "See its last tuples", tap],
 ];
 

@@ -27,7 +27,7 @@ function text({ form, text: shown, cut, bytes: size }) {
 
 /** A card of a message; `actions` are buttons that belong to it. */
 export function messageCard(topic, message, actions = []) {
-  const { partition, offset, timeMs, key, value, headers } = message;
+  const { partition, offset, timeMs, key, value, headers, headersLeft } = message;
   const about = `${value.form}, ${bytes(value.bytes)}`;
   const body = el("pre", { text: text(value), tabindex: 0, "aria-label": "Value" });
   const card = el(
@@ -47,7 +47,9 @@ export function messageCard(topic, message, actions = []) {
   if (headers.length) {
     const list = el("dl", { cls: "headers" });
     for (const [name, one] of headers) list.append(el("div", {}, el("dt", { text: name }), el("dd", { text: text(one) })));
-    card.append(el("details", {}, el("summary", { text: `${headers.length} ${headers.length === 1 ? "header" : "headers"}` }), list));
+    if (headersLeft) list.append(el("div", {}, el("dt", { text: "…" }), el("dd", { text: `${headersLeft} more, not shown` })));
+    const all = headers.length + headersLeft;
+    card.append(el("details", {}, el("summary", { text: `${all} ${all === 1 ? "header" : "headers"}` }), list));
   }
   if (value.cut && value.form !== "bytes") {
     const whole = el("button", { type: "button", text: "Whole value" });

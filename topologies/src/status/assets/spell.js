@@ -51,6 +51,13 @@ export function duration(seconds) {
 /** How long before `nowMs` that was. */
 export const ago = (atMs, nowMs) => `${duration((nowMs - atMs) / 1000)} ago`;
 
+/** How far from `nowMs` an event time is: it may lie ahead of the clock, and ends beyond all dates. */
+export function eventTime(atMs, nowMs) {
+  if (atMs === null || atMs === undefined) return NONE;
+  if (atMs >= Number.MAX_SAFE_INTEGER) return "the end of time";
+  return atMs > nowMs ? `${duration((atMs - nowMs) / 1000)} ahead` : ago(atMs, nowMs);
+}
+
 /** A share of one, in percent. */
 export const percent = (share) => `${(share * 100).toFixed(1)}%`;
 

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use topo_core::log::{Consumed, FetchLimit, Isolation, Log, LogError, Offsets, TopicPartition};
+use topo_core::log::{Consumed, FetchLimit, Header, Isolation, Log, LogError, Offsets, TopicPartition};
 
 use super::readable::Readable;
 
@@ -27,7 +28,7 @@ const MOST_SCANNED: usize = 32 << 20;
 const FETCH_BYTES: usize = 256 << 10;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Headers that are shown of a message.
+/// Headers that are shown of a message; their names and values share as many bytes as are shown of its value.
 const MOST_HEADERS: usize = 64;
 
 /// What is asked of a topic's messages.
@@ -65,6 +66,8 @@ struct Message {
     key: Readable,
     value: Readable,
     headers: Vec<(String, Readable)>,
+    /// Headers that are not shown.
+    headers_left: usize,
 }
 
 /// Which message is looked at alone.
@@ -84,16 +87,15 @@ fn refused(sentence: impl Into<String>) -> LogError {
 
 impl Message {
     fn of(partition: u32, record: &Consumed, most: usize) -> Self {
-        let headers = record.headers.iter().take(MOST_HEADERS);
+        let headers = shown(&record.headers, most);
         Self {
             partition,
             offset: record.offset,
             time_ms: record.timestamp_ms,
             key: Readable::of(record.key.as_deref(), most),
             value: Readable::of(record.value.as_deref(), most),
-            headers: headers
-                .map(|one| (one.key.to_string(), Readable::of(one.value.as_deref(), most)))
-                .collect(),
+            headers_left: record.headers.len() - headers.len(),
+            headers,
         }
     }
 
@@ -103,6 +105,23 @@ impl Message {
             || has(&self.value.text)
             || self.headers.iter().any(|(key, value)| has(key) || has(&value.text))
     }
+}
+
+/// The first of `headers`, with `most` bytes of all their names and values.
+fn shown(headers: &[Header], most: usize) -> Vec<(String, Readable)> {
+    let mut room = most;
+    let mut shown = Vec::new();
+    for header in headers.iter().take(MOST_HEADERS) {
+        if room == 0 {
+            break;
+        }
+        let name = &header.key[..header.key.floor_char_boundary(room)];
+        room -= name.len();
+        let value = Readable::of(header.value.as_deref(), room);
+        room -= value.text.len();
+        shown.push((name.to_owned(), value));
+    }
+    shown
 }
 
 /// The messages of `topic` that are asked for, in the order of their times.
@@ -269,8 +288,11 @@ impl Scan<'_> {
     }
 }
 
+/// About how many bytes a record takes in memory.
 fn size(record: &Consumed) -> usize {
-    [&record.key, &record.value].into_iter().flatten().map(|bytes| bytes.len()).sum::<usize>() + 64
+    let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers = record.headers.iter().map(|one| one.key.len() + of(&one.value) + 32).sum::<usize>();
+    of(&record.key) + of(&record.value) + headers + 64
 }
 
 /// One message with all that is readable of it, up to a mebibyte; `None` where there is none at that offset.

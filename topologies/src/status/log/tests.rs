@@ -101,6 +101,33 @@ async fn what_cannot_be_is_said() {
 }
 
 #[tokio::test]
+async fn headers_are_bounded_however_many_and_long_they_are() {
+    let log = log(0).await;
+    let header = |number: usize| Header {
+        key: format!("{number}{}", "n".repeat(300)).into(),
+        value: Some("ä".repeat(400).into()),
+    };
+    let few =
+        vec![Header { key: "k".into(), value: Some("v".into()) }, Header { key: "none".into(), value: None }];
+    for headers in
+        [few, (0..200).map(header).collect(), vec![Header { key: "ä".repeat(9_000).into(), value: None }]]
+    {
+        let record = Record { value: Some("v".into()), headers, ..Record::default() };
+        log.append(&TopicPartition::new("t", 0), vec![record]).await.unwrap();
+    }
+    let listed = serde_json::to_value(browse(&log, "t", &Browse::default()).await.unwrap()).unwrap();
+    let [few, many, long] = listed["messages"].as_array().unwrap().as_slice() else { panic!("{listed}") };
+    assert_eq!((&few["headers"][0][0], &few["headers"][1][1]["form"]), (&json!("k"), &json!("null")));
+    assert_eq!(few["headersLeft"], 0);
+    // 301 bytes of a name and 800 of a value twice, then what is left.
+    let length =
+        |header: &Value| header[0].as_str().unwrap().len() + header[1]["text"].as_str().unwrap().len();
+    let lengths: Vec<usize> = many["headers"].as_array().unwrap().iter().map(length).collect();
+    assert_eq!((&*lengths, &many["headersLeft"]), (&[1_101, 947][..], &json!(198)));
+    assert_eq!((length(&long["headers"][0]), &long["headersLeft"]), (2_048, &json!(0)));
+}
+
+#[tokio::test]
 async fn a_long_message_is_cut_in_the_list_and_whole_alone() {
     let log = log(0).await;
     let long = "x".repeat(100_000);

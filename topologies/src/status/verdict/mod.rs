@@ -65,6 +65,8 @@ pub(super) struct Link {
     pub(super) fill: f64,
     /// Whether a full queue made its senders wait.
     pub(super) refused: bool,
+    /// Whether a task gets all of it, however many there are: by a global grouping, or by one to all.
+    pub(super) is_undivided: bool,
 }
 
 /// All that the sentence is made from.
@@ -255,6 +257,12 @@ impl Scene {
     fn remedy(&self, part: &Part) -> String {
         let Part { name, tasks, busiest, .. } = part;
         let busy = percent(part.busy);
+        if let Some(from) = self.undivided(part).filter(|_| !self.is_used_up()) {
+            return format!(
+                "`{name}` is busy {busy} of the time, and more tasks would not help: one gets all that `{from}` sends. Make it \
+                 cheaper, or choose a grouping that spreads the tuples.",
+            );
+        }
         if *tasks > 1 && part.mean_busy < part.busy / 2.0 {
             return format!(
                 "`{name}` is held up by its task {busiest}, which is busy {busy} of the time while its {tasks} tasks are {} on \
@@ -270,6 +278,14 @@ impl Scene {
             );
         }
         format!("`{name}` is busy {busy} of the time; give it {more} tasks.")
+    }
+
+    /// Who sends `part` tuples, where none of its inputs is spread over its tasks.
+    fn undivided(&self, part: &Part) -> Option<&Arc<str>> {
+        let mut inputs =
+            self.links.iter().filter(|link| !link.feedback && self.parts[link.to].name == part.name);
+        let first = inputs.next().filter(|link| link.is_undivided)?;
+        inputs.all(|link| link.is_undivided).then(|| &self.parts[first.from].name)
     }
 
     fn why_it_waits(&self, held: &[usize], part: &Part) -> String {

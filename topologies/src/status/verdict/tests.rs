@@ -91,6 +91,24 @@ fn a_task_that_gets_most_is_named_with_another_remedy() {
 }
 
 #[test]
+fn where_one_task_gets_all_more_of_them_are_no_remedy() {
+    for count in [bolt("count", 0.97), Part { tasks: 4, busiest: 0, mean_busy: 0.25, ..bolt("count", 0.97) }]
+    {
+        let mut scene = chain(vec![blocked(spout("lines"), 0.9), count], &[1.0]);
+        scene.links[0].is_undivided = true;
+        assert_says(
+            &scene,
+            Kind::Bottleneck,
+            Some("count"),
+            "`count` is busy 97% of the time, and more tasks would not help: one gets all that `lines` sends.",
+        );
+        // Beside what everybody is told there may be what is spread.
+        scene.links.push(link(0, 1, 1.0));
+        assert!(!judge(&scene).sentence.contains("more tasks would not help"));
+    }
+}
+
+#[test]
 fn where_the_machine_is_used_up_more_tasks_are_no_remedy() {
     let mut scene = chain(vec![blocked(spout("lines"), 0.9), bolt("count", 0.97)], &[1.0]);
     scene.at_work = Some(1.95);

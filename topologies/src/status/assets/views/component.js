@@ -1,7 +1,7 @@
 // One component: its tasks, its edges, its errors and its settings.
 import { el, figures, keyed, setText, table } from "../dom.js";
 import { edgeColumns, numbered } from "../edges.js";
-import { NONE, ago, count, micros, percent, rate } from "../spell.js";
+import { NONE, ago, count, eventTime, micros, percent, rate } from "../spell.js";
 import { sparkline } from "../svg.js";
 import { WINDOWS } from "./components.js";
 import { showVerdict } from "./graph.js";
@@ -43,7 +43,7 @@ const taskColumns = (timeMs) => [
   ...three("Execute", (one) => one.executeLatencyMicros),
   ...three("Waited", (one) => one.queueWaitMicros),
   ...three("Complete", (one) => one.completeLatencyMicros),
-  ["Event time", "", plain(({ eventTimeMs }) => (eventTimeMs === null ? NONE : ago(eventTimeMs, timeMs)))],
+  ["Event time", "", plain(({ eventTimeMs }) => eventTime(eventTimeMs, timeMs))],
 ];
 
 const SPARKS = [

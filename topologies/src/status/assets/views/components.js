@@ -1,7 +1,7 @@
 // The components: a row for each, with its exact counters, and how they move.
 import { el, figures, setText, table } from "../dom.js";
 import { componentAddress } from "../edges.js";
-import { NONE, ago, count, duration, micros, percent, rate } from "../spell.js";
+import { NONE, count, duration, eventTime, micros, percent, rate } from "../spell.js";
 import { sparkline } from "../svg.js";
 import { showVerdict } from "./graph.js";
 
@@ -94,7 +94,7 @@ const COLUMNS = [
     "Fullest partition: offsets from the oldest record not done to the newest, of how many may; then records waiting for their next attempt",
     share((one) => (windows(one).length ? windowFill(one) : null), (one) => count(windows(one).reduce((sum, { waiting }) => sum + waiting, 0))),
   ],
-  ["Event time", "How far the last task has come in event time", plain((one) => (one.eventTimeMs == null ? NONE : ago(one.eventTimeMs, one.timeMs)))],
+  ["Event time", "How far the last task has come in event time", plain((one) => eventTime(one.eventTimeMs, one.timeMs))],
 ];
 
 /** Fills a choice of windows; `chosen` is told of the one that is. */

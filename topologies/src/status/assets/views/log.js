@@ -77,7 +77,7 @@ export default {
     this.one.hidden = topic === undefined;
     this.next = null;
     if (topic === undefined) return;
-    setText(this.title, topic);
+    setText(this.heading, topic);
     const form = this.browse;
     form.addEventListener("submit", (event) => {
       event.preventDefault();

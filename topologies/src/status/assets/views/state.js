@@ -25,12 +25,14 @@ const STATES = [
   ["Component", "", component],
   ["State", "", (cell, state) => setText(cell, state.state)],
   ["Values", "How many keys it has values for", (cell, state) => setText(cell, count(state.entries))],
+  ["Size", "Serialized keys and values, as they were last flushed; in memory they take more", (cell, state) => setText(cell, state.bytes === null ? NONE : bytes(state.bytes))],
   ["Changelog", "The topic that it is kept in", (cell, state) => setText(cell, state.changelog ?? "kept nowhere")],
 ];
 
 const WINDOWS = [
   ["Component", "", component],
   ["Keys", "Keys that have windows open, or results that are not acknowledged, as of the last watermark or flush", plain(({ keys }) => count(keys))],
+  ["Open windows", "Windows of all keys that are not complete, as of the last flush", plain(({ openWindows }) => count(openWindows))],
   ["Results open", "Given and not yet acknowledged", plain(({ openResults }) => count(openResults))],
   ["Results acked", "", plain(({ ackedResults }) => count(ackedResults))],
   ["Results failed", "Attempts that failed", bad(({ failedResults }) => failedResults)],
