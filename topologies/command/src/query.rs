@@ -76,6 +76,7 @@ struct State {
     component: String,
     state: String,
     entries: u64,
+    bytes: Option<u64>,
     changelog: Option<String>,
 }
 
@@ -127,7 +128,7 @@ impl Query {
         let line = |state: &State| {
             let name = format!("{}/{}", state.component, state.state);
             let kept = match &state.changelog {
-                Some(topic) => format!("kept in {topic}"),
+                Some(topic) => format!("{} bytes, kept in {topic}", state.bytes.unwrap_or_default()),
                 None => "kept nowhere".to_owned(),
             };
             let values = if state.entries == 1 { "value" } else { "values" };

@@ -25,14 +25,16 @@ impl Address {
 
     /// Where a run on this machine says that its page is.
     pub(super) fn of(url: &str) -> Option<Self> {
-        let mut address: Self = url.parse().ok()?;
-        // Whoever listens on every address is reached at this machine's own.
-        match &*address.host {
-            "0.0.0.0" => "127.0.0.1".clone_into(&mut address.host),
-            "[::]" => "[::1]".clone_into(&mut address.host),
-            _ => {}
-        }
-        Some(address)
+        url.parse().ok()
+    }
+
+    /// Whether both are the same page, as far as this machine's own names go.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let is_own =
+            |host: &str| host.eq_ignore_ascii_case("localhost") || ["127.0.0.1", "[::1]"].contains(&host);
+        let is_one_host =
+            self.host.eq_ignore_ascii_case(&other.host) || is_own(&self.host) && is_own(&other.host);
+        is_one_host && (self.port, self.is_tls) == (other.port, other.is_tls)
     }
 
     /// As a request names it.
@@ -60,6 +62,12 @@ impl FromStr for Address {
         if host.is_empty() || !host.bytes().all(is_plain) {
             return Err(NoAddress);
         }
+        // Whoever listens on every address is reached at this machine's own.
+        let host = match host {
+            "0.0.0.0" => "127.0.0.1",
+            "[::]" => "[::1]",
+            host => host,
+        };
         Ok(Self { host: host.to_owned(), port, is_tls })
     }
 }
@@ -85,6 +93,8 @@ mod tests {
             ("http://127.0.0.1:8080/", "127.0.0.1", 8080, false),
             ("https://box.example", "box.example", 443, true),
             ("https://[::1]", "[::1]", 443, true),
+            ("0.0.0.0:8080", "127.0.0.1", 8080, false),
+            ("[::]:8080", "[::1]", 8080, false),
         ] {
             let expected = Address { host: host.to_owned(), port, is_tls };
             assert_eq!(text.parse(), Ok(expected), "{text}");
@@ -109,5 +119,17 @@ mod tests {
         assert_eq!(Address::of("http://0.0.0.0:80").unwrap().authority(), "127.0.0.1:80");
         assert_eq!(Address::of("https://[::]:81").unwrap().to_string(), "https://[::1]:81");
         assert_eq!(Address::of("nowhere"), None);
+    }
+
+    #[test]
+    fn this_machine_is_one_host_by_whatever_name() {
+        let is = |one: &str, other: &str| one.parse::<Address>().unwrap().is(&other.parse().unwrap());
+        for own in ["http://localhost:80", "http://127.0.0.1", "[::1]:80", "0.0.0.0:80"] {
+            assert!(is(own, "127.0.0.1:80") && is("http://LOCALHOST:80", own), "{own}");
+        }
+        assert!(is("http://Box.example:81", "http://box.example:81/"));
+        for other in ["http://127.0.0.1:81", "https://127.0.0.1:80", "http://box.example", "127.0.0.2:80"] {
+            assert!(!is("127.0.0.1:80", other), "{other}");
+        }
     }
 }

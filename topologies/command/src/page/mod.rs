@@ -5,7 +5,9 @@
 mod address;
 mod connection;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +18,17 @@ use serde::de::DeserializeOwned;
 use topo::launcher::{KnownRun, runs};
 use topo::status::Secret;
 
-use self::address::Address;
+use self::address::{Address, NoAddress};
 use self::connection::{NoAnswer, Trust};
+use crate::lines::shown;
 
 /// How long a whole answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Characters that are repeated of what is no sentence of an API.
+const MOST_SAID: usize = 300;
+
+/// What tells which topologies a page has.
+pub(crate) const SUMMARY: &str = "/api/v1/topology/summary";
 
 /// Where the page of a topology is.
 #[derive(Debug, Clone, Args)]
@@ -28,13 +36,28 @@ pub(crate) struct Page {
     /// Where the page of the topology listens, as its banner says; without it, the topologies that you run on this machine
     /// are looked at
     #[arg(long, env = "TOPO_STATUS", value_name = "ADDR")]
-    status: Option<Address>,
-    /// What the page asks of everybody, where it does
+    status: Option<StatusAt>,
+    /// What the page asks of everybody, where it does and is none of a topology that you run on this machine
     #[arg(long, env = "TOPO_STATUS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     status_token: Option<Secret>,
     /// The certificates, in PEM, by which that of an https:// page is known
     #[arg(long, env = "TOPO_STATUS_CA", value_name = "FILE")]
     status_ca: Option<PathBuf>,
+}
+
+/// What `--status` says. A command shares its variable with the runs, which may have been told to have no page.
+#[derive(Debug, Clone)]
+enum StatusAt {
+    Off,
+    At(Address),
+}
+
+impl FromStr for StatusAt {
+    type Err = NoAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::At) }
+    }
 }
 
 /// A page that is found, to be asked.
@@ -91,6 +114,12 @@ pub(crate) enum PageError {
     /// It asks for a token that it was not shown.
     #[error("the page at {0} asks for its token; give it with TOPO_STATUS_TOKEN")]
     NoToken(String),
+    /// It takes changes from who shows a token only.
+    #[error(
+        "the page at {0} is changed by who shows its token: be the user who runs the topology, on the same machine, or give \
+         TOPO_STATUS_TOKEN as the topology was started with it"
+    )]
+    NoChange(String),
     /// It refuses.
     #[error("{0}")]
     Refused(String),
@@ -130,9 +159,8 @@ impl Page {
     fn find(&self, asked: Option<&str>) -> Result<PageAt, PageError> {
         // Where the directory of runs cannot be read, none is known.
         let known = runs().unwrap_or_default();
-        if let Some(address) = &self.status {
-            let run = known.into_iter().find(|run| Address::of(&run.page).as_ref() == Some(address));
-            return Ok(self.at(address.clone(), run));
+        if let Some(page) = self.named(&known) {
+            return Ok(page);
         }
         let ids: Vec<&str> = known.iter().map(|run| &*run.id).collect();
         let running = ids.join(", ");
@@ -153,9 +181,20 @@ impl Page {
         }
     }
 
+    /// The page that `--status` names, if it does: the one of a run among those that are `known`, or another.
+    pub(crate) fn named(&self, known: &[KnownRun]) -> Option<PageAt> {
+        let Some(StatusAt::At(address)) = &self.status else { return None };
+        let at = |run: &&KnownRun| Address::of(&run.page);
+        // Another topology may listen at another of this machine's own addresses.
+        let exact = known.iter().find(|run| at(run).as_ref() == Some(address));
+        let run = exact.or_else(|| known.iter().find(|run| at(run).is_some_and(|at| at.is(address))));
+        Some(self.at(address.clone(), run.cloned()))
+    }
+
+    /// A run's own token is surely right; the one that is given may be another topology's.
     fn at(&self, address: Address, run: Option<KnownRun>) -> PageAt {
-        let given = self.status_token.as_ref().map(|token| token.reveal().to_owned());
-        let token = given.or_else(|| run.map(|run| run.token));
+        let given = || self.status_token.as_ref().map(|token| token.reveal().to_owned());
+        let token = run.map(|run| run.token).or_else(given);
         PageAt { address, token, trust: self.status_ca.clone() }
     }
 
@@ -167,7 +206,7 @@ impl Page {
 
 impl PageAt {
     async fn topology(&self, asked: Option<&str>) -> Result<String, PageError> {
-        let Summaries { mut topologies } = self.json(&self.get("/api/v1/topology/summary").await?)?;
+        let Summaries { mut topologies } = self.json(&self.get(SUMMARY).await?)?;
         let at = self.address.to_string();
         let ids: Vec<&str> = topologies.iter().map(|one| &*one.id).collect();
         let running = ids.join(", ");
@@ -184,14 +223,36 @@ impl PageAt {
         }
     }
 
+    /// A page on this machine that asks for no token.
+    pub(crate) fn open(at: SocketAddr) -> Self {
+        let address = Address { host: at.ip().to_string(), port: at.port(), is_tls: false };
+        Self { address, token: None, trust: None }
+    }
+
+    /// Where a browser finds it.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.address.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address.authority())
+    }
+
     /// What the page answers at `path`, if it answers well.
     ///
     /// # Errors
     /// [`PageError`].
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, PageError> {
-        match self.ask_for(path).await? {
+        let answer = self.ask_for(path).await?;
+        self.good(path, answer)
+    }
+
+    /// An answer of [`ask_for`](Self::ask_for), if it is a good one.
+    ///
+    /// # Errors
+    /// [`PageError`].
+    pub(crate) fn good(&self, path: &str, answer: (StatusCode, Bytes)) -> Result<Bytes, PageError> {
+        match answer {
             (status, body) if status.is_success() => Ok(body),
             (StatusCode::UNAUTHORIZED, _) => Err(PageError::NoToken(self.address.to_string())),
+            (StatusCode::FORBIDDEN, body) => Err(self.no_page(foreign(&body))),
             (status, _) => Err(self.no_page(format!("it answers {status} for {path}"))),
         }
     }
@@ -206,9 +267,9 @@ impl PageAt {
             return Ok(body);
         }
         match (status, serde_json::from_slice::<Said>(&body)) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
-                Err(PageError::NoToken(self.address.to_string()))
-            }
+            (StatusCode::UNAUTHORIZED, _) => Err(PageError::NoToken(self.address.to_string())),
+            (StatusCode::FORBIDDEN, Ok(_)) => Err(PageError::NoChange(self.address.to_string())),
+            (StatusCode::FORBIDDEN, Err(_)) => Err(self.no_page(foreign(&body))),
             (_, Ok(said)) => Err(PageError::Refused(said.error_message.unwrap_or(said.error))),
             (_, Err(_)) => Err(self.no_page(format!("it answers {status} for {path}"))),
         }
@@ -244,6 +305,12 @@ impl PageAt {
     fn no_page(&self, reason: String) -> PageError {
         PageError::NoPage { at: self.address.to_string(), reason }
     }
+}
+
+/// What a page says to who addresses it by a name that is not its own.
+fn foreign(body: &[u8]) -> String {
+    let said: String = String::from_utf8_lossy(body).chars().take(MOST_SAID).collect();
+    shown(said.trim())
 }
 
 /// Text as a part of a path or a query.

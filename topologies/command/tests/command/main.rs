@@ -24,6 +24,7 @@ mod ready_made;
 mod refusal;
 mod replay;
 mod running;
+mod secrets;
 mod stop;
 mod two_instances;
 mod user_crate;

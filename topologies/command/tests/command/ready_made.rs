@@ -123,7 +123,7 @@ fn rolling_counts_are_the_plain_ones_and_can_be_asked_for_while_it_runs() {
         assert_eq!(query(&["count", "--key", word]), format!("{}\n", 2 * counts[word]), "{word}");
     }
     let states = query(&[]);
-    assert!(states.contains(&format!("count/count: {} values, kept in ", counts.len())), "{states}");
+    assert!(states.contains(&format!("count/count: {} values, ", counts.len())), "{states}");
     let value = run.json("/api/state/count/count?key=word100");
     assert_eq!(value["value"], 2 * counts["word100"]);
     let missing = ["query", "rolling-word-count", "count", "--key", "no such word", "--status", &page];

@@ -1,5 +1,6 @@
 //! The verbs that talk to a topology which runs.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -79,11 +80,20 @@ fn what_runs_is_listed_described_paused_resumed_and_killed() {
             .starts_with("error: no topology `other` of yours is running on this machine, but word-count-")
     );
     assert!(refused(dir, &["kill", "-w", "x"]).contains("'x'"));
+    let mut top = command(&dir.join("none"), &["top", "--json"]);
+    let mut top =
+        top.env("TOPO_RUNTIME_DIR", dir.join("runs")).spawn().expect("the binary was built for this test");
+    let mut lines = BufReader::new(top.stdout.take().expect("it was piped")).lines();
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.contains(run.id()), "{first}");
 
     assert_eq!(said(dir, &["kill", "-w", "20"]), format!("{} ends\n", run.id()));
     let ended = run.end();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(said(dir, &["list"]), "no topology of yours is running on this machine\n");
+    // It ends with what it shows.
+    assert_eq!(top.wait().expect("it ends").code(), Some(0));
+    assert!(lines.all(|line| line.is_ok_and(|line| serde_json::from_str::<Value>(&line).is_ok())));
 }
 
 #[test]
@@ -99,6 +109,20 @@ fn of_several_one_is_named_and_what_was_killed_is_not_listed() {
     );
     let page = first.page().to_string();
     said(dir, &["pause", "--status", &page]);
+    // A page that is named is the one that is listed, by whatever name of this machine's own.
+    let elsewhere = format!("http://localhost:{}/", first.page().port());
+    let listed = json_of(dir, &["list", "--json", "--status", &elsewhere]);
+    let [only] = listed["topologies"].as_array().expect("a list").as_slice() else { panic!("{listed}") };
+    assert_eq!((&only["id"], &only["status"]), (&json!(first.id()), &json!("INACTIVE")));
+    assert!(only["pid"].is_u64(), "{only}");
+    said(dir, &["pause", "--status", &elsewhere]);
+    assert!(
+        refused(dir, &["list", "--status", "127.0.0.1:1"]).contains("no topology is running at 127.0.0.1:1")
+    );
+    assert_eq!(
+        json_of(dir, &["list", "--json", "--status", "off"])["topologies"].as_array().map(Vec::len),
+        Some(2)
+    );
     assert_eq!(
         (&first.topology()["status"], &second.topology()["status"]),
         (&json!("INACTIVE"), &json!("ACTIVE"))
@@ -114,54 +138,70 @@ fn of_several_one_is_named_and_what_was_killed_is_not_listed() {
 }
 
 #[test]
-fn no_secret_is_told_by_page_api_or_log() {
-    const SECRET: &str = "5ecre7-5ecre7-5ecre7";
+fn the_runs_file_lets_its_user_in_and_nobody_else() {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
     let dir = dir.path();
-    // A secret in whatever is given: files' names, the token, and variables that are none of topo's.
-    let folder = dir.join(format!("{SECRET}-folder"));
-    std::fs::create_dir(&folder).expect("room for a test");
-    let input = folder.join("input.txt");
-    std::fs::write(&input, "to be or not to be\n").expect("room for a test");
-    let mut start = command(&folder.join("data"), &["run", "word-count", "--status", "127.0.0.1:0"]);
-    start.args(["--input", input.to_str().expect("a path of text")]);
-    start.env("TOPO_RUNTIME_DIR", dir.join("runs")).env("TOPO_STATUS_TOKEN", SECRET).env("TOPO_LOG", "trace");
-    start.env("DATABASE_PASSWORD", SECRET).env("TOPO_SECRET", SECRET);
+    let token = "a-token-that-is-long-enough";
+    let mut start = command(&dir.join("data"), &["run", "word-count", "--status", "127.0.0.1:0"]);
+    start.env("TOPO_RUNTIME_DIR", dir.join("runs")).env("TOPO_STATUS_TOKEN", token);
     let run = Run::start_with(&mut start);
-    let authorization = format!("Authorization: Bearer {SECRET}\r\n");
-    let get = |path: &str| run.ask("GET", path, &authorization).1;
-    let begun = Instant::now();
-    let topology = format!("/api/v1/topology/{}", run.id());
-    while !get(&topology).contains("\"acked\":1,") {
-        assert!(begun.elapsed() < PATIENCE, "the line is not acknowledged");
-        std::thread::sleep(Duration::from_millis(10));
+    let file =
+        std::fs::read_dir(dir.join("runs")).expect("a directory").next().expect("a file").expect("a file");
+    assert!(!std::fs::read_to_string(file.path()).expect("text").contains(token));
+    // Nothing else is needed, and another topology's token does no harm.
+    assert_eq!(json_of(dir, &["list", "--json"])["topologies"][0]["status"], "ACTIVE");
+    said(dir, &["pause"]);
+    let page = run.page().to_string();
+    said(dir, &["resume", "--status", &page, "--status-token", "a-token-of-another-topology"]);
+    // Who does not have the file is told what to do.
+    let without = |arguments: &[&str], token: &str| {
+        let mut command = command(&dir.join("none"), arguments);
+        command.args(["--status", &page]).env("TOPO_RUNTIME_DIR", dir.join("nowhere"));
+        let output =
+            command.env("TOPO_STATUS_TOKEN", token).output().expect("the binary was built for this test");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(without(&["pause"], token), (Some(0), String::new()));
+    for arguments in [&["pause"][..], &["describe"], &["list"]] {
+        let (code, sentence) = without(arguments, "a-token-that-is-not-the-one");
+        assert!(code == Some(2) && sentence.contains("give it with TOPO_STATUS_TOKEN"), "{sentence}");
     }
-    let openapi: Value = serde_json::from_str(&get("/api/v1/openapi.json")).expect("JSON");
-    let mut asked = vec!["/".to_owned(), "/assets/app.js".to_owned(), "/nothing".to_owned()];
-    for (path, operations) in openapi["paths"].as_object().expect("paths") {
-        let path = path.replace("{id}", run.id()).replace("{topic}", "lines").replace("{component}", "count");
-        if operations.get("get").is_some() && path != "/api/v1/events" {
-            asked.push(path.replace("{state}", "counts") + "?key=to&partition=0&offset=0");
-        }
-    }
-    assert!(asked.len() > 8, "{asked:?}");
-    for path in asked {
-        let (status, answer) = run.ask("GET", &path, &authorization);
-        assert!(!answer.contains(SECRET), "{path} tells it");
-        assert_ne!(status, 401, "{path}");
-        let (status, answer) = run.ask("GET", &path, "");
-        assert!(status == 401 || path.starts_with("/assets/"), "{path}: {status} without the token");
-        assert!(!answer.contains(SECRET), "{path} tells it to who has no token");
-    }
-    for view in ["components", "errors", "log", "state"] {
-        assert!(!run.first_events(view, &authorization).contains(SECRET), "view {view} tells it");
-    }
+    run.kill();
+    let run = word_count(dir, "open", &[]);
+    let page = run.page().to_string();
+    let output = command(&dir.join("none"), &["pause", "--status", &page])
+        .env("TOPO_RUNTIME_DIR", dir.join("nowhere"))
+        .output()
+        .expect("the binary was built for this test");
+    let sentence = String::from_utf8_lossy(&output.stderr);
+    assert!(sentence.contains("be the user who runs the topology"), "{sentence}");
+    run.kill();
+}
+
+#[test]
+fn the_logs_level_is_set_for_a_time() {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let dir = dir.path();
+    let mut start = command(&dir.join("data"), &["run", "word-count", "--status", "127.0.0.1:0"]);
+    let token = "a-token-that-is-long-enough";
+    start.env("TOPO_RUNTIME_DIR", dir.join("runs")).env("TOPO_STATUS_TOKEN", token);
+    let run = Run::start_with(&mut start);
+    let change = |method, path: &str, body| {
+        let (status, answer) = run.change(method, path, token, body);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    };
+    let topology = |verb| format!("/api/v1/topology/{}/{verb}", run.id());
+    change("POST", &topology("deactivate"), "");
+    let set = change("POST", "/api/v1/log-level", r#"{"level":"info","seconds":3600}"#);
+    assert_eq!(set, r#"{"level":"info"}"#);
+    change("POST", &topology("activate"), "");
+    assert_eq!(change("DELETE", "/api/v1/log-level", ""), r#"{"level":"warn"}"#);
+    change("POST", &topology("deactivate"), "");
     run.terminate();
     let ended = run.end();
-    assert_eq!(ended.code, Some(0));
-    // The banner, which says where the data is, came before.
-    assert!(!ended.stderr.contains(SECRET), "the log tells it");
-    assert!(!ended.stdout.contains(SECRET), "the summary tells it");
+    let said: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("done from the page")).collect();
+    assert!(matches!(&*said, [only] if only.contains("\"activate\"")), "{}", ended.stderr);
 }
 
 #[test]
