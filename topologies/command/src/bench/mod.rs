@@ -2,6 +2,7 @@
 
 mod identity;
 mod log;
+mod page;
 mod pipeline;
 mod windowed_word_count;
 mod word_count;
@@ -14,6 +15,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 use self::log::LogBench;
+use self::page::PageBench;
 use self::pipeline::{Meter, Pipeline};
 use self::windowed_word_count::Windowed;
 use self::word_count_topics::WordCountTopics;
@@ -39,6 +41,8 @@ enum Workload {
     WordCountTopics(WordCountTopics),
     /// Produce to and fetch from the log, over TCP and in process, beside what disk and loopback give
     Log(LogBench),
+    /// The status page of a topology with many components and partitions: each request, and what a viewer costs
+    Page(PageBench),
 }
 
 impl Bench {
@@ -49,6 +53,7 @@ impl Bench {
             Workload::WindowedWordCount(windowed) => windowed.run().await,
             Workload::WordCountTopics(topics) => topics.run().await,
             Workload::Log(log) => log.run().await,
+            Workload::Page(page) => page.run().await,
         }
     }
 }

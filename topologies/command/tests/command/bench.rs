@@ -89,3 +89,20 @@ fn the_word_count_goes_from_topic_to_topic_and_takes_its_time_either_way() {
         assert!(row["latency_p50_ms"].as_f64() > Some(least), "{row}");
     }
 }
+
+#[test]
+fn every_request_and_view_of_a_page_is_measured() {
+    let arguments = ["--components", "5", "--partitions", "3", "--requests", "2", "--seconds", "0.2"];
+    let rows = rows_of("page", &arguments);
+    let of = |what: &str| rows.iter().filter(|row| row["what"] == what).collect::<Vec<_>>();
+    let (requests, viewers) = (of("request"), of("viewer"));
+    assert!(requests.len() > 15, "{requests:?}");
+    for row in requests {
+        let ordered = row["p50_ms"].as_f64() <= row["max_ms"].as_f64() && row["p50_ms"].as_f64() > Some(0.0);
+        assert!(ordered && row["kib"].as_f64() > Some(0.0), "{row}");
+    }
+    assert!(viewers[0]["view"].is_null() && viewers[0]["kib_per_second"] == 0.0, "{viewers:?}");
+    for row in &viewers[1..] {
+        assert!(row["view"].is_string() && row["kib_per_second"].as_f64() > Some(0.0), "{row}");
+    }
+}
