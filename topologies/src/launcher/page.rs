@@ -183,7 +183,8 @@ mod tests {
     async fn of_several_kills_the_soonest_counts() {
         let dir = tempfile::tempdir().unwrap();
         let scheduler = Arc::new(TokioScheduler::current());
-        let log = EmbeddedLog::open(dir.path(), EmbeddedConfig::default(), Arc::clone(&scheduler) as _).unwrap();
+        let log =
+            EmbeddedLog::open(dir.path(), EmbeddedConfig::default(), Arc::clone(&scheduler) as _).unwrap();
         let topology = Topology::new("stuck");
         let numbers = topology.spout("numbers", given([1_u64]));
         topology.bolt("stuck", || Stuck).shuffle(&numbers);

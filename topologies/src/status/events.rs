@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use topo_core::metrics::TopologySnapshot;
 
 use super::Snapshots;
 use super::observer::Observer;
@@ -99,20 +100,21 @@ impl Telling {
                 made.map(|data| Event::default().event("view").data(data))
             }
             _ = self.ticks.tick() => {
-                let now_ms = now_ms();
+                // One look for both: it is what costs most where there are many components.
+                let (snapshots, now_ms) = (self.events.source.snapshots(), now_ms());
+                let data = views::topologies(&snapshots, now_ms);
                 if self.making.is_none() {
-                    self.making = Some(self.make(now_ms));
+                    self.making = Some(self.make(snapshots, now_ms));
                 }
-                let data = views::topologies(&*self.events.source, now_ms);
                 Some(Event::default().event("topologies").data(data))
             }
         }
     }
 
-    fn make(&self, now_ms: i64) -> BoxFuture<'static, Option<String>> {
+    fn make(&self, snapshots: Vec<TopologySnapshot>, now_ms: i64) -> BoxFuture<'static, Option<String>> {
         let Events { source, observer, .. } = self.events.clone();
         let asked = self.asked.clone();
-        async move { views::view(&*source, &observer, &asked, now_ms).await }.boxed()
+        async move { views::view(&*source, &snapshots, &observer, &asked, now_ms).await }.boxed()
     }
 }
 
@@ -120,7 +122,6 @@ impl Telling {
 mod tests {
     use async_trait::async_trait;
     use topo_core::log::{Log, LogError, TopicPartition};
-    use topo_core::metrics::TopologySnapshot;
     use topo_core::schedule::TokioScheduler;
     use topo_tests::memory_log::MemoryLog;
 

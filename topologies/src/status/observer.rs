@@ -4,7 +4,7 @@
 //! reads snapshots only: no executor waits for it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const TICKS_PER_SECOND: u64 = 100;
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     histories: Mutex<Vec<Arc<Mutex<History>>>>,
-    layouts: Mutex<BTreeMap<Arc<str>, Arc<Layouts>>>,
+    layouts: Mutex<BTreeMap<Arc<str>, Arc<OnceLock<Layouts>>>>,
 }
 
 impl Observer {
@@ -40,17 +40,26 @@ impl Observer {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look(&*source);
+            for snapshot in self.look(&*source) {
+                // Of hundreds of components it takes a while, so it is done before somebody asks.
+                let observer = Arc::clone(&self);
+                drop(tokio::task::spawn_blocking(move || observer.layouts(&snapshot)));
+            }
         }
     }
 
-    /// Takes one sample of every topology.
-    pub(super) fn look(&self, source: &dyn Snapshots) {
+    /// Takes one sample of every topology; gives those whose components have no places yet.
+    pub(super) fn look(&self, source: &dyn Snapshots) -> Vec<TopologySnapshot> {
         let cpu = processor_time();
+        let mut unplaced = Vec::new();
         for snapshot in source.snapshots() {
             let history = self.history(&snapshot.id);
             lock(&history).push(&snapshot, cpu);
+            if !lock(&self.layouts).contains_key(&snapshot.id) {
+                unplaced.push(snapshot);
+            }
         }
+        unplaced
     }
 
     fn history(&self, id: &Arc<str>) -> Arc<Mutex<History>> {
@@ -73,18 +82,16 @@ impl Observer {
         use_it(&history)
     }
 
-    /// Where the components of `snapshot`'s topology are drawn; found once.
-    pub(super) fn layouts(&self, snapshot: &TopologySnapshot) -> Arc<Layouts> {
-        if let Some(known) = lock(&self.layouts).get(&snapshot.id) {
-            return Arc::clone(known);
-        }
-        let found = Arc::new(Layouts::of(snapshot));
+    /// Where the components of `snapshot`'s topology are drawn; found once, whoever else asks waits for that.
+    pub(super) fn layouts(&self, snapshot: &TopologySnapshot) -> Arc<OnceLock<Layouts>> {
         let mut layouts = lock(&self.layouts);
-        if layouts.len() >= MOST_TOPOLOGIES {
+        if layouts.len() >= MOST_TOPOLOGIES && !layouts.contains_key(&snapshot.id) {
             layouts.pop_first();
         }
-        layouts.insert(Arc::clone(&snapshot.id), Arc::clone(&found));
-        found
+        let place = Arc::clone(layouts.entry(Arc::clone(&snapshot.id)).or_default());
+        drop(layouts);
+        place.get_or_init(|| Layouts::of(snapshot));
+        place
     }
 
     /// The sentence on top of the page.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json};
@@ -64,7 +64,13 @@ async fn layout(
     Extension(observer): Memory,
     InPath(id): InPath<String>,
 ) -> Result<Response, Unknown> {
-    Ok(Json(&*observer.layouts(&snapshot(&*source, &id)?)).into_response())
+    let snapshot = snapshot(&*source, &id)?;
+    // It may take a while, and others are told meanwhile.
+    let layouts = tokio::task::spawn_blocking(move || observer.layouts(&snapshot)).await;
+    Ok(layouts.map_or_else(
+        |_| StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        |at| Json(at.get()).into_response(),
+    ))
 }
 
 async fn component(

@@ -238,6 +238,6 @@ fn serve(
             () = grace_over => {}
         }
     });
-    // Connections that outlived the grace are cut here, with the runtime they live on.
-    drop(runtime);
+    // Connections that outlived the grace are cut here, with the runtime they live on. Nobody waits for a layout.
+    runtime.shutdown_background();
 }

@@ -27,7 +27,7 @@ pub(super) const VIEWS: [&str; 9] =
 pub(super) type Asked = BTreeMap<String, String>;
 
 /// All topologies, for every view.
-pub(super) fn topologies(source: &dyn Snapshots, now_ms: i64) -> String {
+pub(super) fn topologies(snapshots: &[TopologySnapshot], now_ms: i64) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Topologies {
@@ -35,17 +35,17 @@ pub(super) fn topologies(source: &dyn Snapshots, now_ms: i64) -> String {
         #[serde(flatten)]
         summaries: api::Summaries,
     }
-    json(&Topologies { time_ms: now_ms, summaries: api::Summaries::of(&source.snapshots()) })
+    json(&Topologies { time_ms: now_ms, summaries: api::Summaries::of(snapshots) })
 }
 
-/// What the view that is `asked` for shows at `now_ms`, as JSON; `None` while no topology runs.
+/// What the view that is `asked` for shows of `source` as it stood at `now_ms`, as JSON; `None` while no topology runs.
 pub(super) async fn view(
     source: &dyn Snapshots,
+    snapshots: &[TopologySnapshot],
     observer: &Observer,
     asked: &Asked,
     now_ms: i64,
 ) -> Option<String> {
-    let snapshots = source.snapshots();
     let is_asked = |id: &str| asked.get("topology").is_none_or(|asked| asked == id);
     let snapshot = snapshots.iter().find(|snapshot| is_asked(&snapshot.id)).or(snapshots.first())?;
     let running = || source.running(&snapshot.id);
