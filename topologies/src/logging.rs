@@ -222,9 +222,9 @@ mod tests {
     async fn of_several_levels_the_last_one_counts_and_for_its_own_time() {
         let (logging, lines, _guard) = logging();
         let (mut first_over, first) = oneshot::channel::<()>();
-        logging.set_until("debug", async { drop(first.await) }).unwrap();
+        logging.set_until("debug", async { _ = first.await }).unwrap();
         let (mut second_over, second) = oneshot::channel::<()>();
-        logging.set_until("trace", async { drop(second.await) }).unwrap();
+        logging.set_until("trace", async { _ = second.await }).unwrap();
         // Who waited for the first one's end is gone.
         first_over.closed().await;
         assert!(lines.has("the second"));
