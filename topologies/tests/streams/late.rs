@@ -1,7 +1,6 @@
 //! What comes behind the watermark: updated results while it is allowed for, else the late stream.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use topo::prelude::*;
@@ -26,30 +25,35 @@ fn with_stragglers(seed: u64, count: u32) -> Vec<Timed<Value>> {
 
 #[test]
 fn every_value_is_in_its_window_or_late_and_never_both() {
-    let came_late = Arc::new(AtomicUsize::new(0));
+    let came_late = [AtomicUsize::new(0), AtomicUsize::new(0)];
     for_seeds(12, |seed| {
         let given = with_stragglers(seed, 120);
-        for lateness in [0, 15] {
+        for (lateness, in_part) in [(0, false), (15, false), (0, true), (15, true)] {
             let trouble = if seed % 2 == 0 { Trouble::None } else { Trouble::Some };
             let seen = Seen::<Timed<Value>>::default();
             let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
                 let stream = troubled(stream, trouble, seed, |value| u64::from(value.2));
-                let windows = stream.key_by_value(KEY).window(ms(20)).allowed_lateness(ms(lateness));
+                let windows = stream.tasks(2).key_by_value(KEY).window(ms(20)).allowed_lateness(ms(lateness));
+                let windows = if in_part { windows.partial() } else { windows };
                 let results = windows.aggregate(aggregate::collect()).tasks(2);
                 results.late().bolt("late", seen.bolt()).tasks(1);
                 (*results).clone()
             });
             let late_ones = seen.tuples();
             assert_eq!(late(&numbers), late_ones.len() as u64);
-            came_late.fetch_add(late_ones.len(), Ordering::Relaxed);
+            came_late[usize::from(in_part)].fetch_add(late_ones.len(), Ordering::Relaxed);
             let within = newest(&fired).into_values().flatten();
             let all = within.chain(late_ones.into_iter().map(|timed| timed.value));
-            assert_eq!(sorted(all), sorted(given.iter().map(|timed| timed.value)), "lateness {lateness}");
+            let all_given = sorted(given.iter().map(|timed| timed.value));
+            assert_eq!(sorted(all), all_given, "lateness {lateness}, in part: {in_part}");
             let updates = fired.iter().filter(|one| one.kind == Kind::Late);
             assert!(updates.clone().all(|one| lateness > 0 && one.revision > 0));
         }
     });
-    assert!(came_late.load(Ordering::Relaxed) > 0, "nothing ever came late");
+    assert!(
+        came_late.iter().all(|late| late.load(Ordering::Relaxed) > 0),
+        "{came_late:?}: nothing ever came late"
+    );
 }
 
 #[test]
@@ -57,9 +61,11 @@ fn with_enough_lateness_the_last_results_are_those_of_all_values() {
     let (updates, merged) = (AtomicUsize::new(0), AtomicUsize::new(0));
     for_seeds(12, |seed| {
         let given = with_stragglers(seed, 120);
+        let in_part = seed % 2 == 1;
         for kind in [sliding(ms(30), ms(10)), session(ms(8))] {
             let (fired, numbers) = Lab::new(seed).run(&given, |stream| {
                 let windows = stream.key_by_value(KEY).window(kind).allowed_lateness(ms(1_000));
+                let windows = if in_part { windows.partial() } else { windows };
                 (*windows.aggregate(aggregate::collect()).tasks(3)).clone()
             });
             assert_eq!(late(&numbers), 0);
