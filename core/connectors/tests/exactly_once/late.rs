@@ -28,6 +28,9 @@ const fn ms(ms: i64) -> Duration {
     Duration::from_millis(ms.unsigned_abs())
 }
 
+/// A result: a key's values of a window, each with its time and its number.
+type Results = Fired<u32, Vec<(u32, i64, u32)>>;
+
 /// What one run is of.
 #[derive(Debug, Clone, Copy)]
 struct Case {
@@ -69,7 +72,6 @@ fn windows(lab: &Lab, case: Case) -> Topology {
     let windows = if case.in_part { windows.partial() } else { windows };
     let results = windows.aggregate(aggregate::collect()).tasks(lab.setup.count_tasks);
     let late = results.late().clone();
-    type Results = Fired<u32, Vec<(u32, i64, u32)>>;
     let log = lab.log.clone() as Arc<dyn Log>;
     let fired = |fired: &Timed<Results>| {
         let value = rmp_serde::to_vec_named(&fired.value).unwrap();
@@ -91,7 +93,7 @@ fn written(lab: &Lab) -> Outcome {
     let mut newest: BTreeMap<(u32, i64, i64), (u32, Vec<u32>)> = BTreeMap::new();
     let mut replaced = Vec::new();
     for record in lab.log.records(OUT, 0) {
-        let fired: Fired<u32, Vec<(u32, i64, u32)>> = rmp_serde::from_slice(&record.value.unwrap()).unwrap();
+        let fired: Results = rmp_serde::from_slice(&record.value.unwrap()).unwrap();
         let mut ids: Vec<u32> = fired.value.iter().map(|value| value.2).collect();
         ids.sort_unstable();
         let place = newest.entry((fired.key, fired.window.start, fired.window.end)).or_default();

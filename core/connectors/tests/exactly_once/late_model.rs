@@ -52,13 +52,15 @@ fn by_time((size, every): (i64, i64), lateness: i64, values: &[(i64, Value)]) ->
     outcome
 }
 
+/// A session's key, its first time, its last, and its values.
+type Session = (u32, i64, i64, Vec<u32>);
+
 fn sessions(gap: i64, lateness: i64, values: &[(i64, Value)]) -> Outcome {
     let mut outcome = Outcome::default();
-    // Of each session: its key, its first time, its last time, and its values.
-    let mut all: Vec<(u32, i64, i64, Vec<u32>)> = Vec::new();
+    let mut all: Vec<Session> = Vec::new();
     for (now, Value { key, at, id }) in values {
         let is_open = |last: i64| last + gap + lateness > *now;
-        let joins = |session: &(u32, i64, i64, Vec<u32>)| {
+        let joins = |session: &Session| {
             session.0 == *key && is_open(session.2) && session.1 < at + gap && session.2 + gap > *at
         };
         if !is_open(*at) && !all.iter().any(joins) {
@@ -67,7 +69,7 @@ fn sessions(gap: i64, lateness: i64, values: &[(i64, Value)]) -> Outcome {
         }
         let (joined, mut apart): (Vec<_>, Vec<_>) = all.into_iter().partition(joins);
         let one = (*key, *at, *at, vec![*id]);
-        let both = |mut one: (u32, i64, i64, Vec<u32>), other: (u32, i64, i64, Vec<u32>)| {
+        let both = |mut one: Session, other: Session| {
             one.3.extend(other.3);
             (one.0, one.1.min(other.1), one.2.max(other.2), one.3)
         };

@@ -1,18 +1,19 @@
 //! What is late of records that were gathered in part, against the same records one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use proptest::prelude::*;
 
 use super::Spec;
+use super::batch::Results;
 use super::planted::{Bug, Planted};
 use crate::time::Watermark;
-use crate::window::{Engine, Fired, Offer, Partials, Window};
+use crate::window::{Engine, Fired, Offer, Partials};
 
 /// A task with windows, what it gave last of each, and the numbers of what was late.
 struct Task {
     engine: Engine<u8, Planted>,
-    newest: BTreeMap<(u8, Window), Vec<u32>>,
+    newest: Results,
     late: Vec<u32>,
 }
 
@@ -20,10 +21,10 @@ impl Task {
     fn new(spec: Spec, lateness: u64) -> Self {
         let engine = Engine::new(spec.windows(), Planted::new(Bug::None)).unwrap();
         let engine = engine.allowed_lateness(std::time::Duration::from_millis(lateness)).unwrap();
-        Self { engine, newest: BTreeMap::new(), late: Vec::new() }
+        Self { engine, newest: Results::new(), late: Vec::new() }
     }
 
-    fn take(newest: &mut BTreeMap<(u8, Window), Vec<u32>>, mut fired: Fired<u8, Vec<u32>>) {
+    fn take(newest: &mut Results, mut fired: Fired<u8, Vec<u32>>) {
         fired.replaces.iter().for_each(|window| drop(newest.remove(&(fired.key, *window))));
         fired.value.sort_unstable();
         newest.insert((fired.key, fired.window), fired.value);
@@ -63,7 +64,7 @@ impl Task {
     }
 
     /// What is known in the end.
-    fn end(mut self) -> (BTreeMap<(u8, Window), Vec<u32>>, Vec<u32>) {
+    fn end(mut self) -> (Results, Vec<u32>) {
         self.advance(Watermark(1 << 40));
         self.late.sort_unstable();
         (self.newest, self.late)
