@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
@@ -149,11 +151,27 @@ async fn read_committed(client: &mut WireClient, partition: i32) -> (usize, i64,
     (data.records.as_ref().map_or(0, Bytes::len), data.last_stable_offset, aborted)
 }
 
-async fn committed_offset(client: &mut WireClient) -> i64 {
-    let of =
-        OffsetFetchRequestTopic::default().with_name(topic_name("lines")).with_partition_indexes(vec![0]);
-    let request = OffsetFetchRequest::default().with_group_id(GroupId(text("g"))).with_topics(Some(vec![of]));
-    client.ask(5, &request).await.topics[0].partitions[0].committed_offset
+/// What the group has committed, and the partition's error.
+async fn fetch_offset(client: &mut WireClient, version: i16, require_stable: bool) -> (i64, i16) {
+    let group = GroupId(text("g"));
+    let mut request = OffsetFetchRequest::default();
+    if version >= 7 {
+        request = request.with_require_stable(require_stable);
+    }
+    if version < 8 {
+        let topic =
+            OffsetFetchRequestTopic::default().with_name(topic_name("lines")).with_partition_indexes(vec![0]);
+        let response =
+            client.ask(version, &request.with_group_id(group).with_topics(Some(vec![topic]))).await;
+        let partition = &response.topics[0].partitions[0];
+        return (partition.committed_offset, partition.error_code);
+    }
+    let topic =
+        OffsetFetchRequestTopics::default().with_name(topic_name("lines")).with_partition_indexes(vec![0]);
+    let group = OffsetFetchRequestGroup::default().with_group_id(group).with_topics(Some(vec![topic]));
+    let response = client.ask(version, &request.with_groups(vec![group])).await;
+    let partition = &response.groups[0].topics[0].partitions[0];
+    (partition.committed_offset, partition.error_code)
 }
 
 #[tokio::test]
@@ -179,7 +197,7 @@ async fn transactions_are_written_and_ended_in_every_version() {
         assert_eq!(add_offsets(&mut client, upto(3), instance, "g").await, OK);
         let codes = commit_offsets(&mut client, upto(4), instance, -1, i64::from(round)).await;
         assert_eq!(codes, [OK, ResponseError::UnknownTopicOrPartition.code()]);
-        assert_eq!(committed_offset(&mut client).await, committed);
+        assert_eq!(fetch_offset(&mut client, 5, false).await, (committed, OK));
         let commit = round != 7;
         for _ in 0..2 {
             assert_eq!(
@@ -192,11 +210,39 @@ async fn transactions_are_written_and_ended_in_every_version() {
         if commit {
             committed = i64::from(round);
         }
-        assert_eq!(committed_offset(&mut client).await, committed);
+        assert_eq!(fetch_offset(&mut client, 5, false).await, (committed, OK));
     }
     let (bytes, stable, aborted) = read_committed(&mut client, 0).await;
     assert!(bytes > 0);
     assert_eq!((stable, aborted), (18, vec![14]));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn offsets_of_an_open_transaction_are_unstable_until_it_ends() {
+    let (mut served, mut client) = serve().await;
+    let instance = init(&mut client, 4, "t").await;
+    let mut before = -1;
+    for (offset, committed) in [(1, true), (2, true), (3, false)] {
+        assert_eq!(add_offsets(&mut client, 3, instance, "g").await, OK);
+        assert_eq!(commit_offsets(&mut client, 3, instance, -1, offset).await[0], OK);
+        // Also after a restart.
+        let dir = served.stop().await;
+        served = Served::start_in(dir, |_| {}).await;
+        client = served.client().await;
+        for version in 1..=8 {
+            assert_eq!(fetch_offset(&mut client, version, false).await, (before, OK), "{version}");
+        }
+        let unstable = (-1, ResponseError::UnstableOffsetCommit.code());
+        for version in [7, 8] {
+            assert_eq!(fetch_offset(&mut client, version, true).await, unstable, "{version}");
+        }
+        assert_eq!(end(&mut client, 3, instance, committed).await, OK);
+        before = if committed { offset } else { before };
+        for version in [7, 8] {
+            assert_eq!(fetch_offset(&mut client, version, true).await, (before, OK), "{version}");
+        }
+    }
     served.stop().await;
 }
 

@@ -1,19 +1,11 @@
-//! Transactions in the log as readers see them: what is stable, what was aborted, and offsets that are pending.
+//! Transactions in the log as readers see them: what is stable, and what was aborted.
 
 use bytes::BytesMut;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::offset_fetch_request::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-};
-use kafka_protocol::messages::{
-    DescribeProducersRequest, FetchRequest, GroupId, ListOffsetsRequest, OffsetFetchRequest, ProduceRequest,
-};
-use kafka_protocol::protocol::StrBytes;
-use topo_broker::{
-    Claim, CommittedOffset, EndTransactionMarker, ProducerInstance, TopicPartition, TransactionResult,
-};
+use kafka_protocol::messages::{DescribeProducersRequest, FetchRequest, ListOffsetsRequest, ProduceRequest};
+use topo_broker::{EndTransactionMarker, TopicPartition, TransactionResult};
 use topo_protocol::{BatchBuilder, BatchProducer, Compression, NewRecord, Room};
 use topo_tests::wire_client::WireClient;
 
@@ -163,65 +155,4 @@ async fn batches_of_transactions_and_others_are_kept_apart() {
     assert_eq!(told, [(7, 0, 0, -1, 0), (9, 2, 5, -1, -1)]);
     assert_eq!(partitions[1].error_code, ResponseError::UnknownTopicOrPartition.code());
     served.stop().await;
-}
-
-#[tokio::test]
-async fn offsets_of_an_open_transaction_are_unstable_until_it_ends() {
-    let (mut served, _) = served().await;
-    let groups = served.broker.groups();
-    groups.prepare_commits().await.unwrap();
-    let at = |offset| {
-        let metadata = format!("at {offset}");
-        vec![(lines(), CommittedOffset { offset, leader_epoch: 0, metadata, commit_timestamp_ms: 1 })]
-    };
-    groups.commit("readers", &Claim::nobody(), &at(1)).await.unwrap();
-    let producer = ProducerInstance { producer_id: 7, epoch: 0 };
-    let offsets_topic = TopicPartition::new("__consumer_offsets", 0);
-    for (result, offset, expected) in [(COMMIT, 2, 2), (ABORT, 3, 2)] {
-        let groups = served.broker.groups();
-        let pending =
-            groups.start_commit_in_transaction("readers", &Claim::nobody(), producer, &at(offset)).unwrap();
-        pending.durable().await.unwrap();
-        drop(groups);
-        // Also after a restart.
-        let dir = served.stop().await;
-        served = Served::start_in(dir, |_| {}).await;
-        let mut client = served.client().await;
-        let before = if result == COMMIT { 1 } else { 2 };
-        for version in 1..=8 {
-            assert_eq!(fetch_offset(&mut client, version, false).await, (before, 0), "{version}");
-        }
-        let unstable = (-1, ResponseError::UnstableOffsetCommit.code());
-        for version in [7, 8] {
-            assert_eq!(fetch_offset(&mut client, version, true).await, unstable, "{version}");
-        }
-        served.end(&offsets_topic, 7, result).await;
-        for version in [7, 8] {
-            assert_eq!(fetch_offset(&mut client, version, true).await, (expected, 0), "{version}");
-        }
-    }
-    served.stop().await;
-}
-
-/// What the group has committed, and the partition's error.
-async fn fetch_offset(client: &mut WireClient, version: i16, require_stable: bool) -> (i64, i16) {
-    let group = GroupId(StrBytes::from_static_str("readers"));
-    let mut request = OffsetFetchRequest::default();
-    if version >= 7 {
-        request = request.with_require_stable(require_stable);
-    }
-    if version < 8 {
-        let topic =
-            OffsetFetchRequestTopic::default().with_name(topic_name("lines")).with_partition_indexes(vec![0]);
-        let response =
-            client.ask(version, &request.with_group_id(group).with_topics(Some(vec![topic]))).await;
-        let partition = &response.topics[0].partitions[0];
-        return (partition.committed_offset, partition.error_code);
-    }
-    let topic =
-        OffsetFetchRequestTopics::default().with_name(topic_name("lines")).with_partition_indexes(vec![0]);
-    let group = OffsetFetchRequestGroup::default().with_group_id(group).with_topics(Some(vec![topic]));
-    let response = client.ask(version, &request.with_groups(vec![group])).await;
-    let partition = &response.groups[0].topics[0].partitions[0];
-    (partition.committed_offset, partition.error_code)
 }
