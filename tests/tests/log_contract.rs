@@ -179,4 +179,25 @@ mod kafka {
         let described = groups.describe("g").expect("it has committed");
         assert!(described.members.is_empty(), "{described:?}");
     }
+
+    /// The client takes appends on trust; what it hears of them later is said where one waits for it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_record_that_its_topic_does_not_take_is_said_to_be_invalid_where_one_waits_for_it() {
+        let (log, _lives) = client().await;
+        let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+        log.create_topic("last", &TopicSpec { partitions: 1, config }).await.expect("it is not there yet");
+        let at = TopicPartition::new("last", 0);
+        let mut holder = log.transactional(&TransactionalConfig::new("id")).await.expect("nobody has it");
+        let appended = holder.append(&at, vec![Record::default()]).await;
+        let taken = match appended {
+            Ok(()) => holder.flush().await,
+            refused => refused,
+        };
+        assert!(matches!(taken, Err(LogError::Invalid(_))), "it has no key: {taken:?}");
+        holder.abort().await.expect("nobody else has the id");
+        let record = Record { key: Some("k".into()), ..Record::default() };
+        holder.append(&at, vec![record]).await.expect("it has a key");
+        holder.flush().await.expect("it has a key");
+        holder.commit().await.expect("nobody else has the id");
+    }
 }

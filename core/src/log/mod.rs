@@ -3,6 +3,7 @@
 //! The embedded log and the Kafka client both implement [`Log`]; spouts and sinks know only this trait.
 
 mod membership;
+mod pieces;
 mod transaction_stage;
 mod transactional;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub(crate) use pieces::Pieces;
 
 pub use membership::{Change, Joining, Membership};
 pub use transaction_stage::{InStages, TransactionStage};

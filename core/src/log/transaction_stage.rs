@@ -36,6 +36,12 @@ impl<T: TransactionalLog> TransactionalLog for InStages<T> {
         self.stage.done(appended)
     }
 
+    async fn flush(&mut self) -> Result<(), LogError> {
+        self.stage.write()?;
+        let flushed = self.log.flush().await;
+        self.stage.done(flushed)
+    }
+
     async fn commit_offsets_noting(
         &mut self,
         group: &str,

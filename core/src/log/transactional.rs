@@ -54,6 +54,15 @@ pub trait TransactionalLog: Send {
     /// transaction.
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError>;
 
+    /// Waits until the log has taken what was appended, and says where it does not; it need not be durable. A log that says so
+    /// with each append has nothing to wait for.
+    ///
+    /// # Errors
+    /// As of [`append`](TransactionalLog::append).
+    async fn flush(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Commits, with the transaction, the offset of the next record that the group reads in each partition: as `member`, got
     /// from [`Log::join`](super::Log::join) of the same log, while the partitions are its own; as nobody, whoever has them.
     ///

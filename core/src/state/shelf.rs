@@ -13,7 +13,7 @@ use super::key_group::key_group;
 use super::place::Place;
 use super::store::{Key, Store};
 use crate::config::StateSettings;
-use crate::log::{Record, TopicPartition};
+use crate::log::{Pieces, TopicPartition};
 use crate::spout::Fault;
 use crate::store::TaskStore;
 use crate::tuple::Tuple;
@@ -32,7 +32,7 @@ pub(crate) trait Shelf: Send + Sync {
 
     /// Gives what was changed since the last flush or stage, as records of the changelog, for a transaction. Until
     /// [`end_stage`](Self::end_stage) or [`discard_unflushed`](Self::discard_unflushed), changes go on beside it.
-    fn stage(&self) -> Result<Vec<(TopicPartition, Vec<Record>)>, StateError>;
+    fn stage(&self) -> Result<Vec<(TopicPartition, Pieces)>, StateError>;
 
     /// What was staged is committed.
     fn end_stage(&self) -> Result<(), StateError>;
@@ -109,7 +109,7 @@ impl<K: Key, V: Tuple> Shelf for TypedShelf<K, V> {
         appended
     }
 
-    fn stage(&self) -> Result<Vec<(TopicPartition, Vec<Record>)>, StateError> {
+    fn stage(&self) -> Result<Vec<(TopicPartition, Pieces)>, StateError> {
         let changes = self.lock().begin_flush()?;
         Ok(self.place.changelog.as_ref().map_or(Vec::new(), |changelog| changelog.records(changes)))
     }

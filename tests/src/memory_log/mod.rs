@@ -38,6 +38,8 @@ pub enum Call<'a> {
     Commit(&'a [(TopicPartition, i64)]),
     /// [`Log::transactional`] under this id.
     TakeOver(&'a str),
+    /// [`TransactionalLog::flush`].
+    Flush,
     /// [`TransactionalLog::commit`] of a transaction that is open. After [`LogError::Unavailable`] it is asked for again.
     CommitTransaction,
     /// [`TransactionalLog::abort`] of a transaction that is open.

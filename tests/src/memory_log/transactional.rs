@@ -147,6 +147,10 @@ impl TransactionalLog for MemoryTransactional {
         appended
     }
 
+    async fn flush(&mut self) -> Result<(), LogError> {
+        self.shared.carry_out(Call::Flush, |_| Ok(())).await
+    }
+
     async fn commit_offsets_noting(
         &mut self,
         group: &str,

@@ -299,6 +299,10 @@ impl TransactionalLog for Transactional {
         self.append_all(to, &records).await
     }
 
+    async fn flush(&mut self) -> Result<(), LogError> {
+        self.deliver().await
+    }
+
     async fn commit_offsets_noting(
         &mut self,
         group: &str,
