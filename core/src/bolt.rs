@@ -199,8 +199,8 @@ pub trait RichBolt: Send + 'static {
     }
 
     /// Completes when `idle` is worth calling though no input came: what the bolt waits for itself, such as an answer from
-    /// outside, has come. Asked while the queue is empty, or the bolt has no room. It may be dropped and called again at any await, so it must not lose
-    /// anything then.
+    /// outside, has come. Asked while the queue is empty, or the bolt has no room. It may be dropped and called again at any
+    /// await, so it must not lose anything then.
     fn ready(&mut self) -> impl Future<Output = ()> + Send {
         pending()
     }

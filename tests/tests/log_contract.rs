@@ -33,6 +33,7 @@ mod embedded {
 
 mod kafka {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use topo_broker::{Broker, BrokerConfig, Leaving, ListenAddress, Server, ServerConfig};
     use topo_connectors::kafka::{KafkaConfig, KafkaLog};
@@ -40,6 +41,9 @@ mod kafka {
         Change, Joining, Log, LogError, Membership, Record, TopicPartition, TopicSpec, TransactionalConfig,
     };
     use topo_tests::log_contract::Tried;
+
+    /// How long anything may take before the test gives up.
+    const PATIENCE: Duration = Duration::from_secs(90);
 
     /// A client of its own, and what must live as long.
     async fn client() -> (KafkaLog, Lives) {
@@ -144,7 +148,8 @@ mod kafka {
         let joining =
             Joining { group: "g".into(), topic: "t".into(), client_id: "worker".into(), task: 0, tasks: 1 };
         let member = log.join(&joining).await.expect("the topic is there");
-        until_assigned(&*member, false).await;
+        let assigned = tokio::time::timeout(PATIENCE, until_assigned(&*member, false)).await;
+        assigned.expect("it is assigned all three");
         let groups = lives.broker.groups();
         let described = groups.describe("g").expect("it has a member");
         let leaving: Vec<_> = described
@@ -165,12 +170,34 @@ mod kafka {
         assert_eq!(log.committed("g", &partitions[0]).await.expect("the broker is there"), None);
 
         // It is let in again, and what it is assigned then is its own.
-        until_assigned(&*member, true).await;
+        let assigned = tokio::time::timeout(PATIENCE, until_assigned(&*member, true)).await;
+        assigned.expect("it is assigned all three");
         holder.commit_offsets("g", Some(&*member), &offsets).await.expect("they are the member's");
         holder.commit().await.expect("nobody else has the id");
         assert_eq!(log.committed("g", &partitions[0]).await.expect("the broker is there"), Some(7));
         member.leave().await;
         let described = groups.describe("g").expect("it has committed");
         assert!(described.members.is_empty(), "{described:?}");
+    }
+
+    /// The client takes appends on trust; what it hears of them later is said where one waits for it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_record_that_its_topic_does_not_take_is_said_to_be_invalid_where_one_waits_for_it() {
+        let (log, _lives) = client().await;
+        let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+        log.create_topic("last", &TopicSpec { partitions: 1, config }).await.expect("it is not there yet");
+        let at = TopicPartition::new("last", 0);
+        let mut holder = log.transactional(&TransactionalConfig::new("id")).await.expect("nobody has it");
+        let appended = holder.append(&at, vec![Record::default()]).await;
+        let taken = match appended {
+            Ok(()) => holder.flush().await,
+            refused => refused,
+        };
+        assert!(matches!(taken, Err(LogError::Invalid(_))), "it has no key: {taken:?}");
+        holder.abort().await.expect("nobody else has the id");
+        let record = Record { key: Some("k".into()), ..Record::default() };
+        holder.append(&at, vec![record]).await.expect("it has a key");
+        holder.flush().await.expect("it has a key");
+        holder.commit().await.expect("nobody else has the id");
     }
 }

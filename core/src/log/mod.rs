@@ -3,6 +3,7 @@
 //! The embedded log and the Kafka client both implement [`Log`]; spouts and sinks know only this trait.
 
 mod membership;
+mod pieces;
 mod transaction_stage;
 mod transactional;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub(crate) use pieces::Pieces;
 
 pub use membership::{Change, Joining, Membership};
 pub use transaction_stage::{InStages, TransactionStage};
@@ -266,16 +269,16 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// A storage error.
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError>;
+    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
+        Ok(self.noted(group, of).await?.map(|(offset, _)| offset))
+    }
 
     /// What `group` last committed for a partition, and what was
-    /// [noted](TransactionalLog::commit_offsets_noting) with it; nothing is, by a log that keeps no notes.
+    /// [noted](TransactionalLog::commit_offsets_noting) with it; nothing is an empty note.
     ///
     /// # Errors
     /// A storage error.
-    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
-        Ok(self.committed(group, of).await?.map(|offset| (offset, String::new())))
-    }
+    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError>;
 
     /// Joins a group; what the member gets is heard from [`Membership::changed`]. Returns without waiting for the others.
     ///

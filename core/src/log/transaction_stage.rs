@@ -36,13 +36,10 @@ impl<T: TransactionalLog> TransactionalLog for InStages<T> {
         self.stage.done(appended)
     }
 
-    async fn commit_offsets(
-        &mut self,
-        group: &str,
-        member: Option<&dyn Membership>,
-        offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), LogError> {
-        self.commit_offsets_noting(group, member, offsets, "").await
+    async fn flush(&mut self) -> Result<(), LogError> {
+        self.stage.write()?;
+        let flushed = self.log.flush().await;
+        self.stage.done(flushed)
     }
 
     async fn commit_offsets_noting(

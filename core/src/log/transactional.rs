@@ -54,6 +54,15 @@ pub trait TransactionalLog: Send {
     /// transaction.
     async fn append(&mut self, to: &TopicPartition, records: Vec<Record>) -> Result<(), LogError>;
 
+    /// Waits until the log has taken what was appended, and says where it does not; it need not be durable. A log that says so
+    /// with each append has nothing to wait for.
+    ///
+    /// # Errors
+    /// As of [`append`](TransactionalLog::append).
+    async fn flush(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Commits, with the transaction, the offset of the next record that the group reads in each partition: as `member`, got
     /// from [`Log::join`](super::Log::join) of the same log, while the partitions are its own; as nobody, whoever has them.
     ///
@@ -65,10 +74,12 @@ pub trait TransactionalLog: Send {
         group: &str,
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), LogError>;
+    ) -> Result<(), LogError> {
+        self.commit_offsets_noting(group, member, offsets, "").await
+    }
 
     /// As [`commit_offsets`](TransactionalLog::commit_offsets), with a note beside each offset, Kafka's offset metadata, that
-    /// [`Log::noted`](super::Log::noted) gives back. A log that keeps no notes commits the offsets alone.
+    /// [`Log::noted`](super::Log::noted) gives back.
     ///
     /// # Errors
     /// As of [`commit_offsets`](TransactionalLog::commit_offsets).
@@ -77,10 +88,8 @@ pub trait TransactionalLog: Send {
         group: &str,
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
-        _note: &str,
-    ) -> Result<(), LogError> {
-        self.commit_offsets(group, member, offsets).await
-    }
+        note: &str,
+    ) -> Result<(), LogError>;
 
     /// Commits the transaction, if one is open: all of it is durable when this returns. Where an answer was lost the log is
     /// asked again, as long as it is away.

@@ -120,11 +120,13 @@ impl<F: Form> BoltExecutor<F> {
         let started = self.env.wait_for_start(prepared).await;
         if let (Some(form), true) = (form, started) {
             self.next_tick = self.env.tick.map(|every| self.env.now().after(every));
-            self.txid = self.env.transactions().map_or(0, |transactions| transactions.txid());
+            self.txid = self.env.transactions().map_or(0, |transactions| transactions.committed() + 1);
             let mut form = self.work_off(form).await;
             // What is finished as part of the last batch is committed with it.
-            if let Some(form) = form.as_mut().filter(|_| !self.env.task.is_exactly_once()) {
-                self.finish(form).await;
+            if let Some(form) = form.as_mut().filter(|_| !self.env.task.is_exactly_once())
+                && let Err(why) = self.finish(form).await
+            {
+                self.env.report(why);
             }
             self.flush_for_good(form.as_mut()).await;
             if let Some(form) = form {
@@ -154,15 +156,18 @@ impl<F: Form> BoltExecutor<F> {
     }
 
     /// Lets the instance emit what is left, unless the topology aborts.
-    pub(super) async fn finish(&mut self, form: &mut F) {
+    ///
+    /// # Errors
+    /// Why it did not.
+    pub(super) async fn finish(&mut self, form: &mut F) -> Result<(), Arc<str>> {
         if self.env.control.phase() == Phase::Aborting {
-            return;
+            return Ok(());
         }
         self.out.begin(RootId::UNTRACKED);
         match contain_future(form.finish(&mut self.out)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(fault)) => self.env.report(fault.to_string().into()),
-            Err(panicked) => self.env.report(panicked.0),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(fault)) => Err(fault.to_string().into()),
+            Err(panicked) => Err(panicked.0),
         }
     }
 
@@ -175,8 +180,8 @@ impl<F: Form> BoltExecutor<F> {
         }
     }
 
-    /// Replaces an instance that panicked, erred or took too long; what it held fails as it is dropped. `None` where the topology aborts
-    /// meanwhile.
+    /// Replaces an instance that panicked, erred or took too long; what it held fails as it is dropped. `None` where the topology
+    /// aborts meanwhile.
     pub(super) async fn replace(&mut self, broken: F, cause: Cause) -> Option<F> {
         self.env.report(Arc::clone(cause.fail.reason()));
         if let Err(panicked) = contain(|| drop(broken)) {

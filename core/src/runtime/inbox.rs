@@ -157,11 +157,10 @@ impl<T> Inbox<T> {
         Ok(self.push(state, batch, false))
     }
 
-    fn push(&self, mut state: MutexGuard<'_, State<T>>, batch: Batch<T>, is_ahead: bool) -> Vec<Envelope<T>> {
+    fn push(&self, mut guard: MutexGuard<'_, State<T>>, batch: Batch<T>, is_ahead: bool) -> Vec<Envelope<T>> {
+        let state = &mut *guard;
         let is_signal = batch.envelopes.is_empty();
-        if batch.marker.is_some() {
-            state.mark(&batch);
-        }
+        state.mark(&batch);
         let line = if is_ahead { &mut state.ahead } else { &mut state.queue };
         let was_empty = line.batches.is_empty();
         line.tuples += batch.envelopes.len();
@@ -169,10 +168,9 @@ impl<T> Inbox<T> {
         if let Some((tuples, bytes)) = state.inputs.get_mut(batch.input as usize) {
             (*tuples, *bytes) = (*tuples + batch.envelopes.len(), *bytes + batch.bytes);
         }
-        let line = if is_ahead { &mut state.ahead } else { &mut state.queue };
         line.batches.push_back(batch);
         let spare = if is_signal { None } else { state.spare.pop() }.unwrap_or_default();
-        drop(state);
+        drop(guard);
         // The receiver drains to empty before it waits, so only the first push has to ring; and what it does not take yet, it
         // looks at itself when it does.
         if was_empty && !is_ahead {

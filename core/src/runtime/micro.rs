@@ -18,6 +18,7 @@ use super::signal::{InputTimes, Reached, Signal};
 use super::trees::Trees;
 use crate::fail::Fail;
 use crate::ledger::RootId;
+use crate::metrics::Activity;
 use crate::spout::Fault;
 use crate::transaction::{Stage, Staged};
 
@@ -87,8 +88,10 @@ impl<F: Form> BoltExecutor<F> {
         if self.backs != backs || self.env.control.is_stopping() {
             return Some(form);
         }
-        if is_last {
-            self.finish(&mut form).await;
+        self.env.turn_to(Activity::Executing);
+        if is_last && let Err(why) = self.finish(&mut form).await {
+            self.fail_batch_for(why);
+            return Some(form);
         }
         if self.turn.desk.has_open() {
             let component = &self.env.task.component;
@@ -151,6 +154,7 @@ impl<F: Form> BoltExecutor<F> {
 
     /// All that the task has for the batch: what its sinks staged and what its states changed.
     async fn stage(&mut self, form: &mut F) -> Result<Staged, Fault> {
+        self.env.turn_to(Activity::Executing);
         if F::KEEPS_STATE {
             contain_future(form.flush()).await.map_err(|panicked| Fault::from(&*panicked.0))??;
         }

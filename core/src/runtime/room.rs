@@ -6,6 +6,7 @@ use super::form::Form;
 use super::holding::Doing;
 use super::route::Flush;
 use crate::fail::Fail;
+use crate::metrics::Activity;
 
 /// Whether the bolt takes another input now.
 #[inline]
@@ -20,6 +21,7 @@ impl<F: Form> BoltExecutor<F> {
     pub(super) async fn make_room(&mut self, mut form: F) -> Option<F> {
         let backs = self.backs;
         loop {
+            self.env.turn_to(Activity::Executing);
             self.env.holding.arrive().await;
             let idle = self.env.holding.run(Doing::Idle, form.idle(&mut self.out)).await;
             if let Err(cause) = outcome_of(idle) {

@@ -98,7 +98,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    fn tap_of(&self, edge: usize) -> Option<&Arc<EdgeView>> {
+    fn view_of(&self, edge: usize) -> Option<&Arc<EdgeView>> {
         let edge = self.edges.get(edge)?;
         self.edge_views.get(edge.to, edge.input)
     }
@@ -266,17 +266,17 @@ impl Running {
     /// newest tuples that `filter` lets through until nobody has asked for `patience`. `false` where there is no such edge.
     pub fn tap(&self, edge: usize, filter: Option<TapFilter>, patience: Duration) -> bool {
         let until = self.now().after(patience);
-        self.0.tap_of(edge).map(|tap| tap.tap.switch_on(filter, until)).is_some()
+        self.0.view_of(edge).map(|view| view.tap.switch_on(filter, until)).is_some()
     }
 
     /// What a tap has seen; it stays on for `patience` more. `None` where there is no such edge.
     pub fn tapped(&self, edge: usize, patience: Duration) -> Option<TapView> {
-        Some(self.0.tap_of(edge)?.tap.view(self.now(), patience))
+        Some(self.0.view_of(edge)?.tap.view(self.now(), patience))
     }
 
     /// Switches a tap off.
     pub fn untap(&self, edge: usize) {
-        if let Some(view) = self.0.tap_of(edge) {
+        if let Some(view) = self.0.view_of(edge) {
             view.tap.switch_off();
         }
     }

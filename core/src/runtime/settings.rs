@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{Config, Delivery, StateBackend};
+use crate::ledger::RootId;
 use crate::metrics::ComponentKind;
 use crate::topology::Component;
 
@@ -28,7 +29,8 @@ pub(crate) fn of(component: &Component, config: &Config) -> Vec<Setting> {
     add("batch_size", format!("{} tuples", config.batch_size));
     add("max_batch_delay", span(config.max_batch_delay));
     if component.opens_trees {
-        add("max_pending", format!("{} trees", component.max_pending.unwrap_or(config.max_pending)));
+        let max_pending = component.max_pending.unwrap_or(config.max_pending).clamp(1, RootId::MAX_SLOTS);
+        add("max_pending", format!("{max_pending} trees"));
     }
     if component.kind == ComponentKind::Bolt {
         add("queue_tuples", format!("{} tuples", config.queue_tuples));
@@ -48,6 +50,8 @@ pub(crate) fn of(component: &Component, config: &Config) -> Vec<Setting> {
         add("transactions.interval", span(config.transactions.interval));
         add("transactions.batch_records", format!("{} trees", config.transactions.batch_records));
         add("transactions.batch_bytes", format!("{} bytes", config.transactions.batch_bytes));
+        add("transactions.held_wait", span(config.transactions.held_wait));
+        add("transactions.attempts", config.transactions.attempts.to_string());
     }
     settings
 }

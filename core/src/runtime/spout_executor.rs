@@ -294,8 +294,10 @@ impl<S: Spout> SpoutExecutor<S> {
         let is_over = self.env.control.phase() == Phase::Ending && self.is_answered() && self.is_committed();
         let told = self.told_time.time;
         let reached = match contain(|| spout.watermark()) {
-            // The end is no time that it could have come to before.
-            Ok(Some(EventTime { at: Watermark::MAX, .. })) => Reached { time: told, is_over: true },
+            // The end is no time that it could have come to before; and nobody waits for more from it.
+            Ok(Some(EventTime { at: Watermark::MAX, .. })) => {
+                Reached { time: EventTime::idle(told.at), is_over: true }
+            }
             Ok(time) => Reached { time: time.unwrap_or(EventTime::idle(Watermark::MIN)), is_over },
             Err(panicked) => {
                 self.env.report(panicked.0);

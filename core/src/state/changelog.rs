@@ -23,12 +23,8 @@ use super::place::{Changelog, Place};
 use super::store::{Key, Store};
 use super::whole::Whole;
 use crate::config::StateSettings;
-use crate::log::{Consumed, Log, LogError, Record, TopicPartition, TopicSpec};
+use crate::log::{Consumed, Log, LogError, Pieces, Record, TopicPartition, TopicSpec};
 use crate::tuple::Tuple;
-
-/// What one append takes at most.
-const RECORDS_PER_APPEND: usize = 16_384;
-const BYTES_PER_APPEND: usize = 4 << 20;
 
 /// How far a state is restored, in records of its task's part of the changelog.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,8 +107,8 @@ impl Changelog {
     }
 
     /// `changes` as records, by partition.
-    pub(super) fn records(&self, changes: Vec<Changed>) -> Vec<(TopicPartition, Vec<Record>)> {
-        let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
+    pub(super) fn records(&self, changes: Vec<Changed>) -> Vec<(TopicPartition, Pieces)> {
+        let mut records: BTreeMap<u32, Pieces> = BTreeMap::new();
         for Changed { group, key, value, written_ms } in changes {
             let record = Record { key: Some(key), value, timestamp_ms: written_ms, ..Record::default() };
             records.entry(partition_of_group(group, self.partitions)).or_default().push(record);
@@ -128,16 +124,9 @@ impl Changelog {
             .map_err(|source| StateError::Log { state: Arc::clone(state), doing: "takes no changes", source })
     }
 
-    async fn append_to(&self, at: TopicPartition, mut records: Vec<Record>) -> Result<(), LogError> {
-        while !records.is_empty() {
-            let mut bytes = 0;
-            let fits = records.iter().take(RECORDS_PER_APPEND).take_while(|record| {
-                let fits = bytes < BYTES_PER_APPEND;
-                bytes += [&record.key, &record.value].into_iter().flatten().map(Bytes::len).sum::<usize>();
-                fits
-            });
-            let rest = records.split_off(fits.count());
-            self.log.append(&at, std::mem::replace(&mut records, rest)).await?;
+    async fn append_to(&self, at: TopicPartition, mut records: Pieces) -> Result<(), LogError> {
+        while let Some(piece) = records.take() {
+            self.log.append(&at, piece).await?;
         }
         Ok(())
     }

@@ -117,7 +117,7 @@ impl Log for FakeLog {
         Err(LogError::Closed)
     }
 
-    async fn committed(&self, _: &str, _: &TopicPartition) -> Result<Option<i64>, LogError> {
+    async fn noted(&self, _: &str, _: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
         Err(LogError::Closed)
     }
 

@@ -248,11 +248,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::log::{Record, TopicPartition};
+    use crate::log::{Pieces, Record, TopicPartition};
 
     fn staged(txid: u64) -> Staged {
         let record = Record { timestamp_ms: Some(txid as i64), ..Record::default() };
-        Staged { records: [(TopicPartition::new("out", 0), vec![record])].into(), ..Staged::default() }
+        Staged {
+            records: [(TopicPartition::new("out", 0), Pieces::from_iter([record]))].into(),
+            ..Staged::default()
+        }
     }
 
     fn go_back(coordinator: &mut Coordinator, tasks: usize) {
@@ -381,7 +384,7 @@ mod tests {
                             prop_assert_eq!(under_way, None);
                             prop_assert_eq!(txid, done + 1);
                             prop_assert_eq!(all.len(), tasks as u64);
-                            let stamps = all.records.values().flatten().map(|one| one.timestamp_ms);
+                            let stamps = all.records.values().flat_map(Pieces::iter).map(|one| one.timestamp_ms);
                             prop_assert!(stamps.into_iter().all(|stamp| stamp == Some(txid as i64)));
                             under_way = Some(txid);
                         }

@@ -1,11 +1,12 @@
 //! Outputs that the log does not take, whatever is tried: which they are, so that the input which leads to one can be left out.
 //!
-//! The log says of a whole append that it is invalid. The first time, it is remembered where that was; as the batch is made
-//! again, and refused again, the append is made in ever smaller parts, in transactions that are aborted, until it is known
-//! which records are refused. What is staged next and is one of these fails its input: a poison like any other.
+//! The log says of a whole append that it is invalid, and a log that takes it on trust at first says so later. So from then on
+//! each append is waited for and kept; as the batch is made again, and refused again, that append is made in ever smaller
+//! parts, in transactions that are aborted, until it is known which records are refused. What is staged next and is one of
+//! these fails its input: a poison like any other.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -18,40 +19,51 @@ const MOST: usize = 1_024;
 /// What is known of refused records.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    /// Records that were refused, by what they are; the oldest first.
-    records: VecDeque<(u64, Arc<str>)>,
-    /// Where an append was refused, and it is not known for which record.
-    suspects: BTreeSet<TopicPartition>,
+    /// Why records were refused, by what they are.
+    records: HashMap<u64, Arc<str>>,
+    /// The same, the oldest first.
+    order: VecDeque<u64>,
+    /// Whether something was refused, and it is not known which record.
+    searches: bool,
     /// From how many bytes on letters to a topic are cut short.
     short_letters: BTreeMap<Arc<str>, usize>,
 }
 
 impl Refusals {
-    /// Why the log does not take `record` at `at`, where it has refused it before.
-    pub(crate) fn of(&self, at: &TopicPartition, record: &Record) -> Option<&Arc<str>> {
-        if self.records.is_empty() {
-            return None;
-        }
-        let what = what_it_is(at, record);
-        self.records.iter().find(|(one, _)| *one == what).map(|(_, why)| why)
+    /// Why the log does not take a record, [by what it is](what_it_is), where it has refused it before.
+    pub(crate) fn of(&self, what: u64) -> Option<&Arc<str>> {
+        self.records.get(&what)
     }
 
-    /// Whether appends to `at` are to be kept, in case that they are refused.
-    pub(super) fn is_suspect(&self, at: &TopicPartition) -> bool {
-        self.suspects.contains(at)
+    /// Whether appends are to be kept, and waited for, so that it is found which record is refused.
+    pub(super) fn searches(&self) -> bool {
+        self.searches
     }
 
-    pub(super) fn suspect(&mut self, at: TopicPartition) {
-        self.suspects.insert(at);
+    /// Something was refused, and it is not known which record.
+    pub(super) fn search(&mut self) {
+        self.searches = true;
+    }
+
+    /// All of a batch was taken: nothing is left to be found.
+    pub(super) fn search_no_more(&mut self) {
+        self.searches = false;
     }
 
     /// It was found which records of an append to `at` are refused, and why.
     pub(super) fn add(&mut self, at: &TopicPartition, refused: &[(Record, Arc<str>)]) {
+        self.searches &= refused.is_empty();
         for (record, why) in refused {
-            if self.records.len() >= MOST {
-                self.records.pop_front();
+            let what = what_it_is(at, record);
+            if self.records.insert(what, Arc::clone(why)).is_some() {
+                continue;
             }
-            self.records.push_back((what_it_is(at, record), Arc::clone(why)));
+            self.order.push_back(what);
+            if self.order.len() > MOST
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.records.remove(&oldest);
+            }
         }
     }
 
@@ -69,7 +81,7 @@ impl Refusals {
 }
 
 /// A number that stands for a record of a partition: the same one, made again, has it too.
-fn what_it_is(at: &TopicPartition, record: &Record) -> u64 {
+pub(crate) fn what_it_is(at: &TopicPartition, record: &Record) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&at.topic, &record.key, &record.value).hash(&mut hasher);
     for header in &record.headers {
@@ -89,7 +101,11 @@ pub(super) async fn find(
 ) -> Result<Vec<(Record, Arc<str>)>, LogError> {
     let (mut groups, mut found) = (vec![records], Vec::new());
     while let Some(mut group) = groups.pop() {
-        match own.append(at, group.clone()).await {
+        let appended = match own.append(at, group.clone()).await {
+            Ok(()) => own.flush().await,
+            refused => refused,
+        };
+        match appended {
             Ok(()) => continue,
             Err(LogError::Invalid(why)) if group.len() == 1 => {
                 found.extend(group.pop().map(|record| (record, why.into())));
@@ -117,15 +133,24 @@ mod tests {
     #[test]
     fn a_refused_record_is_known_again_and_no_other_is() {
         let (mut refusals, at) = (Refusals::default(), TopicPartition::new("out", 0));
-        assert_eq!(refusals.of(&at, &record("large")), None);
-        refusals.add(&at, &[(record("large"), "too large".into())]);
-        assert_eq!(refusals.of(&at, &record("large")).map(|why| &**why), Some("too large"));
-        assert_eq!(refusals.of(&at, &record("small")), None);
-        assert_eq!(refusals.of(&TopicPartition::new("other", 0), &record("large")), None);
-        for number in 0..MOST {
+        let large = what_it_is(&at, &record("large"));
+        assert_eq!(refusals.of(large), None);
+        refusals.search();
+        refusals.add(&at, &[]);
+        assert!(refusals.searches(), "nothing was found");
+        for _ in 0..2 {
+            refusals.add(&at, &[(record("large"), "too large".into())]);
+        }
+        assert!(!refusals.searches());
+        assert_eq!(refusals.of(large).map(|why| &**why), Some("too large"));
+        assert_eq!(refusals.of(what_it_is(&at, &record("small"))), None);
+        assert_eq!(refusals.of(what_it_is(&TopicPartition::new("other", 0), &record("large"))), None);
+        for number in 1..MOST {
             refusals.add(&at, &[(record(&number.to_string()), "too large".into())]);
         }
-        assert_eq!((refusals.of(&at, &record("large")), refusals.records.len()), (None, MOST));
+        assert!(refusals.of(large).is_some(), "what is refused again takes no place of another");
+        refusals.add(&at, &[(record("last"), "too large".into())]);
+        assert_eq!((refusals.of(large), refusals.records.len(), refusals.order.len()), (None, MOST, MOST));
     }
 
     #[test]

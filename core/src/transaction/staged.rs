@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::log::{Membership, Record, TopicPartition};
+use crate::log::{Membership, Pieces, Record, TopicPartition};
 
 /// How far a spout has read, as it ends a batch: what its group is to go on from once the batch is committed.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl LastBatch {
 /// What one task, or all of them, have for one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
-    pub(crate) records: BTreeMap<TopicPartition, Vec<Record>>,
+    pub(crate) records: BTreeMap<TopicPartition, Pieces>,
     pub(crate) letters: Vec<Letter>,
     pub(crate) inputs: Vec<InputOffsets>,
     pub(crate) bytes: usize,
@@ -87,8 +87,8 @@ impl Staged {
 
     /// Adds what another task has.
     pub(crate) fn add(&mut self, other: Self) {
-        for (at, mut records) in other.records {
-            self.records.entry(at).or_default().append(&mut records);
+        for (at, records) in other.records {
+            self.records.entry(at).or_default().add(records);
         }
         self.letters.extend(other.letters);
         self.inputs.extend(other.inputs);
@@ -98,10 +98,10 @@ impl Staged {
     }
 
     /// Adds changes of a state.
-    pub(crate) fn add_changes(&mut self, changes: Vec<(TopicPartition, Vec<Record>)>) {
+    pub(crate) fn add_changes(&mut self, changes: Vec<(TopicPartition, Pieces)>) {
         for (at, records) in changes {
             self.bytes += records.iter().map(bytes_of).sum::<usize>();
-            self.records.entry(at).or_default().extend(records);
+            self.records.entry(at).or_default().add(records);
         }
     }
 
@@ -134,7 +134,7 @@ impl Staging {
         staged.counted += bytes;
         match staged.records.get_mut(to) {
             Some(records) => records.push(record),
-            None => drop(staged.records.insert(to.clone(), vec![record])),
+            None => drop(staged.records.insert(to.clone(), Pieces::from_iter([record]))),
         }
         bytes
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::coordinator::{Coordinator, Phase};
-use super::refusals::Refusals;
+use super::refusals::{Refusals, what_it_is};
 use super::staged::{InputOffsets, LastBatch, Staged};
 use crate::config::MicroTransactions;
 use crate::fail::Fail;
@@ -258,7 +258,8 @@ impl Transactions {
         if !self.has_refusals.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.lock().refusals.of(at, record) {
+        let what = what_it_is(at, record);
+        match self.lock().refusals.of(what) {
             Some(why) => Err(Fail::reject(format_args!("what came of it is refused by {at}: {why}"))),
             None => Ok(()),
         }
@@ -353,8 +354,10 @@ impl Transactions {
             return None;
         }
         let why = shared.coordinator.why().map_or("nobody knows why", |why| why);
-        let sentence =
-            format!("a batch failed {strikes} times in a row, and no record is known to be to blame: {why}");
+        let sentence = format!(
+            "a batch failed {strikes} times in a row, and no record is known to be to blame: {why}; nothing of it is \
+             committed: mend that, then start the topology again"
+        );
         Some(sentence.into())
     }
 

@@ -9,10 +9,6 @@ use super::transactions::{Batch, Transactions};
 use crate::log::{Log, LogError, Record, TopicPartition, TopicSpec, TransactionalLog};
 use crate::schedule::Scheduler;
 
-/// What one append takes at most.
-const RECORDS_PER_APPEND: usize = 16_384;
-const BYTES_PER_APPEND: usize = 4 << 20;
-
 /// How long is waited, at first and at the most, before the log is asked again whether it has committed.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -63,6 +59,9 @@ impl Writer {
             Ok(noted) => match self.commit_for_sure().await {
                 Ok(()) => {
                     self.last = noted.or(self.last.take());
+                    if self.transactions.has_refusals() {
+                        self.transactions.with_refusals(|known| known.search_no_more());
+                    }
                     return (self, batch, Outcome::Committed);
                 }
                 Err(error) => Refused::Log(error),
@@ -112,7 +111,6 @@ impl Writer {
     /// Finds out which records the log does not take, so that they are left out as the batch is made again.
     async fn look_for_the_refused(&mut self, refused: Refused) -> Result<(), LogError> {
         match refused {
-            Refused::Append(at, None, _) => self.transactions.with_refusals(|known| known.suspect(at)),
             Refused::Append(at, Some(records), _) => {
                 let found = refusals::find(&mut *self.own, &at, records).await?;
                 tracing::warn!(records = found.len(), %at, "the log does not take what came of some records");
@@ -121,7 +119,10 @@ impl Writer {
             Refused::Letter(letter, _) => {
                 self.transactions.with_refusals(|known| known.shorten(&letter.topic, &letter.record));
             }
-            Refused::Log(_) => {}
+            // Which it was cannot be said: a log may hear of it later than it was appended.
+            Refused::Append(_, None, _) | Refused::Log(_) => {
+                self.transactions.with_refusals(|known| known.search())
+            }
         }
         Ok(())
     }
@@ -158,33 +159,50 @@ impl Writer {
     /// Writes all of it; gives where it is noted.
     async fn write(&mut self, batch: &mut Batch) -> Result<Option<LastBatch>, Refused> {
         let has_refusals = self.transactions.has_refusals();
+        let searches = has_refusals && self.transactions.with_refusals(|known| known.searches());
         for letter in &batch.staged.letters {
-            self.write_letter(letter, has_refusals).await?;
+            self.write_letter(letter, has_refusals, searches).await?;
         }
         if batch.staged.records.len() > 1 {
             let partitions: Vec<TopicPartition> = batch.staged.records.keys().cloned().collect();
             self.own.include(&partitions).await?;
         }
         for (at, records) in &mut batch.staged.records {
-            let keeps = has_refusals && self.transactions.with_refusals(|known| known.is_suspect(at));
-            while !records.is_empty() {
-                let rest = records.split_off(fitting(records));
-                let now = std::mem::replace(records, rest);
-                let kept = keeps.then(|| now.clone());
-                let appended = self.own.append(at, now).await;
+            while let Some(piece) = records.take() {
+                let kept = searches.then(|| piece.clone());
+                let appended = self.append(at, piece, searches).await;
                 appended.map_err(|error| Refused::Append(at.clone(), kept, error))?;
             }
         }
         Ok(self.write_offsets(batch).await?)
     }
 
-    async fn write_letter(&mut self, letter: &Letter, has_refusals: bool) -> Result<(), Refused> {
+    /// Appends, and where it `searches` waits until the log has taken it.
+    async fn append(
+        &mut self,
+        at: &TopicPartition,
+        records: Vec<Record>,
+        searches: bool,
+    ) -> Result<(), LogError> {
+        self.own.append(at, records).await?;
+        if searches {
+            self.own.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_letter(
+        &mut self,
+        letter: &Letter,
+        has_refusals: bool,
+        searches: bool,
+    ) -> Result<(), Refused> {
         let partitions = partitions(&*self.log, &letter.topic).await?;
         let at = TopicPartition::new(Arc::clone(&letter.topic), letter.number % partitions.max(1));
         let is_short = has_refusals
             && self.transactions.with_refusals(|known| known.is_short(&letter.topic, &letter.record));
         let record = if is_short { &letter.short } else { &letter.record };
-        let appended = self.own.append(&at, vec![record.clone()]).await;
+        let appended = self.append(&at, vec![record.clone()], searches).await;
         appended.map_err(|error| match is_short {
             // No letter of it can be written; nothing helps but another limit.
             true => Refused::Log(error),
@@ -225,17 +243,6 @@ pub(super) fn is_outage(error: &LogError) -> bool {
         error,
         LogError::Storage(_) | LogError::Unavailable(_) | LogError::CommitFailed(_) | LogError::Closed
     )
-}
-
-/// How many of `records` go into one append.
-fn fitting(records: &[Record]) -> usize {
-    let mut bytes = 0;
-    let fits = records.iter().take(RECORDS_PER_APPEND).take_while(|record| {
-        let fits = bytes < BYTES_PER_APPEND;
-        bytes += [&record.key, &record.value].into_iter().flatten().map(bytes::Bytes::len).sum::<usize>();
-        fits
-    });
-    fits.count()
 }
 
 /// How many partitions `topic` has, which is created if need be.

@@ -335,6 +335,24 @@ fn a_bolt_is_as_far_as_the_last_of_its_inputs_that_is_not_idle() {
 }
 
 #[test]
+fn nobody_waits_for_a_spout_that_says_the_end_itself() {
+    for first in [None, Some(50)] {
+        let (lab, [left, right], heard) = two();
+        if let Some(ms) = first {
+            left.say(EventTime::at(Watermark(ms)));
+            right.say(EventTime::at(Watermark(60)));
+            assert_eq!(newest(&lab, &heard), Some(Watermark(ms)));
+        }
+        left.say(EventTime::at(Watermark::MAX));
+        right.say(EventTime::at(Watermark(1_000)));
+        assert_eq!(newest(&lab, &heard), Some(Watermark(1_000)), "after {first:?}");
+        lab.block_on(lab.running.end_time());
+        assert_eq!(newest(&lab, &heard), Some(Watermark::MAX));
+        lab.stop();
+    }
+}
+
+#[test]
 fn nobody_waits_for_a_spout_without_event_time() {
     let (desk, told, heard) = (Desk::new(5, 1), Told::default(), Seen::default());
     let topology = Topology::new("without");

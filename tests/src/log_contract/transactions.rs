@@ -89,11 +89,19 @@ pub async fn offsets_are_committed_with_the_records(log: Tried) {
     one.commit().await.expect("nobody else has the id");
     assert_eq!((committed(0).await, committed(1).await), (Some(5), Some(6)));
 
+    one.commit_offsets_noting("members", Some(&*member), &[(at(0), 5)], "as before")
+        .await
+        .expect("it is the member's");
+    one.commit().await.expect("nobody else has the id");
+    let noted = async |partition| log.noted("members", &at(partition)).await.expect("it can be asked");
+    assert_eq!(noted(0).await, Some((5, "as before".to_owned())));
+    assert_eq!(noted(1).await, Some((6, String::new())));
+
     member.leave().await;
     write(&mut one, 1, numbered(13..14)).await;
     one.commit_offsets("members", None, &[(at(0), 6)]).await.expect("nobody else commits");
     one.commit().await.expect("nobody else has the id");
-    assert_eq!(committed(0).await, Some(6));
+    assert_eq!(noted(0).await, Some((6, String::new())), "a note goes with its offset");
     assert_eq!(read(&log, &at(1), 10, 2).await, [11, 13], "all but what was aborted");
 }
 

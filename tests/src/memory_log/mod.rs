@@ -38,6 +38,8 @@ pub enum Call<'a> {
     Commit(&'a [(TopicPartition, i64)]),
     /// [`Log::transactional`] under this id.
     TakeOver(&'a str),
+    /// [`TransactionalLog::flush`].
+    Flush,
     /// [`TransactionalLog::commit`] of a transaction that is open. After [`LogError::Unavailable`] it is asked for again.
     CommitTransaction,
     /// [`TransactionalLog::abort`] of a transaction that is open.
@@ -335,10 +337,6 @@ impl Log for MemoryLog {
                 Ok(())
             })
             .await
-    }
-
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
-        Ok(self.noted(group, of).await?.map(|(offset, _)| offset))
     }
 
     async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {

@@ -147,13 +147,8 @@ impl TransactionalLog for MemoryTransactional {
         appended
     }
 
-    async fn commit_offsets(
-        &mut self,
-        group: &str,
-        member: Option<&dyn Membership>,
-        offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), LogError> {
-        self.commit_offsets_noting(group, member, offsets, "").await
+    async fn flush(&mut self) -> Result<(), LogError> {
+        self.shared.carry_out(Call::Flush, |_| Ok(())).await
     }
 
     async fn commit_offsets_noting(

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::compacted::LOOKS_OFTEN;
 use crate::copying::{COPIES, Copier, GROUP};
 use crate::load::{Acknowledged, TOPIC, client, create_topic, producer, send};
-use crate::process::{PATIENCE, Process, free_address};
+use crate::process::{PATIENCE, Process, build, free_address};
 use crate::random::setting;
 use crate::reading::{check, consumer, ends, position};
 
@@ -144,6 +144,7 @@ fn at_once() -> u64 {
 
 /// Kills at one of `every` operations.
 pub(crate) fn survives_each(plan: &str, every: u64, run: impl Fn(SocketAddr) -> Box<dyn Run> + Sync) {
+    build();
     let (skipped, at_once) = (rand::random::<u64>() % every, at_once());
     let survive = |first: u64| {
         let numbers = (first * every - skipped..).step_by((at_once * every) as usize);

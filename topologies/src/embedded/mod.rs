@@ -175,11 +175,6 @@ impl Log for EmbeddedLog {
         self.broker.commit(group, &offsets).await.map_err(unwritten)
     }
 
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
-        let committed = self.broker.committed(group, &there(of)).map_err(unread)?;
-        Ok(committed.map(|committed| committed.offset))
-    }
-
     async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
         let committed = self.broker.committed(group, &there(of)).map_err(unread)?;
         Ok(committed.map(|committed| (committed.offset, committed.metadata)))

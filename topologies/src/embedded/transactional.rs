@@ -45,15 +45,6 @@ impl TransactionalLog for Transactional {
         self.producer.start_append(&to, batches, now_ms).map(drop).map_err(unfinished)
     }
 
-    async fn commit_offsets(
-        &mut self,
-        group: &str,
-        member: Option<&dyn Membership>,
-        offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), LogError> {
-        self.commit_offsets_noting(group, member, offsets, "").await
-    }
-
     async fn commit_offsets_noting(
         &mut self,
         group: &str,

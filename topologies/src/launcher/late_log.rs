@@ -69,10 +69,6 @@ impl Log for LateLog {
         self.get()?.commit(group, offsets).await
     }
 
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
-        self.get()?.committed(group, of).await
-    }
-
     async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
         self.get()?.noted(group, of).await
     }

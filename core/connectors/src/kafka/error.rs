@@ -83,6 +83,7 @@ pub(super) fn by_code(brokers: &Brokers, code: Code, about: About<'_>) -> LogErr
         | Code::InvalidReplicaAssignment
         | Code::InvalidConfig
         | Code::InvalidRequest
+        | Code::InvalidRecord
         | Code::InvalidTimestamp
         | Code::PolicyViolation
         | Code::InvalidArgument

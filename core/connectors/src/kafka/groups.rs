@@ -78,12 +78,12 @@ impl Groups {
         ended?.map_err(|error| log_error(&self.brokers, &error, about))
     }
 
-    /// What a group has committed for each of these partitions.
+    /// What a group has committed for each of these partitions, and what is noted with it.
     pub(super) async fn committed(
         &self,
         group: &str,
         of: &[TopicPartition],
-    ) -> Result<Vec<Option<i64>>, LogError> {
+    ) -> Result<Vec<Option<(i64, String)>>, LogError> {
         if of.is_empty() {
             return Ok(Vec::new());
         }
@@ -103,10 +103,10 @@ impl Groups {
             {
                 return Err(log_error(&self.brokers, &error, About::Group(group)));
             }
-            committed.push(match found.map(|found| found.offset()) {
-                Some(Offset::Offset(offset)) => Some(offset),
+            committed.push(found.and_then(|found| match found.offset() {
+                Offset::Offset(offset) => Some((offset, found.metadata().to_owned())),
                 _ => None,
-            });
+            }));
         }
         Ok(committed)
     }

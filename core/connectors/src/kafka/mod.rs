@@ -149,7 +149,8 @@ impl KafkaLog {
         group: &str,
         of: &[TopicPartition],
     ) -> Result<Vec<Option<i64>>, LogError> {
-        self.clients()?.groups.committed(group, of).await
+        let committed = self.clients()?.groups.committed(group, of).await?;
+        Ok(committed.into_iter().map(|one| one.map(|(offset, _)| offset)).collect())
     }
 
     /// Deletes a group and what it has committed.
@@ -272,9 +273,9 @@ impl Log for KafkaLog {
         self.clients()?.groups.commit(group, offsets).await
     }
 
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
+    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
         let committed = self.clients()?.groups.committed(group, std::slice::from_ref(of)).await?;
-        Ok(committed.first().copied().flatten())
+        Ok(committed.into_iter().next().flatten())
     }
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {

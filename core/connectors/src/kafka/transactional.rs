@@ -167,11 +167,16 @@ impl Transactional {
         group: &str,
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
+        note: &str,
     ) -> Result<(), LogError> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (at, offset) in offsets {
-            let added = list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(*offset));
+            let mut one = list.add_partition(&at.topic, at.partition as i32);
+            let added = one.set_offset(Offset::Offset(*offset));
             added.map_err(|_| LogError::Invalid(format!("{offset} is no offset to commit for {at}")))?;
+            if !note.is_empty() {
+                one.set_metadata(note);
+            }
         }
         let claim = match member {
             Some(member) => claim(member)?,
@@ -294,13 +299,18 @@ impl TransactionalLog for Transactional {
         self.append_all(to, &records).await
     }
 
-    async fn commit_offsets(
+    async fn flush(&mut self) -> Result<(), LogError> {
+        self.deliver().await
+    }
+
+    async fn commit_offsets_noting(
         &mut self,
         group: &str,
         member: Option<&dyn Membership>,
         offsets: &[(TopicPartition, i64)],
+        note: &str,
     ) -> Result<(), LogError> {
-        self.commit_all(group, member, offsets).await
+        self.commit_all(group, member, offsets, note).await
     }
 
     async fn commit(&mut self) -> Result<(), LogError> {

@@ -1,6 +1,7 @@
 //! How a run ends and the next one begins: what a bolt emits as it finishes is committed, and txids go on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -15,28 +16,35 @@ use crate::lab::{IN, Lab, NAME, OUT, lines, text};
 use crate::trouble::Trouble;
 use crate::word_count::decode;
 
-/// Counts lines in its state, and says how many there were as it finishes.
+/// Counts lines in its state, and says how many there were as it finishes; some time after it erred so often.
 #[derive(Default)]
-struct Total(Option<State<u8, u64>>);
+struct Total {
+    total: Option<State<u8, u64>>,
+    errs: Arc<AtomicU32>,
+}
 
 impl RichBolt for Total {
     type In = String;
     type Out = u64;
 
     async fn prepare(&mut self, task: &TaskContext) -> Result<(), Fault> {
-        self.0 = Some(task.state("total").await?);
+        self.total = Some(task.state("total").await?);
         Ok(())
     }
 
     async fn execute(&mut self, input: Input<String>, _out: &mut Emitter<u64>) -> Result<(), Fault> {
-        let total = self.0.as_mut().ok_or("not prepared")?;
+        let total = self.total.as_mut().ok_or("not prepared")?;
         total.update(&0, |total| *total += 1)?;
         input.ack();
         Ok(())
     }
 
     async fn finish(&mut self, out: &mut Emitter<u64>) -> Result<(), Fault> {
-        let total = self.0.as_mut().ok_or("not prepared")?;
+        let one_less = |left: u32| left.checked_sub(1);
+        if self.errs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            return Err("not yet".into());
+        }
+        let total = self.total.as_mut().ok_or("not prepared")?;
         out.emit(total.get(&0)?.unwrap_or_default());
         Ok(())
     }
@@ -56,13 +64,20 @@ impl Bolt for Pass {
 }
 
 fn totals(lab: &Lab) -> Topology {
+    totals_after(lab, 0)
+}
+
+/// Its totals come once it has erred so often as it finishes.
+fn totals_after(lab: &Lab, errs: u32) -> Topology {
+    let errs = Arc::new(AtomicU32::new(errs));
     let topology = Topology::new(NAME);
     let log = lab.log.clone() as Arc<dyn Log>;
     let config = LogSpoutConfig { attempts: 20, ..LogSpoutConfig::new(IN, NAME) };
     let progress = lab.progress.clone();
     let spout = move || LogSpout::new(Arc::clone(&log), config.clone(), progress.clone(), decode);
     let lines = topology.spout("lines", spout);
-    let total = topology.rich_bolt("total", Total::default).global(&lines);
+    let total = topology.rich_bolt("total", move || Total { total: None, errs: Arc::clone(&errs) });
+    let total = total.global(&lines);
     let passed = topology.bolt("pass", || Pass).tasks(2).shuffle(&total);
     let log = lab.log.clone() as Arc<dyn Log>;
     let encode = |total: &u64| Ok(Record { value: Some(total.to_string().into()), ..Record::default() });
@@ -91,6 +106,22 @@ fn what_a_bolt_emits_as_it_finishes_is_committed_once_in_each_run_that_ends_in_o
             lab.feed(lines(seed + run, 30));
         }
     });
+}
+
+#[test]
+fn where_a_bolt_errs_as_it_finishes_the_last_batch_is_left_to_the_next_run() {
+    let mut lab = Lab::new(8, 1);
+    lab.feed(lines(8, 30));
+    for build in [|lab: &Lab| totals_after(lab, 1), totals] {
+        assert!(lab.log.records(OUT, 0).is_empty());
+        lab.build(build);
+        lab.launch();
+        lab.finish();
+        lab.stop();
+        lab.progress = Default::default();
+    }
+    let seen: Vec<String> = lab.log.records(OUT, 0).into_iter().map(|one| text(one.value)).collect();
+    assert_eq!(seen, ["30"]);
 }
 
 /// The txids that were noted with commits, in their order, each once.

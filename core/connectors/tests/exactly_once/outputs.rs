@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use topo_connectors::{LogSink, LogSpout, LogSpoutConfig};
-use topo_core::log::{Log, LogError};
+use topo_core::log::{Log, LogError, Record};
 use topo_core::{Bolt, Emitter, Fail, Fault, Topology};
 use topo_tests::memory_log::{Call, Fate};
 use topo_tests::seeds::for_seeds;
@@ -13,22 +13,42 @@ use topo_tests::seeds::for_seeds;
 use crate::lab::{DEAD, IN, Lab, NAME, OUT, lines, text};
 use crate::word_count::{decode, encode};
 
-/// Refuses records of more than `most` bytes in `out`, and of more than `most_dead` as dead letters.
+/// Why an append to `out` is refused that has a record of more than `most` bytes, or one of dead letters of more than
+/// `most_dead`.
+fn why_not(call: &Call<'_>, most: usize, most_dead: usize) -> Option<LogError> {
+    let Call::Append(to, records) = call else { return None };
+    let most = match &*to.topic {
+        OUT => most,
+        DEAD => most_dead,
+        _ => usize::MAX,
+    };
+    let bytes = |one: &Record| [&one.key, &one.value].into_iter().flatten().map(bytes::Bytes::len).sum();
+    let largest: Option<usize> = records.iter().map(bytes).max();
+    (largest > Some(most)).then(|| LogError::Invalid(format!("a record is larger than {most} bytes")))
+}
+
+/// Refuses records that are too large.
 fn limit(lab: &Lab, most: usize, most_dead: usize) {
-    lab.log.judge(move |call| match call {
-        Call::Append(to, records) => {
-            let most = match &*to.topic {
-                OUT => most,
-                DEAD => most_dead,
-                _ => usize::MAX,
-            };
-            let bytes =
-                |one: &[Option<bytes::Bytes>; 2]| one.iter().flatten().map(bytes::Bytes::len).sum::<usize>();
-            let largest = records.iter().map(|one| bytes(&[one.key.clone(), one.value.clone()])).max();
-            let why = LogError::Invalid(format!("a record is larger than {most} bytes"));
-            Fate { error: (largest > Some(most)).then_some(why), ..Fate::default() }
-        }
-        _ => Fate::default(),
+    lab.log.judge(move |call| Fate { error: why_not(&call, most, most_dead), ..Fate::default() });
+}
+
+/// Refuses them as a client does that sends appends behind one's back: at whatever it is asked next.
+fn limit_late(lab: &Lab, most: usize, most_dead: usize) {
+    let mut refused = None;
+    lab.log.judge(move |call| {
+        let error = match call {
+            Call::Append(..) => {
+                refused = refused.take().or(why_not(&call, most, most_dead));
+                None
+            }
+            Call::Flush | Call::Commit(_) | Call::CommitTransaction => refused.take(),
+            Call::AbortTransaction => {
+                refused = None;
+                None
+            }
+            _ => None,
+        };
+        Fate { error, ..Fate::default() }
     });
 }
 
@@ -48,35 +68,41 @@ fn is_large(line: &str) -> bool {
 #[test]
 fn a_record_whose_output_is_refused_is_a_dead_letter_and_all_others_are_counted() {
     for_seeds(20, |seed| {
-        let mut lab = Lab::new(seed, 2);
-        lab.feed(some_large(seed));
-        limit(&lab, 100, 1_000);
-        lab.launch();
-        lab.finish();
-        lab.demand_truth(is_large);
-        lab.stop();
-        let letter = lab.log.records(DEAD, 0).into_iter().next().unwrap();
-        let header = |name: &str| {
-            let header = letter.headers.iter().find(|header| &*header.key == name);
-            text(header.and_then(|header| header.value.clone()))
-        };
-        let why = header("topo.reason");
-        assert!(why.contains("refused by out-0: a record is larger than 100 bytes"), "{why}");
-        assert_eq!(header("topo.component"), OUT);
+        for limit in [limit, limit_late] {
+            let mut lab = Lab::new(seed, 2);
+            lab.feed(some_large(seed));
+            limit(&lab, 100, 1_000);
+            lab.launch();
+            lab.finish();
+            lab.demand_truth(is_large);
+            lab.stop();
+            let letter = lab.log.records(DEAD, 0).into_iter().next().unwrap();
+            let header = |name: &str| {
+                let header = letter.headers.iter().find(|header| &*header.key == name);
+                text(header.and_then(|header| header.value.clone()))
+            };
+            let why = header("topo.reason");
+            assert!(why.contains("refused by out-0: a record is larger than 100 bytes"), "{why}");
+            assert_eq!(header("topo.component"), OUT);
+        }
     });
 }
 
 #[test]
 fn a_letter_that_is_refused_too_is_written_without_what_it_was() {
-    let mut lab = Lab::new(4, 1);
-    lab.feed(some_large(4));
-    limit(&lab, 100, 100);
-    lab.launch();
-    lab.finish();
-    lab.stop();
-    let letters = lab.log.records(DEAD, 0);
-    assert_eq!((letters.len(), letters.iter().filter(|letter| letter.value.is_some()).count()), (4, 0));
-    assert!(letters.iter().all(|letter| letter.headers.iter().any(|one| &*one.key == "topo.value-bytes")));
+    for limit in [limit, limit_late] {
+        let mut lab = Lab::new(4, 1);
+        lab.feed(some_large(4));
+        limit(&lab, 100, 100);
+        lab.launch();
+        lab.finish();
+        lab.stop();
+        let letters = lab.log.records(DEAD, 0);
+        assert_eq!((letters.len(), letters.iter().filter(|letter| letter.value.is_some()).count()), (4, 0));
+        assert!(
+            letters.iter().all(|one| one.headers.iter().any(|header| &*header.key == "topo.value-bytes"))
+        );
+    }
 }
 
 /// Makes a record that is always too large of nothing in particular.

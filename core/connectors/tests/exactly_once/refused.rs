@@ -164,8 +164,8 @@ impl Log for Plain {
         self.0.commit(group, offsets).await
     }
 
-    async fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<i64>, LogError> {
-        self.0.committed(group, of).await
+    async fn noted(&self, group: &str, of: &TopicPartition) -> Result<Option<(i64, String)>, LogError> {
+        self.0.noted(group, of).await
     }
 
     async fn join(&self, joining: &Joining) -> Result<Arc<dyn Membership>, LogError> {

@@ -152,6 +152,7 @@ impl Trouble {
                     false
                 }
                 Call::AbortTransaction => trouble.strikes(Step::Abort),
+                Call::Flush => false,
             };
             if fails { Fate::fails() } else { Fate { takes, ..Fate::default() } }
         }
@@ -181,7 +182,7 @@ pub(crate) fn bad_connection(seed: u64, lost: Arc<Mutex<Lost>>) -> impl FnMut(Ca
         let odds = match call {
             Call::CommitTransaction => 3,
             Call::AbortTransaction | Call::TakeOver(_) => 6,
-            Call::Append(..) | Call::Commit(_) | Call::Fetch(..) => 60,
+            Call::Append(..) | Call::Flush | Call::Commit(_) | Call::Fetch(..) => 60,
         };
         let slowness = if random.random_ratio(1, 30) { 200_000 } else { 3_000 };
         let takes = Duration::from_micros(random.random_range(0..slowness));
