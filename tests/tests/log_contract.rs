@@ -33,6 +33,7 @@ mod embedded {
 
 mod kafka {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use topo_broker::{Broker, BrokerConfig, Leaving, ListenAddress, Server, ServerConfig};
     use topo_connectors::kafka::{KafkaConfig, KafkaLog};
@@ -40,6 +41,9 @@ mod kafka {
         Change, Joining, Log, LogError, Membership, Record, TopicPartition, TopicSpec, TransactionalConfig,
     };
     use topo_tests::log_contract::Tried;
+
+    /// How long anything may take before the test gives up.
+    const PATIENCE: Duration = Duration::from_secs(90);
 
     /// A client of its own, and what must live as long.
     async fn client() -> (KafkaLog, Lives) {
@@ -144,7 +148,8 @@ mod kafka {
         let joining =
             Joining { group: "g".into(), topic: "t".into(), client_id: "worker".into(), task: 0, tasks: 1 };
         let member = log.join(&joining).await.expect("the topic is there");
-        until_assigned(&*member, false).await;
+        let assigned = tokio::time::timeout(PATIENCE, until_assigned(&*member, false)).await;
+        assigned.expect("it is assigned all three");
         let groups = lives.broker.groups();
         let described = groups.describe("g").expect("it has a member");
         let leaving: Vec<_> = described
@@ -165,7 +170,8 @@ mod kafka {
         assert_eq!(log.committed("g", &partitions[0]).await.expect("the broker is there"), None);
 
         // It is let in again, and what it is assigned then is its own.
-        until_assigned(&*member, true).await;
+        let assigned = tokio::time::timeout(PATIENCE, until_assigned(&*member, true)).await;
+        assigned.expect("it is assigned all three");
         holder.commit_offsets("g", Some(&*member), &offsets).await.expect("they are the member's");
         holder.commit().await.expect("nobody else has the id");
         assert_eq!(log.committed("g", &partitions[0]).await.expect("the broker is there"), Some(7));

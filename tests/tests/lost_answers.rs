@@ -14,9 +14,13 @@ use topo_core::log::{
     FetchLimit, Log, LogError, Record, TopicPartition, TopicSpec, TransactionalConfig, TransactionalLog,
 };
 use topo_tests::proxy::{Passage, ProxyAddress};
+use topo_tests::seeds::for_seeds;
 
 const NUMBERS: u32 = 40;
 const GROUP: &str = "g";
+
+/// How long one seed may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn out(partition: u32) -> TopicPartition {
     TopicPartition::new("out", partition)
@@ -175,14 +179,16 @@ async fn every_number_is_committed_once(seed: u64) -> u32 {
     lost_ends.load(Ordering::Relaxed)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_answers_and_cut_connections_neither_lose_nor_double_a_transaction() {
-    let first = std::env::var("TOPO_FIRST_SEED").map_or(0, |seed| seed.parse().expect("a seed"));
-    let seeds = std::env::var("TOPO_SEEDS").map_or(2, |seeds| seeds.parse().expect("a number"));
-    let mut lost_ends = 0;
-    for seed in first..first + seeds {
-        lost_ends += every_number_is_committed_once(seed).await;
-    }
-    eprintln!("{seeds} runs, {lost_ends} answers to EndTxn lost");
+#[test]
+fn lost_answers_and_cut_connections_neither_lose_nor_double_a_transaction() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("threads");
+    let (mut runs, mut lost_ends) = (0, 0);
+    for_seeds(2, |seed| {
+        let run = async { tokio::time::timeout(PATIENCE, every_number_is_committed_once(seed)).await };
+        runs += 1;
+        lost_ends += runtime.block_on(run).unwrap_or_else(|_| panic!("seed {seed} does not come to its end"));
+    });
+    eprintln!("{runs} runs, {lost_ends} answers to EndTxn lost");
     assert!(lost_ends > 0, "no answer was lost");
 }

@@ -39,28 +39,23 @@ impl Partition {
     /// since 1970. Blocks.
     ///
     /// # Errors
-    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`].
+    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`]; [`BrokerError::Poisoned`] where a segment that was rolled cannot be
+    /// synced.
     pub(crate) fn compaction_due(&self, now_ms: i64) -> Result<Option<u32>, BrokerError> {
-        match self.write_state().log.as_mut() {
-            Some(log) => log.compaction_due(now_ms).map_err(|error| self.log_error(error)),
-            None => Ok(None),
-        }
+        self.with_sealed_durable(|log| log.compaction_due(now_ms))
     }
 
     /// Compacts what is due by `now_ms`, in milliseconds since 1970, as fast as `pace` allows; `None` where nothing is, or
     /// somebody else is at it. Blocks.
     ///
     /// # Errors
-    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`]; every record that should be there is.
+    /// As [`Partition::compaction_due`]; every record that should be there is.
     pub(crate) fn compact(&self, now_ms: i64, pace: &Pace<'_>) -> Result<Option<Compacted>, BrokerError> {
         let Ok(_pass) = self.compacting.pass.try_lock() else { return Ok(None) };
         if self.compacting.is_over() {
             return Ok(None);
         }
-        let begun = match self.write_state().log.as_mut() {
-            Some(log) => log.begin_compaction(now_ms).map_err(|error| self.log_error(error))?,
-            None => None,
-        };
+        let begun = self.with_sealed_durable(|log| log.begin_compaction(now_ms))?;
         let Some(mut pass) = begun else { return Ok(None) };
         #[cfg(test)]
         self.compacting.is_under_way.store(true, Ordering::Release);

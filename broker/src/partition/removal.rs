@@ -4,21 +4,19 @@
 
 use std::sync::Arc;
 
-use topo_log::NewStart;
+use topo_log::{LogError, NewStart, SyncTicket};
 
-use super::Partition;
+use super::{Log, Partition};
 use crate::error::BrokerError;
 
 impl Partition {
     /// Gives up what is due by `now_ms`, in milliseconds since 1970, and says how many segments that were. Blocks.
     ///
     /// # Errors
-    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`]; nothing but what was given up durably is gone.
+    /// [`BrokerError::Log`] or [`BrokerError::Corrupt`], [`BrokerError::Poisoned`] where a segment that was rolled cannot be
+    /// synced; nothing but what was given up durably is gone.
     pub(crate) fn retain(&self, now_ms: i64) -> Result<usize, BrokerError> {
-        let begun = match self.write_state().log.as_mut() {
-            Some(log) => log.begin_retention(now_ms).map_err(|error| self.log_error(error))?,
-            None => None,
-        };
+        let begun = self.with_sealed_durable(|log| log.begin_retention(now_ms))?;
         let Some(start) = begun else { return Ok(0) };
         self.give_up(&start)
     }
@@ -50,6 +48,38 @@ impl Partition {
             self.give_up(&start)?;
         }
         Ok(self.offsets()?.log_start)
+    }
+
+    /// Asks the log what is due, which may roll its active segment for its age. No append sees to the sync of that one, and
+    /// neither retention nor compaction takes what is not durable: it is synced here, and the log asked once more.
+    pub(super) fn with_sealed_durable<T>(
+        &self,
+        mut ask: impl FnMut(&mut Log) -> Result<Option<T>, LogError>,
+    ) -> Result<Option<T>, BrokerError> {
+        let mut ask = || -> Result<_, BrokerError> {
+            let mut state = self.write_state();
+            let Some(log) = state.log.as_mut() else { return Ok((None, None)) };
+            let due = ask(log).map_err(|error| self.log_error(error))?;
+            let is_behind = log.sealed_end() > log.durable_end() && log.poisoned().is_none();
+            Ok((due, is_behind.then(|| log.begin_sync())))
+        };
+        let (due, behind) = ask()?;
+        let Some(behind) = behind else { return Ok(due) };
+        self.sync(behind)?;
+        if due.is_some() {
+            // The one that was rolled can wait.
+            return Ok(due);
+        }
+        let (due, behind) = ask()?;
+        // Another one was rolled meanwhile, which can wait, too.
+        behind.map_or(Ok(()), |behind| self.sync(behind))?;
+        Ok(due)
+    }
+
+    fn sync(&self, ticket: SyncTicket) -> Result<(), BrokerError> {
+        self.run(ticket);
+        let failed = self.read_state().log.as_ref().and_then(|log| log.poisoned().map(Arc::from));
+        failed.map_or(Ok(()), |reason| Err(BrokerError::Poisoned { at: self.at.clone(), reason }))
     }
 
     /// Makes everything below an offset durable, where the topic does not wait for that: only then does it go.

@@ -1,5 +1,6 @@
 //! Group commit under a gate: what shares a sync, what waits, and what a failed sync does.
 
+mod aged;
 mod changes;
 
 use std::io;
@@ -370,7 +371,9 @@ async fn what_is_rolled_while_a_sync_is_under_way_is_synced_behind_it() {
     };
     fill_to(2).await;
     // The sync has taken down what there is, and stands at the gate.
+    let begun = std::time::Instant::now();
     while gate.begun.load(Ordering::SeqCst) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(90), "no sync begins");
         std::thread::yield_now();
     }
     fill_to(4).await;

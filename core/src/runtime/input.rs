@@ -204,9 +204,30 @@ impl HeldEdge {
 /// # }
 /// ```
 pub struct Input<T> {
+    owed: Owed,
     tuple: T,
+}
+
+/// The answer that an input is still owed: dropped, it fails.
+struct Owed {
     edges: Edges,
     desk: Option<Arc<AnswerDesk>>,
+}
+
+impl Owed {
+    fn answer(&mut self, answer: Result<(), Fail>) {
+        if let Some(desk) = self.desk.take() {
+            desk.answer(&self.edges, answer);
+        }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(desk) = self.desk.take() {
+            desk.drop_unanswered(&self.edges);
+        }
+    }
 }
 
 /// Nearly always one edge, kept inline.
@@ -249,28 +270,27 @@ impl<T> Input<T> {
             }
             _ => Edges::One([held(envelope.anchor)]),
         };
-        Self { tuple: envelope.tuple, edges, desk: Some(desk) }
+        Self { owed: Owed { edges, desk: Some(desk) }, tuple: envelope.tuple }
     }
 
     /// Acknowledges the input: its part of the tree is done.
     pub fn ack(mut self) {
-        self.answer(Ok(()));
+        self.owed.answer(Ok(()));
     }
 
     /// Fails the input's tree: its spout hears the reason.
     pub fn fail(mut self, reason: Fail) {
-        self.answer(Err(reason));
+        self.owed.answer(Err(reason));
     }
 
-    fn answer(&mut self, answer: Result<(), Fail>) {
-        if let Some(desk) = self.desk.take() {
-            desk.answer(&self.edges, answer);
-        }
+    /// The tuple, and the input without it, which is still to be answered.
+    pub(crate) fn split(self) -> (T, Input<()>) {
+        (self.tuple, Input { owed: self.owed, tuple: () })
     }
 
     /// Adds an edge per root of this input to `anchors`, which hold one edge per root.
     pub(crate) fn extend(&self, anchors: &mut Vec<Anchor>, edges: &mut EdgeIds) {
-        for held in self.edges.as_slice() {
+        for held in self.owed.edges.as_slice() {
             if !anchors.iter().any(|anchor| anchor.root == held.anchor.root) {
                 let edge = edges.next();
                 held.emitted.fetch_xor(edge, Ordering::Relaxed);
@@ -285,14 +305,6 @@ impl<T> Deref for Input<T> {
 
     fn deref(&self) -> &T {
         &self.tuple
-    }
-}
-
-impl<T> Drop for Input<T> {
-    fn drop(&mut self) {
-        if let Some(desk) = self.desk.take() {
-            desk.drop_unanswered(&self.edges);
-        }
     }
 }
 

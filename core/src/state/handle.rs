@@ -113,7 +113,7 @@ impl<K: Key, V: Tuple> State<K, V> {
     }
 
     /// Has whoever asks for a value from outside, as `topo query` does, shown what `view` makes of it: for values that say
-    /// little to people. Said in `prepare`; what is said first counts, and what is kept stays as it is.
+    /// little to people. Said in `prepare`; what is said last counts, and what is kept stays as it is.
     ///
     /// ```
     /// # use topo_core::{Fault, TaskContext, state::State};

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -55,17 +55,19 @@ pub(crate) struct TypedShelf<K, V> {
     place: Arc<Place>,
     store: Mutex<Store<K, V>>,
     /// Where something else is shown than the value.
-    view: OnceLock<View<V>>,
+    view: Mutex<Option<View<V>>>,
 }
 
 impl<K: Key, V: Tuple> TypedShelf<K, V> {
     pub(crate) fn new(store: Store<K, V>) -> Self {
-        Self { place: Arc::clone(store.place()), store: Mutex::new(store), view: OnceLock::new() }
+        Self { place: Arc::clone(store.place()), store: Mutex::new(store), view: Mutex::new(None) }
     }
 
-    /// Has `view` made of each value that is asked for; the first one stays.
+    /// Has `view` made of each value that is asked for. The last one counts: where a batch is taken back, a fresh instance
+    /// says its own.
     pub(crate) fn show_as<S: Serialize>(&self, view: impl Fn(&V) -> S + Send + Sync + 'static) {
-        let _ = self.view.set(Box::new(move |value| rmp_serde::to_vec_named(&view(value))));
+        let view: View<V> = Box::new(move |value| rmp_serde::to_vec_named(&view(value)));
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
     }
 
     // A change that panics leaves its value as it is then; the store counts it at the next flush.
@@ -138,7 +140,8 @@ impl<K: Key, V: Tuple> Shelf for TypedShelf<K, V> {
         let key: K =
             key.and_then(|(_, key)| decode(key)).map_err(|error| self.place.unserializable("key", error))?;
         let mut store = self.lock();
-        let shown = |value| match self.view.get() {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = |value| match &*view {
             Some(view) => view(value),
             None => rmp_serde::to_vec_named(value),
         };

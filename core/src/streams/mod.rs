@@ -106,7 +106,7 @@
 //! - [`trigger`](WindowedStream::trigger) gives results early, after so many values or at an interval.
 //! - [`allowed_lateness`](WindowedStream::allowed_lateness) lets windows take what comes behind the watermark; each such value
 //!   gives an updated result, with the next `revision`. What is later than that is in [`late`](WindowResults::late).
-//! - [`partial`](WindowedStream::partial) aggregates before the shuffle.
+//! - [`partial`](WindowedStream::partial) aggregates before the shuffle, with the same results and the same late values.
 //! - Where the input ends, with `--until-idle`, the launcher brings event time to its end. First it goes as far as the values
 //!   say: windows that end by then are complete, and event timers that are due by then are called. Then windows give what
 //!   they have, as if early, and keep it for the next run; a timer that is due later stays set for it.

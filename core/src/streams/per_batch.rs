@@ -61,6 +61,7 @@ where
     async fn execute(&mut self, timed: Timed<T>, _out: &mut Emitter<Self::Out>) -> Result<(), Fail> {
         let state = self.state.as_mut().ok_or_else(unprepared)?;
         let key = self.key.key(&timed.value, Clone::clone);
+        // Made here, and not as the batch ends: where that panics, the record in hand is to blame, and no batch stands still.
         let result = state.modify(&key, |acc| (self.step)(acc, timed.value))?;
         match self.places.get(&key).and_then(|place| self.changed.get_mut(*place)) {
             Some(Timed { at, value }) => (*at, value.1) = ((*at).max(timed.at), result),

@@ -118,10 +118,11 @@ impl<T: Tuple, S: KeySelector<T>> WindowedStream<T, S> {
 
     /// Aggregates in part before the shuffle: a step before the windows, with as many tasks as the stream has, gathers the
     /// values that wait for it, up to 1,024, and hands on one partial aggregate for each key and slice of time. It pays where
-    /// keys are few and values many: what crosses between tasks, and what the tasks of frequent keys do, is that much less.
+    /// keys are few and values many: what the tasks of frequent keys do is that much less.
     ///
-    /// Values are acknowledged once the windows have taken what was gathered of them. Those that come too late are counted,
-    /// and not to be had from [`late`](WindowResults::late). Windows by count need their values one by one and refuse this.
+    /// Windows give the same results, and the same values come too late: [`late`](WindowResults::late) has them one by one.
+    /// For that, values travel with what was gathered of them, since only the windows know what is late, and are acknowledged
+    /// once the windows have taken it. Windows by count need their values one by one and refuse this.
     ///
     /// ```
     #[doc = include_str!("example/begin.md")]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::intake::{Intake, Taken};
+use super::intake::Intake;
 use super::marks::Marks;
 use super::rolling::unprepared;
 use super::shelf::{Keeps, Shelf, Way};
@@ -228,17 +228,17 @@ where
     ) -> Result<(), Fail> {
         let at = timed.at;
         let kept = self.kept.as_mut().ok_or_else(unprepared)?;
-        let taken = self.intake.offer(&mut kept.engine, timed, &mut |pane, fired| {
+        let task = &self.task;
+        let sink = &mut |pane, fired| {
             let given = Given { pane, fired };
             trees.open(given.at(at), given);
-        });
-        if let Taken::Late(count, value) = taken? {
-            if let Some(task) = &self.task {
-                task.counters.late(count);
+        };
+        self.intake.offer(&mut kept.engine, timed, sink, &mut |value| {
+            if let Some(task) = task {
+                task.counters.late(1);
             }
-            value.into_iter().for_each(|value| out.late.emit(value));
-        }
-        Ok(())
+            out.late.emit(value);
+        })
     }
 
     async fn on_watermark(

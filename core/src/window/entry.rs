@@ -78,6 +78,11 @@ impl<S: Clone, V> Entry<S, V> {
         }
     }
 
+    /// The watermark up to which its windows have fired.
+    pub(super) fn passed(&self) -> i64 {
+        self.passed
+    }
+
     /// The watermark up to which its windows have fired, where that is all there is to it.
     pub fn over_at(&self) -> Option<Watermark> {
         self.is_over().then_some(Watermark(self.passed))

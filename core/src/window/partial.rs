@@ -30,7 +30,8 @@ pub struct Partial<K, S> {
 /// Gathers records per key and slice, to be sent to the task of the key as [`Partial`]s (Storm Trident's combiner).
 ///
 /// For the same windows and aggregate as the [`Engine`](super::Engine) that [combines](super::Engine::combine) them. It holds
-/// what came since it was last drained: drain it before its inputs are acknowledged.
+/// what came since it was last drained: drain it before its inputs are acknowledged, and before a watermark is passed on that
+/// is later than any of them. Nothing is late here; what is [would be late](super::Engine::would_be_late) there.
 ///
 /// ```
 /// use std::time::Duration;

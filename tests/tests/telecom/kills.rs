@@ -6,14 +6,13 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::{Child, Stdio};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use topo::ready_made::telecom::NETWORK;
 
 use crate::compare::{Demand, with_truth};
-use crate::process::{Serving, free_port, said, topo};
+use crate::process::{Process, free_port, said, topo};
 use crate::read::{self, Committed};
 
 fn set(name: &str, unless_given: i64) -> i64 {
@@ -49,18 +48,16 @@ fn under_kills(delivery: &str, demand: Demand) {
             break;
         }
         let address = free_port();
-        let running = Serving::start(&run, &data, address);
+        let running = Process::serving(&run, &data, address);
         let mut generator = topo(&generate);
-        generator.args(["--broker", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut generator = generator.spawn().unwrap();
+        let generator = Process::start(generator.args(["--broker", &address.to_string()]));
         // So much that the day lasts for all kills.
         let enough = before + random.random_range(1..=((all - before) / (kills() - kill + 1)).max(1));
         let committed = Committed::of(address, "telecom", NETWORK);
         committed.reaches(enough);
-        generator.kill().unwrap();
+        generator.kill();
         before = committed.now();
         running.kill();
-        generator.wait().unwrap();
         midway += i32::from(before < all);
         eprintln!("kill {kill} with {before} committed");
     }
@@ -73,17 +70,12 @@ fn under_kills(delivery: &str, demand: Demand) {
 /// Serves the log, and compares what is in it with the truth.
 fn compare(data: &Path, truth: &Path, events: i64, demand: Demand) {
     let address = free_port();
-    let broker = Serving::start(&["broker"], data, address);
+    let broker = Process::serving(&["broker"], data, address);
     let raw = read::all(address, NETWORK);
     let sources: HashSet<_> = raw.iter().map(|seen| seen.source.clone().unwrap()).collect();
     assert_eq!((raw.len(), sources.len()), (events as usize, events as usize), "each use is in the log once");
     with_truth(address, truth, demand);
     broker.stop();
-}
-
-/// Runs beside its log.
-fn start(arguments: &[&str]) -> Child {
-    topo(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[test]
@@ -96,8 +88,8 @@ fn exactly_once_the_results_are_the_truth_under_kills() {
     under_kills("exactly-once", Demand::Equal);
 }
 
-/// The topology and the broker are killed in turn, as is the generator; the group waits for the member that was killed, which takes a session
-/// timeout each time.
+/// The topology and the broker are killed in turn, as is the generator; the group waits for the member that was killed, which
+/// takes a session timeout each time.
 #[test]
 fn exactly_once_at_a_broker_the_results_are_the_truth_under_kills_of_both() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed());
@@ -106,30 +98,28 @@ fn exactly_once_at_a_broker_the_results_are_the_truth_under_kills_of_both() {
     let (all, day) = (events(), random.random_range(0..1_000).to_string());
     let address = free_port();
     let (events, place) = (all.to_string(), address.to_string());
-    let mut broker = Serving::start(&["broker"], &data, address);
+    let mut broker = Process::serving(&["broker"], &data, address);
     let generate = ["generate", "telecom", "--events", &events, "--seed", &day, "--broker", &place];
     let run = ["run", "telecom", "--status", "off", "--delivery", "exactly-once", "--broker", &place];
-    let mut running = start(&run);
+    let mut running = Process::start(&mut topo(&run));
     let (mut before, mut midway) = (0, 0);
     for kill in 0..kills() {
         if before >= all {
             // A fast machine is through with the day sooner.
             break;
         }
-        let mut generator = start(&generate);
+        let generator = Process::start(&mut topo(&generate));
         let committed = Committed::of(address, "telecom", NETWORK);
         // So much that the day lasts for all kills.
         committed.holds(before + random.random_range(1..=((all - before) / (kills() - kill + 1)).max(1)));
-        generator.kill().unwrap();
-        generator.wait().unwrap();
+        generator.kill();
         committed.reaches(before + 1);
         if kill % 2 == 0 {
-            running.kill().unwrap();
-            running.wait().unwrap();
-            running = start(&run);
+            running.kill();
+            running = Process::start(&mut topo(&run));
         } else {
             broker.kill();
-            broker = Serving::start(&["broker"], &data, address);
+            broker = Process::serving(&["broker"], &data, address);
         }
         before = committed.now();
         midway += i32::from(before < all);
@@ -137,8 +127,7 @@ fn exactly_once_at_a_broker_the_results_are_the_truth_under_kills_of_both() {
     }
     assert!(midway > 0, "the day was over before the first kill");
     said(topo(&generate).arg("--truth").arg(&truth));
-    running.kill().unwrap();
-    running.wait().unwrap();
+    running.kill();
     said(topo(&run).arg("--until-idle"));
     broker.stop();
     compare(&data, &truth, all, Demand::Equal);

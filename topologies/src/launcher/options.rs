@@ -132,7 +132,8 @@ pub enum StatePlace {
     /// In memory
     #[default]
     Memory,
-    /// On disk, in folder `state` of the data directory, for states larger than memory
+    /// On disk, in folder `state` of the data directory, for states larger than memory; windows that are open stay in memory
+    /// besides
     Disk,
 }
 

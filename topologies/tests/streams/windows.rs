@@ -73,7 +73,7 @@ pub(crate) fn newest<V: Clone>(fired: &[Timed<Fired<u8, V>>]) -> BTreeMap<(u8, W
     newest.into_iter().map(|(place, (_, value))| (place, value)).collect()
 }
 
-fn is_given_once<V>(fired: &[Timed<Fired<u8, V>>]) {
+pub(crate) fn is_given_once<V>(fired: &[Timed<Fired<u8, V>>]) {
     let mut names: Vec<_> = fired.iter().map(|one| (one.key, one.window, one.revision)).collect();
     names.sort_unstable();
     let count = names.len();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub(crate) struct Lab {
     lines: Vec<String>,
     running: Option<Running>,
     partitions: u32,
-    build: fn(&Self) -> Topology,
+    build: Rc<dyn Fn(&Self) -> Topology>,
     tally: Tally,
 }
 
@@ -81,14 +82,14 @@ impl Lab {
             lines: Vec::new(),
             running: None,
             partitions,
-            build: Self::word_count,
+            build: Rc::new(Self::word_count),
             tally: Tally { runs: 1, ..Tally::default() },
         }
     }
 
     /// Has it run another topology.
-    pub(crate) fn build(&mut self, build: fn(&Self) -> Topology) {
-        self.build = build;
+    pub(crate) fn build(&mut self, build: impl Fn(&Self) -> Topology + 'static) {
+        self.build = Rc::new(build);
     }
 
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -106,12 +107,17 @@ impl Lab {
     pub(crate) fn feed(&mut self, lines: impl IntoIterator<Item = String>) {
         let mut random = SmallRng::seed_from_u64(self.lines.len() as u64);
         for line in lines {
-            let at = TopicPartition::new(IN, random.random_range(0..self.partitions));
-            let record = Record { value: Some(line.clone().into()), ..Record::default() };
-            // Whoever feeds does not stop at the first failure.
-            while self.block_on(self.log.append(&at, vec![record.clone()])).is_err() {}
+            self.feed_to(random.random_range(0..self.partitions), line.clone());
             self.lines.push(line);
         }
+    }
+
+    /// Appends a line to this partition of `in`.
+    pub(crate) fn feed_to(&self, partition: u32, line: String) {
+        let at = TopicPartition::new(IN, partition);
+        let record = Record { value: Some(line.into()), ..Record::default() };
+        // Whoever feeds does not stop at the first failure.
+        while self.block_on(self.log.append(&at, vec![record.clone()])).is_err() {}
     }
 
     fn word_count(&self) -> Topology {
@@ -138,7 +144,8 @@ impl Lab {
     }
 
     pub(crate) fn try_launch(&mut self) -> Result<(), LaunchError> {
-        let launch = (self.build)(self).launch(self.scheduler.clone(), self.setup.runtime.clone());
+        let build = Rc::clone(&self.build);
+        let launch = build(self).launch(self.scheduler.clone(), self.setup.runtime.clone());
         self.running = Some(self.block_on(launch)?);
         Ok(())
     }

@@ -8,6 +8,8 @@ mod ends;
 mod fail_points;
 mod faults;
 mod lab;
+mod late;
+mod late_model;
 mod outputs;
 mod per_batch;
 mod plain;

@@ -75,3 +75,22 @@ fn what_is_kept_nowhere_cannot_be_taken_back() {
     discard(&world, &life);
     assert_eq!(life.count(1), None);
 }
+
+/// A fresh instance knows what its earlier one does not, as a window's watermark.
+#[test]
+fn what_is_shown_of_a_value_is_what_was_said_last() {
+    let world = World::new();
+    let mut life = world.start(1, None).unwrap();
+    let (task, state) = &mut life.tasks[0];
+    let shelf = task.states.shelf("visits").unwrap();
+    let (key, _) = shelf.find(&rmp_serde::to_vec(&7_u16).unwrap()).unwrap();
+    let shown = || rmp_serde::from_slice::<u64>(&shelf.get(&key).unwrap().unwrap()).unwrap();
+    state.update(&7, |visits| visits.count = 3).unwrap();
+    state.show_as(|visits| visits.count);
+    world.block_on(task.states.flush()).unwrap();
+    assert_eq!(shown(), 3);
+    state.update(&7, |visits| visits.count = 4).unwrap();
+    world.block_on(task.states.discard_unflushed()).unwrap();
+    state.show_as(|visits| visits.count + 100);
+    assert_eq!(shown(), 103);
+}

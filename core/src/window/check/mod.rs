@@ -3,6 +3,7 @@
 mod batch;
 mod cost;
 mod history;
+mod late;
 mod model;
 mod planted;
 

@@ -4,6 +4,7 @@
 //! restored as having closed windows that the watermark has not come to; its
 //! deadline is never later than it is due; nothing is due up to the watermark.
 
+mod gathered;
 mod keeping;
 
 use std::collections::HashMap;
@@ -20,7 +21,6 @@ use super::deadlines::Deadlines;
 use super::entry::{Awaiting, Entry};
 use super::fired::{Fired, Outcome, PaneId};
 use super::offer::Offer;
-use super::partial::Partial;
 use super::plan::{Content, Declined, Item, Plan, Taken};
 use super::slots::Slots;
 use super::trigger::Trigger;
@@ -222,27 +222,6 @@ impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
             (Content::Value(value), Declined::Refused(why)) => Offer::Refused(value, why),
             // What comes back is what was offered.
             (Content::Acc(_), _) => Offer::Added,
-        }
-    }
-
-    /// Offers what [`Partials`](super::Partials) has gathered of several records elsewhere.
-    pub fn combine(
-        &mut self,
-        partial: Partial<K, A::Acc>,
-        sink: &mut impl FnMut(PaneId, Fired<K, A::Out>),
-    ) -> Offer<Partial<K, A::Acc>> {
-        let Partial { key, first, last, records, acc } = partial;
-        let span = (within(first.min(last)), within(last.max(first)));
-        let item = Item { first: span.0, last: span.1, records, content: Content::Acc(acc) };
-        match self.offer(&key, item, sink) {
-            Err((declined, Item { content: Content::Acc(acc), .. })) => {
-                let partial = Partial { key, first, last, records, acc };
-                match declined {
-                    Declined::Late => Offer::Late(partial),
-                    Declined::Refused(why) => Offer::Refused(partial, why),
-                }
-            }
-            _ => Offer::Added,
         }
     }
 
