@@ -150,6 +150,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use tokio::sync::Notify;
     use topo_core::schedule::TokioScheduler;
     use topo_core::{Bolt, Config, Emitter, Fail, StuckError, Topology};
 
@@ -167,14 +168,15 @@ mod tests {
         options: RunOptions,
     }
 
-    /// Comes to no end.
-    struct Stuck;
+    /// Says that it has begun, and comes to no end.
+    struct Stuck(Arc<Notify>);
 
     impl Bolt for Stuck {
         type In = u64;
         type Out = ();
 
         async fn execute(&mut self, _: u64, _: &mut Emitter<()>) -> Result<(), Fail> {
+            self.0.notify_one();
             std::future::pending().await
         }
     }
@@ -187,9 +189,12 @@ mod tests {
             EmbeddedLog::open(dir.path(), EmbeddedConfig::default(), Arc::clone(&scheduler) as _).unwrap();
         let topology = Topology::new("stuck");
         let numbers = topology.spout("numbers", given([1_u64]));
-        topology.bolt("stuck", || Stuck).shuffle(&numbers);
+        let begun = Arc::new(Notify::new());
+        let at_bolt = Arc::clone(&begun);
+        topology.bolt("stuck", move || Stuck(Arc::clone(&at_bolt))).shuffle(&numbers);
         let config = Config { execute_timeout: None, ..Config::default() };
         let running = topology.launch(scheduler, config).await.unwrap();
+        begun.notified().await;
 
         let mut page = Page::bind(&Line::parse_from(["run", "--status", "off"]).options).unwrap();
         let (log, id) = (Arc::new(log), Arc::clone(running.id()));
