@@ -5,6 +5,7 @@
 //! on their lanes to the spout's executor and its ledger, or to those of a bolt that opened the tree. Signals ride on the
 //! batches. Beside them, a watch looks after what takes too long.
 
+mod spout_answers;
 mod spout_batch;
 mod spout_emitter;
 mod spout_executor;
@@ -12,6 +13,7 @@ mod spout_trees;
 
 mod emitter;
 mod envelope;
+mod outbox;
 mod route;
 mod signal;
 
@@ -61,6 +63,7 @@ pub(crate) use form::{Basic, Form, Rich};
 pub(crate) use inbox::Bell;
 pub(crate) use launch::launch;
 pub(crate) use operating::Operating;
-pub(crate) use route::{Batching, Route, Subscription, serialized_bytes};
+pub(crate) use outbox::serialized_bytes;
+pub(crate) use route::{Batching, Route, Subscription};
 pub(crate) use start::{BoltStart, InboxSlot, SpoutStart, Start};
 pub(crate) use witness::Witness;
