@@ -248,6 +248,38 @@ impl<T: Tuple> DataStream<T> {
     }
 
     /// Passes the values on to a rich bolt, as [`bolt`](Self::bolt) does to a bolt.
+    ///
+    /// ```
+    #[doc = include_str!("example/begin.md")]
+    /// # let words = stream::<String>(&topology, "words");
+    /// #[derive(Default)]
+    /// struct Pairs(Option<Input<Timed<String>>>);
+    ///
+    /// impl RichBolt for Pairs {
+    ///     type In = Timed<String>;
+    ///     type Out = Timed<String>;
+    ///
+    ///     async fn execute(
+    ///         &mut self,
+    ///         word: Input<Timed<String>>,
+    ///         out: &mut Emitter<Timed<String>>,
+    ///     ) -> Result<(), Fault> {
+    ///         let Some(first) = self.0.take() else {
+    ///             self.0 = Some(word);
+    ///             return Ok(());
+    ///         };
+    ///         let value = format!("{} {}", first.value, word.value);
+    ///         out.emit_anchored(&[&first, &word], Timed { at: word.at, value });
+    ///         first.ack();
+    ///         word.ack();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let pairs = words.rich_bolt("pairs", Pairs::default);
+    /// DataStream::of(&pairs).for_each(|pair| println!("{pair}"));
+    #[doc = include_str!("example/end.md")]
+    /// ```
     pub fn rich_bolt<B: RichBolt>(
         &self,
         name: &str,

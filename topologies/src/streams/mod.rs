@@ -72,6 +72,16 @@ impl Streams {
     }
 
     /// The lines of a topic: each record's value as text; bytes that are not UTF-8 become the character U+FFFD.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// log.lines("lines").filter(|line| line.contains("error")).to("errors");
+    /// # })
+    /// # }
+    /// ```
     pub fn lines(&self, topic: &str) -> Source<String> {
         self.records(topic, |record| {
             Ok(String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned())
@@ -81,7 +91,18 @@ impl Streams {
     /// The lines that a TCP server at `address` sends, such as `nc -lk 9999`, gathered into `topic` on their way: what was
     /// gathered is durable, and is replayed like all that comes from a topic.
     ///
-    /// Event time is when a line came, and goes on while none comes. While nobody serves there it tries again. With `--until-idle`, the end of the connection is the end of the input.
+    /// Event time is when a line came, and goes on while none comes. While nobody serves there it tries again. With
+    /// `--until-idle`, the end of the connection is the end of the input.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// log.socket("127.0.0.1:9999", "lines").flat_map(words).key_by(|word| word).count().print();
+    /// # })
+    /// # }
+    /// ```
     pub fn socket(&self, address: &str, topic: &str) -> Source<String> {
         self.environment.will_gather(address, topic);
         self.lines(topic).follow_clock()
@@ -89,6 +110,16 @@ impl Streams {
 
     /// The values of a topic as [`To::to`] writes them, or in MessagePack. A record that is none goes to the topic's dead
     /// letters.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// log.topic::<(String, f64)>("temperatures").filter(|(_, degrees)| *degrees > 90.0).to("too-hot");
+    /// # })
+    /// # }
+    /// ```
     pub fn topic<T: Tuple>(&self, topic: &str) -> Source<T> {
         self.records(topic, |record| {
             let value = record.value.as_deref().ok_or_else(|| Fail::reject("the record has no value"))?;
@@ -100,6 +131,17 @@ impl Streams {
     /// [`topic`](Self::topic) reads values; a null removes its key.
     ///
     /// The topic is created, compacted, where it is not there. It is not where the input goes.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// let owners = log.table::<String, String>("owners");
+    /// log.topic::<(String, f64)>("temperatures").lookup(&owners, |(sensor, _)| sensor.clone()).to("owned");
+    /// # })
+    /// # }
+    /// ```
     pub fn table<K: Key, V: Tuple>(&self, topic: &str) -> Table<K, V> {
         self.environment.will_follow(topic);
         Table::of(Arc::clone(self.environment.log()), topic)
@@ -108,6 +150,20 @@ impl Streams {
     /// The records of a topic, each made into a value by `decode`. What it refuses goes to the topic's dead letters.
     ///
     /// Event time is the records' own timestamps, unless [`Source::event_time`] says otherwise.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// let lengths = log.records("pages", |record| {
+    ///     let page = record.value.as_ref().ok_or_else(|| Fail::reject("a page has a value"))?;
+    ///     Ok((String::from_utf8_lossy(page).into_owned(), page.len() as u64))
+    /// });
+    /// lengths.to("lengths");
+    /// # })
+    /// # }
+    /// ```
     pub fn records<T: Tuple>(
         &self,
         topic: &str,

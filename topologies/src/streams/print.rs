@@ -8,6 +8,16 @@ use topo_core::{Bolt, DataStream, Emitter, Fail, Step, Timed, Tuple};
 /// Writes a stream to standard output.
 pub trait Print {
     /// Ends the stream: writes each value as a line of JSON to standard output. What is replayed is written again.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// log.lines("lines").map(|line| line.len() as u64).print();
+    /// # })
+    /// # }
+    /// ```
     fn print(&self) -> Step;
 }
 

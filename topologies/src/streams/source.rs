@@ -58,6 +58,18 @@ impl<T> Source<T> {
     /// windows, a shorter one makes values late.
     ///
     /// Without it, event time is the records' own timestamps, without disorder.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// let visits = log.topic::<(i64, String)>("visits").event_time(|(ms, _)| *ms, Duration::from_secs(5));
+    /// let hourly = visits.key_by(|(_, page)| page).window(tumbling(Duration::from_secs(3_600))).count();
+    /// hourly.to("hourly");
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn event_time(self, time: impl Fn(&T) -> i64 + Send + Sync + 'static, disorder: Duration) -> Self {
         self.times.change(|(config, of)| {
@@ -68,6 +80,17 @@ impl<T> Source<T> {
     }
 
     /// Lets records be up to `disorder` earlier than the latest one of their partition before them, and not be late.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// let lines = log.lines("lines").disorder(Duration::from_secs(2));
+    /// lines.key_by_value(|line| line.len() as u64).window(tumbling(Duration::from_secs(60))).count().print();
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn disorder(self, disorder: Duration) -> Self {
         self.times.change(|(config, _)| config.disorder = disorder);
@@ -76,6 +99,17 @@ impl<T> Source<T> {
 
     /// How long a partition that has been read to its end may get no record before windows no longer wait for it; a second
     /// unless set.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// let lines = log.lines("lines").idle_after(Duration::from_secs(30));
+    /// lines.key_by_value(|line| line.len() as u64).window(tumbling(Duration::from_secs(60))).count().print();
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn idle_after(self, quiet: Duration) -> Self {
         self.times.change(|(config, _)| config.idle_after = quiet);

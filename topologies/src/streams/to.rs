@@ -9,7 +9,17 @@ use crate::launcher::Environment;
 /// Writes a stream to the log.
 pub trait To<T> {
     /// Ends the stream in a topic: each value is a record, with the value's event time as its timestamp. Inputs are
-    /// acknowledged once their records are durable.
+    /// acknowledged once their records are durable. A pair is a record's key and value; anything else is its value.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use topo::prelude::*;
+    /// # fn main() -> ExitCode {
+    /// # topo::stream("example", |log| {
+    /// log.lines("lines").flat_map(words).key_by(|word| word).count().to("counts");
+    /// # })
+    /// # }
+    /// ```
     fn to(&self, topic: &str) -> Step;
 }
 
