@@ -137,10 +137,11 @@ impl Rounds {
         self.fed.push((now, value));
     }
 
-    /// Waits until all is committed, and everybody has heard how far event time has come; partitions are idle then.
+    /// Waits until all is committed, and everybody has heard how far event time has come; partitions are idle then, a second
+    /// after the last time that a batch failed.
     fn settle(&self) {
         self.lab.finish();
-        self.lab.pass(Duration::from_secs(2));
+        self.lab.pass(Duration::from_secs(6));
     }
 
     /// Brings event time on.

@@ -335,6 +335,10 @@ fn produce(port: SocketAddr, topic: &str, lines: &str) {
 fn a_stopped_groups_offsets_are_reset_over_the_api() {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
     let run = word_count(dir.path(), 10);
+    let begun = std::time::Instant::now();
+    while !run.first_events("log", "").contains(r#""committed":10,"lag":0"#) {
+        assert!(begun.elapsed() < PATIENCE, "what was done is not committed");
+    }
     run.kill();
     // Another topology on the same log: word-count's group has no members there.
     let data = dir.path().join("data");
