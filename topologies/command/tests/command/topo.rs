@@ -222,9 +222,19 @@ impl Run {
     pub(crate) fn end(mut self) -> Ended {
         let mut stderr = String::new();
         self.stderr.read_to_string(&mut stderr).expect("errors are text");
-        let output = self.child.wait_with_output().expect("it ends");
-        let stdout = String::from_utf8(output.stdout).expect("summaries are text");
-        Ended { code: output.status.code(), stdout, stderr }
+        let mut stdout = String::new();
+        let mut printed = self.child.stdout.take().expect("it was piped");
+        printed.read_to_string(&mut stdout).expect("summaries are text");
+        let status = self.child.wait().expect("it ends");
+        Ended { code: status.code(), stdout, stderr }
+    }
+}
+
+impl Drop for Run {
+    // Also where a test fails before it has ended it.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
