@@ -40,32 +40,25 @@ fn done(operation: &str, id: &str) -> Response {
     Json(json!({ "topologyOperation": operation, "topologyId": id, "status": "success" })).into_response()
 }
 
-/// The topology of that id, to be paused or resumed.
-fn not_ended(source: &dyn Snapshots, id: &str) -> Result<Running, Response> {
-    let running = source.running(id).ok_or_else(|| Unknown::topology(id).into_response())?;
+/// Pauses or resumes a topology, unless it is ending.
+fn steer(source: &dyn Snapshots, id: &str, operation: &str, act: impl FnOnce(&Running)) -> Response {
+    let Some(running) = source.running(id) else { return Unknown::topology(id).into_response() };
     if running.snapshot().status == TopologyStatus::Killed {
         let sentence = format!("`{id}` is ending, and its spouts stay paused; run it again for what is left");
-        return Err(refuse(StatusCode::CONFLICT, sentence));
+        return refuse(StatusCode::CONFLICT, sentence);
     }
-    Ok(running)
+    act(&running);
+    done(operation, id)
 }
 
 /// `POST …/deactivate`: pauses the spouts; what is in flight goes on.
-pub(super) async fn deactivate(
-    State(source): Source,
-    InPath(id): InPath<String>,
-) -> Result<Response, Response> {
-    not_ended(&*source, &id)?.deactivate();
-    Ok(done("deactivate", &id))
+pub(super) async fn deactivate(State(source): Source, InPath(id): InPath<String>) -> Response {
+    steer(&*source, &id, "deactivate", Running::deactivate)
 }
 
 /// `POST …/activate`: resumes the spouts.
-pub(super) async fn activate(
-    State(source): Source,
-    InPath(id): InPath<String>,
-) -> Result<Response, Response> {
-    not_ended(&*source, &id)?.activate();
-    Ok(done("activate", &id))
+pub(super) async fn activate(State(source): Source, InPath(id): InPath<String>) -> Response {
+    steer(&*source, &id, "activate", Running::activate)
 }
 
 /// `POST …/kill/{wait}`: pauses the spouts, gives open trees so many seconds to complete, and stops. Asked again, it stops
