@@ -11,7 +11,7 @@ use crate::window::plan::{Content, Declined, Item};
 use crate::window::windows::{Assigner, within};
 
 impl<K: Hash + Eq + Clone, A: Aggregate> Engine<K, A> {
-    /// Offers what [`Partials`](super::Partials) has gathered of several records elsewhere.
+    /// Offers what [`Partials`](crate::window::Partials) has gathered of several records elsewhere.
     pub fn combine(
         &mut self,
         partial: Partial<K, A::Acc>,
